@@ -1,0 +1,126 @@
+"""params.yaml, checked and typed; and the resolved settings of one model."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from stages.core.errors import PipelineError
+
+# What a variant must say of itself. Left to the top level, `-S variational=true` would retrain
+# that variant together with the candidate.
+MODEL_KEYS = ("training", "norm", "activation", "variational", "wiring")
+CANDIDATE = "candidate"
+
+
+class Checked(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DownloadSettings(Checked):
+    """`count`: number of pictures drawn when the dataset is `synthetic`."""
+
+    dataset: Literal["lfw-deepfunneled", "lfw", "synthetic"]
+    count: Annotated[int, Field(ge=64, le=100_000)]
+
+
+class PreprocessSettings(Checked):
+    """`held_out`: share of the people kept out of training, 0 to 1 exclusive."""
+
+    held_out: Annotated[float, Field(gt=0, lt=1)]
+
+
+class TrainSettings(Checked):
+    """How long and how a model is trained; the authors ran Adam 1e-3, batch 32, 10 epochs."""
+
+    epochs: Annotated[int, Field(ge=1)]
+    batch_size: Annotated[int, Field(ge=2)]
+    lr: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+
+    @field_validator("seeds")
+    @classmethod
+    def unique(cls, seeds: list[int]) -> list[int]:
+        if len(set(seeds)) < len(seeds):
+            raise ValueError("must not repeat a seed")
+        return seeds
+
+
+class ModelSettings(TrainSettings):
+    """Everything that determines one model of Table 1 or Figure 4; see README for each key."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
+    training: Literal["stacked", "recursive"]
+    norm: Literal["none", "batch", "shared"]
+    activation: Literal["selu", "relu"]
+    variational: bool
+    wiring: Literal["described", "published"]
+
+
+class Params(Checked):
+    """params.yaml as a whole: the candidate's keys, a section a stage, and the variants."""
+
+    training: Any
+    norm: Any
+    activation: Any
+    variational: Any
+    wiring: Any
+    download: DownloadSettings
+    preprocess: PreprocessSettings
+    train: TrainSettings
+    variants: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
+
+
+def _checked(model: type[BaseModel], values: Any, where: str) -> Any:
+    """`model` made of `values`. Raises PipelineError: every bad key, its value, what is allowed."""
+    if not isinstance(values, dict):
+        raise PipelineError(f"{where} should be a mapping of settings, but holds {values!r}")
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        problems = []
+        for problem in error.errors():
+            key = ".".join(str(part) for part in problem["loc"])
+            said = "" if problem["type"] == "missing" else f" is {problem['input']!r}:"
+            problems.append(f"{key}{said} {problem['msg']}")
+        raise PipelineError(f"{where}: {'; '.join(problems)}") from None
+
+
+def _read_yaml(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise PipelineError(f"{path} does not exist here; run from the repository's root") from None
+    except yaml.YAMLError as error:
+        raise PipelineError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+
+
+def read_params(path: str | Path = "params.yaml") -> Params:
+    """The checked content of params.yaml. Raises PipelineError where a value is not allowed."""
+    return _checked(Params, _read_yaml(Path(path)), str(path))
+
+
+def read_model(path: str | Path) -> ModelSettings:
+    """One model's resolved settings, as `configure` wrote them to configs/<variant>.yaml."""
+    return _checked(ModelSettings, _read_yaml(Path(path)), str(path))
+
+
+def resolve(params: Params) -> list[ModelSettings]:
+    """The settings of every variant: the `train` section, the top-level keys, its own entries.
+
+    Raises PipelineError for a value that is not allowed, and for a variant other than `candidate`
+    that does not set all of MODEL_KEYS.
+    """
+    defaults = params.train.model_dump() | {key: getattr(params, key) for key in MODEL_KEYS}
+    models = []
+    for name, own in params.variants.items():
+        where = f"params.yaml: variants.{name}"
+        missing = [key for key in MODEL_KEYS if key not in own]
+        if missing and name != CANDIDATE:
+            raise PipelineError(
+                f"{where} does not set {', '.join(missing)}; every variant but {CANDIDATE} sets "
+                f"all of {', '.join(MODEL_KEYS)}"
+            )
+        models.append(_checked(ModelSettings, defaults | own | {"name": name}, where))
+    return models

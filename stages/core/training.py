@@ -1,0 +1,137 @@
+"""Train one model with one seed: readable top to bottom, the same code for every variant."""
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from stages.core import kernels
+from stages.core.autoencoder import SIZE, Autoencoder
+from stages.core.errors import PipelineError
+from stages.core.faces import Faces
+from stages.core.objectives import losses
+from stages.core.settings import ModelSettings
+
+PIXEL_VALUES = 3 * SIZE * SIZE
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """One point of a training curve: `value` of `loss` after `epoch` (1 is the first).
+
+    Split `train`: the mean over the epoch's batches, of each of `losses` and of their sum `total`.
+    Split `test`: `error`, the held-out reconstruction error in the paper's unit.
+    """
+
+    model: str
+    seed: int
+    epoch: int
+    split: str
+    loss: str
+    value: float
+
+
+def device() -> torch.device:
+    """The GPU where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def train(
+    settings: ModelSettings, seed: int, faces: Faces, position: int = 0
+) -> tuple[Autoencoder, list[CurvePoint]]:
+    """The trained model, on the device it was trained on, and its training curve.
+
+    The paper's recipe: Adam, batches of `batch_size`, the last partial batch of an epoch dropped,
+    as its single image would leave a norm at 1x1 without a variance. With the published wiring the
+    pictures are all there are, held-out ones too, in file order; otherwise the training split,
+    shuffled. One CPU thread, so that the same seed gives the same weights, bit for bit, whatever
+    runs beside it. `position` is the progress bar's line. Raises PipelineError where there are
+    fewer pictures than a batch, or the loss stops being a number.
+    """
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
+    order = np.random.default_rng(seed)
+    published = settings.wiring == "published"
+    rows = faces.rows("all" if published else "train")
+    steps = len(rows) // settings.batch_size
+    if not steps:
+        raise PipelineError(
+            f"{len(rows)} pictures to train on are fewer than a batch of {settings.batch_size}; "
+            "lower train.batch_size or use more pictures"
+        )
+    batches = Batches(faces, device())
+    model = Autoencoder(settings).to(batches.device)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.Adam(trained, lr=settings.lr, eps=1e-7, fused=True)
+
+    curve: list[CurvePoint] = []
+    progress = tqdm(
+        total=settings.epochs * steps * settings.batch_size,
+        desc=f"{settings.name} seed {seed}",
+        unit=" images",
+        unit_scale=True,
+        position=position,
+        disable=None,
+    )
+    for epoch in range(1, settings.epochs + 1):
+        model.train()
+        sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=batches.device))
+        epoch_rows = rows if published else order.permutation(rows)
+        for step in range(steps):
+            batch = epoch_rows[step * settings.batch_size : (step + 1) * settings.batch_size]
+            parts = losses(model, batches(batch))
+            total = sum(parts.values())
+            optimizer.zero_grad()
+            total.backward()
+            optimizer.step()
+            for name, value in (parts | {"total": total}).items():
+                sums[name] += value.detach()
+            progress.update(settings.batch_size)
+        values = {name: value.item() / steps for name, value in sums.items()}
+        if not np.isfinite(values["total"]):
+            raise PipelineError(
+                f"{settings.name}, seed {seed}: the loss is {values['total']} in epoch {epoch}; "
+                f"lower its learning rate (lr: {settings.lr})"
+            )
+        points = [("train", name, value) for name, value in values.items()]
+        points.append(("test", "error", held_out_error(model, batches, faces.rows("test"))))
+        curve += [CurvePoint(settings.name, seed, epoch, *point) for point in points]
+        progress.set_postfix(held_out_error=f"{points[-1][2]:.0f}")
+    progress.close()
+    return model, curve
+
+
+def held_out_error(model: Autoencoder, batches: "Batches", rows: np.ndarray) -> float:
+    """Squared error summed over an image's 49,152 values, mean over the faces of `rows`."""
+    model.eval()
+    total = torch.zeros((), dtype=torch.float64, device=batches.device)
+    with torch.inference_mode():
+        for start in range(0, len(rows), 64):
+            images = batches(rows[start : start + 64])
+            total += (model.reconstruct(images) - images).square().sum()
+    return total.item() / len(rows)
+
+
+class Batches:
+    """Faces by their rows, (n,3,128,128) float in [0,1] on `device`.
+
+    On a GPU all faces go there once, as bytes, so that no batch waits for the host. On the CPU they
+    stay in the file, which every process on the machine maps into the same memory.
+    """
+
+    def __init__(self, faces: Faces, device: torch.device) -> None:
+        self.device = device
+        self.faces = faces.images
+        if device.type != "cpu":
+            self.faces = torch.from_numpy(np.ascontiguousarray(faces.images)).to(device)
+
+    def __call__(self, rows: np.ndarray) -> Tensor:
+        if self.device.type == "cpu":
+            images = torch.empty(3, len(rows), SIZE, SIZE)
+            kernels.gather_pixels(self.faces, rows, images.numpy())
+            return images.transpose(0, 1)
+        chosen = self.faces[torch.from_numpy(rows).to(self.device, non_blocking=True)]
+        return chosen.permute(0, 3, 1, 2).float() / 255

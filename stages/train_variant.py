@@ -1,0 +1,73 @@
+"""One variant, all its seeds side by side -> models/<variant>/seed<k>.safetensors and curve.csv."""
+
+import csv
+import os
+import shutil
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict
+from multiprocessing import get_context
+from pathlib import Path
+
+from stages.core.errors import PipelineError, exits_cleanly
+from stages.core.settings import ModelSettings, read_model
+
+# Else glibc gives the memory of every activation back to the system and faults it in again, which
+# costs a tenth of the training time. The processes of the pool start with these.
+KEEP_MEMORY = {
+    "MALLOC_MMAP_THRESHOLD_": 2**25,
+    "MALLOC_TRIM_THRESHOLD_": 2**32,
+    "MALLOC_TOP_PAD_": 2**28,
+}
+
+
+def train_seed(settings: ModelSettings, seed: int, position: int, folder: Path) -> list[dict]:
+    """Train one seed, write its weights into `folder`, return its curve."""
+    from stages.core import autoencoder, faces, training
+
+    model, curve = training.train(settings, seed, faces.load(), position)
+    autoencoder.save(model, folder / f"seed{seed}.safetensors")
+    return [asdict(point) for point in curve]
+
+
+@exits_cleanly
+def main(variant: str) -> None:
+    settings = read_model(f"configs/{variant}.yaml")
+    started = time.perf_counter()
+    target, partial = Path("models", variant), Path("models", f".{variant}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    os.environ.update({name: str(value) for name, value in KEEP_MEMORY.items()})
+    try:
+        with ProcessPoolExecutor(len(settings.seeds), get_context("spawn")) as pool:
+            futures = [
+                pool.submit(train_seed, settings, seed, position, partial)
+                for position, seed in enumerate(settings.seeds)
+            ]
+            rows = [row for future in futures for row in future.result()]
+        with open(partial / "curve.csv", "w", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+        shutil.rmtree(target, ignore_errors=True)
+        os.replace(partial, target)
+    except BrokenProcessPool:
+        raise PipelineError(
+            f"{variant}: a training process was killed, most likely for want of memory; train "
+            f"fewer seeds side by side (seeds are {settings.seeds})"
+        ) from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    final = [
+        row["value"] for row in rows if row["loss"] == "error" and row["epoch"] == settings.epochs
+    ]
+    print(
+        f"{variant}: held-out error {', '.join(f'{value:.0f}' for value in final)} "
+        f"(seeds {', '.join(map(str, settings.seeds))}), {time.perf_counter() - started:.0f} s"
+    )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
