@@ -1,0 +1,29 @@
+"""What several test files need."""
+
+import pytest
+import torch
+
+from stages.core.settings import ModelSettings
+
+
+def model_settings(**changes: object) -> ModelSettings:
+    """The settings of a plain recursive model, but for `changes`."""
+    values = {
+        "name": "model",
+        "training": "recursive",
+        "norm": "none",
+        "activation": "selu",
+        "variational": False,
+        "wiring": "described",
+        "epochs": 1,
+        "batch_size": 4,
+        "lr": 0.001,
+        "seeds": [0],
+    }
+    return ModelSettings.model_validate(values | changes)
+
+
+@pytest.fixture
+def images() -> torch.Tensor:
+    """Four random images (4,3,128,128) in [0,1]."""
+    return torch.rand(4, 3, 128, 128, generator=torch.Generator().manual_seed(0))

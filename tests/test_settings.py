@@ -1,0 +1,84 @@
+"""params.yaml is checked before anything is trained."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from stages.core.errors import PipelineError
+from stages.core.settings import read_model, read_params, resolve
+
+PARAMS = Path(__file__).parents[1] / "params.yaml"
+
+
+def resolved(tmp_path: Path, **changes: Any) -> dict[str, Any]:
+    """Every variant's settings after `changes` of params.yaml, "a__b" meaning key b in a."""
+    params = yaml.safe_load(PARAMS.read_text())
+    for key, value in changes.items():
+        *path, last = key.split("__")
+        section = params
+        for part in path:
+            section = section[part]
+        section[last] = value
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(params))
+    return {model.name: model for model in resolve(read_params(path))}
+
+
+def test_the_candidate_follows_the_top_level_and_nothing_else_does(tmp_path: Path) -> None:
+    before = resolved(tmp_path)
+    after = resolved(tmp_path, norm="shared", variational=True)
+    assert after["candidate"].norm == "shared"
+    assert after["candidate"].variational
+    assert {name for name in before if before[name] != after[name]} == {"candidate"}
+
+
+def test_a_variant_may_override_a_training_default(tmp_path: Path) -> None:
+    models = resolved(tmp_path, train__epochs=5, variants__stacked__epochs=3)
+    assert models["stacked"].epochs == 3
+    assert models["recursive"].epochs == 5
+
+
+def test_yaml_numbers_written_as_strings_are_cast(tmp_path: Path) -> None:
+    assert resolved(tmp_path, train__lr="1e-05")["stacked"].lr == 1e-5
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"norm": "layer"}, ["norm", "'layer'", "'none', 'batch' or 'shared'"]),
+        ({"variational": "perhaps"}, ["variational", "'perhaps'"]),
+        ({"train__epochs": 0}, ["train.epochs", "0", "greater than or equal to 1"]),
+        ({"train__lr": -1}, ["train.lr", "-1"]),
+        ({"train__seeds": [1, 1]}, ["train.seeds", "must not repeat"]),
+        ({"train__momentum": 0.9}, ["train.momentum", "0.9"]),
+        ({"download__dataset": "celeba"}, ["download.dataset", "'celeba'", "synthetic"]),
+        ({"preprocess__held_out": 1.5}, ["preprocess.held_out", "1.5"]),
+        ({"variants__mine": {"norm": "batch"}}, ["variants.mine", "training", "wiring"]),
+        ({"variants__stacked__speed": 3}, ["variants.stacked", "speed", "3"]),
+        ({"variants__candidate": {"batch_size": 1}}, ["variants.candidate", "batch_size", "1"]),
+        ({"variants__../up": {}}, ["variants.../up"]),
+        ({"variants": {}}, ["variants"]),
+    ],
+)
+def test_a_bad_value_is_named_in_one_line(
+    tmp_path: Path, changes: dict[str, Any], words: list[str]
+) -> None:
+    with pytest.raises(PipelineError) as caught:
+        resolved(tmp_path, **changes)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert all(word in message for word in words), message
+
+
+def test_files_that_are_not_settings_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(PipelineError, match="does not exist"):
+        read_params(tmp_path / "params.yaml")
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("train: [1, 2")
+    with pytest.raises(PipelineError, match="is not YAML"):
+        read_params(broken)
+    broken.write_text("just words")
+    with pytest.raises(PipelineError, match="mapping"):
+        read_model(broken)
