@@ -156,6 +156,13 @@ class Autoencoder(nn.Module):
             self.encoder_norms[:-1].eval()
         return self
 
+    def encode_levels(self, images: Tensor, depth: int = DEPTH) -> Tensor:
+        """Level `depth`'s activation, after its norm, for images (N,3,128,128) in [0,1]."""
+        h = images
+        for k in range(depth):
+            h = self.encoder_norms[k](self.encoder[k](h))
+        return h
+
     def decode_level(self, k: int, h: Tensor) -> Tensor:
         """What decoder level k makes of h, after its norm: the input of decoder level k-1."""
         out = self.decoder[k - 1](h)
@@ -171,9 +178,7 @@ class Autoencoder(nn.Module):
 
         (N, filters, s, s) with s = 128 / 2**depth; at depth 7 of a variational model the mean.
         """
-        h = images
-        for k in range(depth):
-            h = self.encoder_norms[k](self.encoder[k](h))
+        h = self.encode_levels(images, depth)
         if depth == DEPTH and self.settings.variational and not self.without_head:
             h = self.latent(h)[0].view_as(h)
         return h

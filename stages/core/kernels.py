@@ -164,22 +164,9 @@ def convolve(image, weight, out):
                         w0, w1, w2 = weight[o, c, a], weight[o + 1, c, a], weight[o + 2, c, a]
                         if k == 3:
                             _add3(
-                                y0,
-                                y1,
-                                y2,
-                                i,
-                                length,
-                                x,
-                                zero,
-                                one,
-                                zero + NEXT,
-                                w0,
-                                w1,
-                                w2,
-                                0,
-                                1,
-                                2,
-                            )
+                                y0, y1, y2, i, length, x, zero, one, zero + NEXT,
+                                w0, w1, w2, 0, 1, 2,
+                            )  # fmt: skip
                         else:
                             _add3(
                                 y0, y1, y2, i, length, x, one - NEXT, one, one + NEXT,
@@ -218,22 +205,9 @@ def weight_gradient(image, grad, out):
                         w0, w1, w2 = out[o, c, a], out[o + 1, c, a], out[o + 2, c, a]
                         if k == 3:
                             _dot3(
-                                y0,
-                                y1,
-                                y2,
-                                i,
-                                length,
-                                x,
-                                zero,
-                                one,
-                                zero + NEXT,
-                                w0,
-                                w1,
-                                w2,
-                                0,
-                                1,
-                                2,
-                            )
+                                y0, y1, y2, i, length, x, zero, one, zero + NEXT,
+                                w0, w1, w2, 0, 1, 2,
+                            )  # fmt: skip
                         else:
                             _dot3(
                                 y0, y1, y2, i, length, x, one - NEXT, one, one + NEXT,

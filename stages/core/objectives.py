@@ -17,10 +17,7 @@ def losses(model: Autoencoder, images: Tensor) -> dict[str, Tensor]:
     if model.settings.training == "recursive":
         named = {f"level_{k}": x for k, x in enumerate(level_losses(model, images, kl), start=1)}
     else:
-        h = images
-        for k in range(DEPTH):
-            h = model.encoder_norms[k](model.encoder[k](h))
-        output = model.decode(_decoder_input(model, h, kl))
+        output = model.decode(_decoder_input(model, model.encode_levels(images), kl))
         named = {"reconstruction": squared_error(output, images)}
     return named | ({"kl": kl[0]} if kl else {})
 
