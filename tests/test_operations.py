@@ -54,8 +54,10 @@ def test_both_convolutions_equal_the_plain_formulation(
     weight = torch.randn(deep, shallow, kernel, kernel, generator=generator) / kernel
     image = torch.randn(3, shallow, height, height, generator=generator)
     grid = torch.randn(3, deep, height // 2, height // 2, generator=generator)
-    check(operations.convolution, image, weight, torch.randn(deep), activation)
-    check(operations.transposed_convolution, grid, weight, torch.randn(shallow), activation)
+    # Fixed draws: SELU's slope jumps at zero, where single and double precision may disagree.
+    biases = torch.randn(deep, generator=generator), torch.randn(shallow, generator=generator)
+    check(operations.convolution, image, weight, biases[0], activation)
+    check(operations.transposed_convolution, grid, weight, biases[1], activation)
 
 
 def test_selu_and_sigmoid_are_exact_over_their_whole_range() -> None:
@@ -85,6 +87,7 @@ def test_a_whole_training_step_equals_the_plain_formulation(
     training: str, norm: str, wiring: str, images: Tensor
 ) -> None:
     settings = model_settings(training=training, norm=norm, wiring=wiring)
+    torch.manual_seed(0)  # as above: no activation within rounding of SELU's kink
     fast, plain = Autoencoder(settings), Autoencoder(settings).double()
     plain.load_state_dict({name: value.double() for name, value in fast.state_dict().items()})
     found, expected = losses(fast, images), losses(plain, images.double())
