@@ -13,14 +13,16 @@ README = (ROOT / "README.md").read_text()
 def test_the_table_is_the_one_in_reports() -> None:
     with open(ROOT / "reports" / "table1.csv", newline="") as file:
         rows = {row["label"]: row for row in csv.DictReader(file)}
-    found = re.findall(r"^\| ([a-z][^|]*?) \| (\d+) ± (\d+) \| ([\d–]+) \| ([\d–]+) \|$", README, re.M)
+    found = re.findall(
+        r"^\| ([a-z][^|]*?) \| (\d+) ± (\d+) \| ([\d-]+) \| ([\d-]+) \|$", README, re.M
+    )
     assert len(found) == 10
     for label, error, deviation, table1, figure5 in found:
         row = rows[label]
         assert int(error) == round(float(row["error"])), label
         assert int(deviation) == round(float(row["error_sd"])), label
         for said, key in ((table1, "paper_table1"), (figure5, "paper_figure5")):
-            assert said == (str(round(float(row[key]))) if row[key] else "–"), label
+            assert said == (str(round(float(row[key]))) if row[key] else "-"), label
 
 
 def test_every_file_that_is_named_exists() -> None:

@@ -1,0 +1,123 @@
+"""How far reconstructions are from their images, image by image, and what that is on average.
+
+Images are float tensors (N, 3, 128, 128) in [0, 1]; every measure is a tensor (N,).
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+from torch.nn import functional
+from torchmetrics.functional.image import structural_similarity_index_measure
+
+# Rec. 709 weights of red, green and blue, those of scikit-image's rgb2gray.
+LUMINANCE = (0.2125, 0.7154, 0.0721)
+# Wang et al. weigh five scales; the fifth would leave 8 pixels for a window of 11.
+MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363)
+WINDOW_REACH = 5  # pixels from the centre of SSIM's 11 pixel window to its edge
+K1 = 0.01
+ANY_BRIGHTNESS = 1e4  # a K1 so large that SSIM's brightness term is 1
+LOWEST_MSE = 1e-10
+
+
+def luminance(images: Tensor) -> Tensor:
+    """Brightness (N, 1, H, W) in [0, 1] of RGB images (N, 3, H, W)."""
+    weights = images.new_tensor(LUMINANCE)
+    return torch.einsum("nchw,c->nhw", images, weights).unsqueeze(1)
+
+
+def squared_error(reconstructions: Tensor, images: Tensor) -> Tensor:
+    """The paper's reconstruction error: squared error summed over the 49,152 values of an image.
+
+    "Sum of the mean squared error ... averaged over 100 input images" (Table 1): its mean over
+    images is the number of the table.
+    """
+    return (reconstructions - images).square().sum((1, 2, 3), dtype=torch.float64)
+
+
+def mse(reconstructions: Tensor, images: Tensor) -> Tensor:
+    """Mean squared error over an image's values, at most 1."""
+    return squared_error(reconstructions, images) / images[0].numel()
+
+
+def psnr(reconstructions: Tensor, images: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio, 10 log10(1 / MSE), in decibel; at most 100 dB (identical)."""
+    return -10 * mse(reconstructions, images).clamp(min=LOWEST_MSE).log10()
+
+
+def ssim(reconstructions: Tensor, images: Tensor) -> Tensor:
+    """Structural similarity of luminance, -1 to 1 (Wang et al., 2004).
+
+    Gaussian window of 11 pixels and deviation 1.5, K1 = 0.01, K2 = 0.03, averaged where the window
+    lies within the image.
+    """
+    return _similarity(luminance(reconstructions), luminance(images), K1)
+
+
+def ms_ssim(reconstructions: Tensor, images: Tensor) -> Tensor:
+    """Structural similarity of luminance over four scales, 0 to 1 (Wang et al., 2003).
+
+    As `ssim`, at 128, 64, 32 and 16 pixels: contrast and structure at every scale, brightness at
+    the coarsest alone. The exponents are the first four of the five published, scaled to sum to 1.
+    """
+    after, before = luminance(reconstructions), luminance(images)
+    product = torch.ones(len(images), device=images.device)
+    coarsest = len(MS_SSIM_WEIGHTS) - 1
+    for scale, weight in enumerate(MS_SSIM_WEIGHTS):
+        similarity = _similarity(after, before, K1 if scale == coarsest else ANY_BRIGHTNESS)
+        product *= similarity.clamp(min=0) ** (weight / sum(MS_SSIM_WEIGHTS))
+        after, before = functional.avg_pool2d(after, 2), functional.avg_pool2d(before, 2)
+    return product
+
+
+def _similarity(after: Tensor, before: Tensor, k1: float) -> Tensor:
+    # Windows are slid over each channel alone: a batch passed as the channels of one image gives
+    # the same map many times as fast, and one value an image at every scale.
+    _, similarity = structural_similarity_index_measure(
+        after.transpose(0, 1),
+        before.transpose(0, 1),
+        data_range=1.0,
+        k1=k1,
+        return_full_image=True,
+    )
+    inner = slice(WINDOW_REACH, -WINDOW_REACH)
+    return similarity[0, :, inner, inner].mean((1, 2))
+
+
+def mean(values: ArrayLike) -> tuple[float, float]:
+    """Mean of one value an image (N,), and its standard error s / sqrt(N); nan for one image."""
+    values = np.asarray(values, np.float64)
+    return float(values.mean()), _standard_error(values)
+
+
+def share(found: ArrayLike) -> tuple[float, float]:
+    """Share p of True among N, and its binomial standard error sqrt(p (1 - p) / N)."""
+    found = np.asarray(found, bool)
+    p = float(found.mean())
+    return p, (p * (1 - p) / len(found)) ** 0.5
+
+
+def ratio(over: Sequence[ArrayLike], under: Sequence[ArrayLike]) -> tuple[float, float]:
+    """Product of the means of `over` over that of `under`, and its standard error.
+
+    Each is one positive value an image (N,). A ratio of means, not a mean of ratios: the few images
+    that have next to nothing of what is compared do not decide. The standard error is linearised:
+    the ratio times that of the mean of sum(x_i / mean(x), over) - sum(x_i / mean(x), under). Both
+    are nan where a mean is 0.
+    """
+    over = [np.asarray(values, np.float64) for values in over]
+    under = [np.asarray(values, np.float64) for values in under]
+    if any(values.mean() <= 0 for values in (*over, *under)):
+        return float("nan"), float("nan")
+    value = np.prod([values.mean() for values in over]) / np.prod([v.mean() for v in under])
+    relative = sum(values / values.mean() for values in over)
+    relative = relative - sum(values / values.mean() for values in under)
+    return float(value), float(value) * _standard_error(relative)
+
+
+def _standard_error(values: np.ndarray) -> float:
+    if len(values) < 2:
+        return float("nan")
+    return float(values.std(ddof=1) / len(values) ** 0.5)

@@ -1,0 +1,202 @@
+"""What the evaluated variants left behind, in the one order of every table and figure."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from stages.core.errors import PipelineError
+from stages.core.published import PAPER
+from stages.core.settings import CANDIDATE, ModelSettings, read_model, read_params
+
+PUBLISHED = "published_"  # published_<variant> is <variant> with the authors' wiring
+RUN_AGAIN = "run `dvc repro`"
+ARRAYS = ["test_error", "inputs", "reconstructions", "samples", "spectrum", "input_spectrum"]
+MEASURES = {
+    "error": "error",
+    "sharpness": "sharpness",
+    "high_frequency_ratio": "high-frequency energy",
+    "grid_ratio": "grid ratio",
+    "colour_shift": "colour shift",
+    "contrast_ratio": "contrast",
+    "ssim": "SSIM",
+    "ms_ssim": "MS-SSIM",
+    "faces_found": "faces found",
+}
+
+
+@dataclass(frozen=True)
+class Result:
+    """One evaluated variant.
+
+    headline: reports/metrics/<variant>.json. measures: reports/evaluations/<variant>.csv, indexed
+    by split, measure and seed. curve: its training curve. test_error: squared error of
+    every held-out image, float (seeds, images). inputs, reconstructions: uint8 (faces, 128, 128,
+    3), the same faces for every variant. samples: likewise, none unless variational. spectrum:
+    radial power spectrum (seeds, frequencies), input_spectrum (frequencies,).
+    """
+
+    settings: ModelSettings
+    headline: dict[str, float | None]
+    measures: pd.DataFrame
+    curve: pd.DataFrame
+    test_error: np.ndarray
+    inputs: np.ndarray
+    reconstructions: np.ndarray
+    samples: np.ndarray
+    spectrum: np.ndarray
+    input_spectrum: np.ndarray
+
+    @property
+    def name(self) -> str:
+        return self.settings.name
+
+    @property
+    def label(self) -> str:
+        told = label(self.name)
+        if self.settings.wiring == "published" and PUBLISHED not in self.name:
+            told += ", published wiring"
+        return told
+
+    def per_seed(self, measure: str, split: str = "test") -> pd.DataFrame:
+        """Columns value, standard_error and n, indexed by seed; empty where it was not measured."""
+        if (split, measure) not in self.measures.index:
+            return self.measures.iloc[:0].droplevel(["split", "measure"])
+        return self.measures.loc[(split, measure)]
+
+    def mean(self, measure: str, split: str = "test") -> float:
+        """Mean over seeds; nan where it was not measured."""
+        return float(self.per_seed(measure, split).value.mean())
+
+
+@dataclass(frozen=True)
+class Results:
+    """Every variant of configs/: those evaluated, and what the others lack.
+
+    images: pictures a split, None where data/faces.csv is not there.
+    """
+
+    found: dict[str, Result]
+    missing: dict[str, str]
+    dataset: str
+    images: dict[str, int] | None
+
+    def described(self) -> list[Result]:
+        """Those wired as the paper describes."""
+        return [model for model in self.found.values() if model.settings.wiring == "described"]
+
+    def published(self) -> list[Result]:
+        """Those wired as the authors' code."""
+        return [model for model in self.found.values() if model.settings.wiring == "published"]
+
+    def rows(self) -> list[str]:
+        """The rows of Table 1: the paper's models, evaluated or not, then all other variants.
+
+        A `published_` variant is no row but a column of its twin's, where it has one.
+        """
+        own = [name for name in self.found if name not in PAPER]
+        bases = {*PAPER, *self.found}
+        return [
+            *PAPER,
+            *(name for name in own if name.removeprefix(PUBLISHED) not in bases - {name}),
+        ]
+
+    def twins(self) -> list[tuple[Result, Result]]:
+        """Each recursive variant with the stacked one of otherwise the same settings."""
+        ignored = {"name", "training", "seeds"}
+        pairs = []
+        for one in self.found.values():
+            if one.settings.training != "recursive":
+                continue
+            alike = [
+                other
+                for other in self.found.values()
+                if other.settings.training == "stacked"
+                and other.settings.model_dump(exclude=ignored)
+                == one.settings.model_dump(exclude=ignored)
+            ]
+            namesake = one.name.replace("recursive", "stacked")
+            alike.sort(key=lambda other: other.name != namesake)
+            if alike:
+                pairs.append((one, alike[0]))
+        return pairs
+
+
+def distinct(models: list[Result]) -> list[Result]:
+    """Without the candidate where another variant has its very settings."""
+
+    def settings(model: Result) -> dict:
+        return model.settings.model_dump(exclude={"name"})
+
+    return [
+        model
+        for model in models
+        if model.name != CANDIDATE
+        or all(settings(model) != settings(other) for other in models if other is not model)
+    ]
+
+
+def label(name: str) -> str:
+    """What tables and figures call a variant: the paper's words, or its name in params.yaml."""
+    base = name.removeprefix(PUBLISHED)
+    if base not in PAPER:
+        return name
+    return PAPER[base].label + (", published wiring" if name != base else "")
+
+
+def _rank(name: str) -> tuple[bool, int, str]:
+    base = name.removeprefix(PUBLISHED)
+    order = [*PAPER, CANDIDATE]
+    return name != base, order.index(base) if base in order else len(order), name
+
+
+def read_results(root: str | Path = ".") -> Results:
+    """Read what configure, train-variant and evaluate left under `root`, the project's folder.
+
+    A variant of configs/ that lacks a file is reported in `missing`, and a file of a variant that
+    is no longer in configs/ is not read. Raises PipelineError where no variant at all is complete
+    or a file cannot be understood.
+    """
+    root = Path(root)
+    found, missing = {}, {}
+    for name in sorted((path.stem for path in root.glob("configs/*.yaml")), key=_rank):
+        files = {
+            "headline": root / f"reports/metrics/{name}.json",
+            "measures": root / f"reports/evaluations/{name}.csv",
+            "curve": root / f"data/evaluations/{name}/curve.csv",
+            "arrays": root / f"data/evaluations/{name}/arrays.npz",
+        }
+        lacking = [str(path.relative_to(root)) for path in files.values() if not path.exists()]
+        if lacking:
+            missing[name] = f"not evaluated: {lacking[0]} is missing"
+            continue
+        settings = read_model(root / f"configs/{name}.yaml")
+        try:
+            with np.load(files["arrays"]) as arrays:
+                found[name] = Result(
+                    settings=settings,
+                    headline=json.loads(files["headline"].read_text()),
+                    measures=pd.read_csv(files["measures"])
+                    .set_index(["split", "measure", "seed"])[["value", "standard_error", "n"]]
+                    .sort_index(),
+                    curve=pd.read_csv(files["curve"]),
+                    **{key: arrays[key] for key in ARRAYS},
+                )
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            reason = " ".join(str(error).split())
+            raise PipelineError(
+                f"the evaluation of {name} is damaged ({reason}); {RUN_AGAIN}"
+            ) from None
+    if not found:
+        raise PipelineError(f"no variant of configs/ has been evaluated yet; {RUN_AGAIN}")
+    if len({result.test_error.shape[1] for result in found.values()}) > 1:
+        raise PipelineError(f"variants were evaluated on different pictures; {RUN_AGAIN}")
+    faces = root / "data/faces.csv"
+    return Results(
+        found=found,
+        missing=missing,
+        dataset=read_params(root / "params.yaml").download.dataset,
+        images=pd.read_csv(faces).split.value_counts().to_dict() if faces.exists() else None,
+    )

@@ -1,0 +1,327 @@
+"""One variant, all its seeds, measured on held-out faces and on a sample of the training faces.
+
+`python -m stages.evaluate <variant>` writes reports/metrics/<variant>.json (a row of Table 1),
+reports/evaluations/<variant>.csv (every measure of every seed) and data/evaluations/<variant>/
+(what figures and paired comparisons need of single images).
+"""
+
+import csv
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stages.core import autoencoder, clarity, faces, metrics
+from stages.core.autoencoder import DEPTH, LATENT, SIZE, Autoencoder
+from stages.core.errors import PipelineError, exits_cleanly
+from stages.core.objectives import level_losses
+from stages.core.settings import read_model
+
+TRAINING_SAMPLE = 1000
+DETECTED = 500  # images behind a detection rate: its 95 % interval is within 4.4 points
+NOISE = 100  # images of noise, in which no face should be found
+PICTURES, SAMPLES = 12, 16  # kept for the figures
+BATCH = 16
+HEADLINE = ("error", "mse", "psnr", "ssim")
+
+Values = dict[str, np.ndarray]  # by measure, the first axis of each being the images
+
+
+class Row(NamedTuple):
+    """A measure of one seed: mean over n images and its standard error, nan where unknown."""
+
+    seed: int
+    split: str
+    measure: str
+    value: float
+    standard_error: float
+    n: int
+
+
+@exits_cleanly
+def main(variant: str) -> None:
+    started = time.perf_counter()
+    settings = read_model(f"configs/{variant}.yaml")
+    test, train = read_faces()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    # Similarity indices subtract nearly equal results of convolutions: they need all 24 bits.
+    torch.backends.cudnn.allow_tf32 = False
+
+    noise = np.random.default_rng(0).integers(0, 256, (NOISE, SIZE, SIZE, 3), np.uint8)
+    references = {"input_faces_found": detect(test), "noise_faces_found": detect(noise)}
+    rows: list[Row] = []
+    on_test, drawn = [], []
+    # Every batch on one thread: the numbers do not depend on how many cores there are.
+    with ThreadPoolExecutor(min(8, torch.get_num_threads())) as pool:
+        torch.set_num_threads(1)
+        for seed in settings.seeds:
+            path = Path("models", variant, f"seed{seed}.safetensors")
+            model = autoencoder.load(path)[0].to(device)
+            on_train = in_batches(pool, partial(fidelity, model), train)
+            on_test.append(in_batches(pool, partial(everything, model), test))
+            check_finite(on_train["error"], path)
+            check_finite(on_test[-1]["error"], path)
+            rates = {"faces_found": detect(on_test[-1]["pixels"])} | references
+            lines = fidelity_lines(on_test[-1]) + level_lines(on_test[-1])
+            lines += clarity_lines(on_test[-1]) + rate_lines(rates)
+            rows += [Row(seed, "test", *line) for line in lines]
+            rows += [Row(seed, "train", *line) for line in fidelity_lines(on_train)]
+            if settings.variational:
+                drawn.append(in_batches(pool, partial(sample, model), latents(DETECTED))["pixels"])
+                rates = {"faces_found": detect(drawn[-1])}
+                rows += [Row(seed, "samples", *line) for line in rate_lines(rates)]
+
+    shown = evenly_spaced(len(test), PICTURES)
+    arrays = {
+        "test_error": np.stack([values["error"] for values in on_test]).astype(np.float32),
+        "inputs": test[shown],
+        "reconstructions": on_test[0]["pixels"][shown],
+        "samples": drawn[0][:SAMPLES] if drawn else test[:0],
+        "spectrum": np.stack([values["spectrum"].mean(0) for values in on_test]),
+        "input_spectrum": on_test[0]["input_spectrum"].mean(0),
+    }
+    summary = headline(rows)
+    curve = Path(f"models/{variant}/curve.csv")
+    write_all(
+        {
+            Path(f"reports/metrics/{variant}.json"): partial(write_json, summary),
+            Path(f"reports/evaluations/{variant}.csv"): partial(write_table, rows),
+            Path(f"data/evaluations/{variant}/arrays.npz"): partial(write_arrays, arrays),
+            Path(f"data/evaluations/{variant}/curve.csv"): partial(shutil.copy, curve),
+        }
+    )
+    print(
+        f"{variant}: error {summary['error']:.1f} on {len(test)} held-out images, "
+        f"{summary['train_error']:.1f} on {len(train)} training images, mean over seeds "
+        f"{', '.join(map(str, settings.seeds))}; {time.perf_counter() - started:.0f} s"
+    )
+
+
+def read_faces() -> tuple[np.ndarray, np.ndarray]:
+    """Held-out images and the training sample, uint8 (n, 128, 128, 3)."""
+    found = faces.load()
+    test, train = found.rows("test"), found.rows("train")
+    if not len(test) or not len(train):
+        raise PipelineError(
+            f"data/faces.csv has {len(test)} test and {len(train)} train rows, and both are "
+            "needed; change preprocess.held_out or take more pictures"
+        )
+    train = train[evenly_spaced(len(train), TRAINING_SAMPLE)]
+    return found.images[test], found.images[train]
+
+
+def evenly_spaced(total: int, count: int) -> np.ndarray:
+    """`count` indices from 0 to below `total` at equal distances; all if there are fewer."""
+    count = min(count, total)
+    return np.arange(count) * total // count
+
+
+def detect(images: np.ndarray) -> np.ndarray:
+    """Whether a face is found, bool, in `DETECTED` of the uint8 images, evenly spaced."""
+    return clarity.faces_found(images[evenly_spaced(len(images), DETECTED)])
+
+
+def latents(count: int) -> Tensor:
+    """Standard normal latents (count, 384), the same for every model."""
+    return torch.randn(count, LATENT, generator=torch.Generator().manual_seed(0))
+
+
+def in_batches(
+    pool: ThreadPoolExecutor, measure: Callable[..., dict[str, Tensor]], items: np.ndarray | Tensor
+) -> Values:
+    """What `measure` returns for `items`, batch by batch and several at a time."""
+    batches = [items[start : start + BATCH] for start in range(0, len(items), BATCH)]
+    parts = list(pool.map(measure, batches))
+    return {name: np.concatenate([part[name].cpu().numpy() for part in parts]) for name in parts[0]}
+
+
+@torch.inference_mode()
+def fidelity(model: Autoencoder, images: np.ndarray) -> dict[str, Tensor]:
+    """Error, MSE, PSNR and SSIM (n,) of the reconstructions of uint8 images (n, 128, 128, 3)."""
+    inputs = to_device(model, faces.to_tensor(images))
+    return compare(model.reconstruct(inputs), inputs)
+
+
+@torch.inference_mode()
+def everything(model: Autoencoder, images: np.ndarray) -> dict[str, Tensor]:
+    """All that is measured on the held-out uint8 images (n, 128, 128, 3), by image.
+
+    Beside the measures: `pixels`, the reconstructions as uint8 (n, 128, 128, 3); `spectrum` and
+    `input_spectrum` (n, 65); and the parts of the clarity measures that are ratios over all images.
+    Clarity is measured on 8 bit reconstructions: as they would be looked at, and as the inputs are.
+    """
+    inputs = to_device(model, faces.to_tensor(images))
+    outputs = model.reconstruct(inputs)
+    found = compare(outputs, inputs) | {"ms_ssim": metrics.ms_ssim(outputs, inputs)}
+    for k in range(1, DEPTH):
+        through = model.reconstruct(inputs, depth=k)
+        found[f"depth_error_{k}"] = metrics.squared_error(through, inputs)
+    found[f"depth_error_{DEPTH}"] = found["error"]
+    for k, loss in enumerate(level_losses(model, inputs), start=1):
+        # A mean over the batch, given to each of its images: their mean is that over all images.
+        found[f"level_mse_{k}"] = loss.expand(len(inputs))
+
+    found["pixels"] = to_pixels(outputs)
+    seen = to_device(model, faces.to_tensor(found["pixels"].cpu().numpy()))
+    found["colour_shift"] = clarity.colour_shift(seen, inputs)
+    for prefix, pictures in (("", seen), ("input_", inputs)):
+        power = clarity.power_spectrum(pictures)
+        found[f"{prefix}spectrum"] = clarity.radial_spectrum(power)
+        high, energy = clarity.high_frequency_energy(power)
+        at_grid, around_grid = clarity.grid_energy(power)
+        found |= {
+            f"{prefix}high": high,
+            f"{prefix}energy": energy,
+            f"{prefix}at_grid": at_grid,
+            f"{prefix}around_grid": around_grid,
+            f"{prefix}contrast": clarity.contrast(pictures),
+        }
+    return found
+
+
+@torch.inference_mode()
+def sample(model: Autoencoder, latent: Tensor) -> dict[str, Tensor]:
+    """`pixels`, uint8 (n, 128, 128, 3), decoded from latents (n, 384)."""
+    return {"pixels": to_pixels(model.sample(to_device(model, latent)))}
+
+
+def compare(outputs: Tensor, inputs: Tensor) -> dict[str, Tensor]:
+    return {
+        "error": metrics.squared_error(outputs, inputs),
+        "mse": metrics.mse(outputs, inputs),
+        "psnr": metrics.psnr(outputs, inputs),
+        "ssim": metrics.ssim(outputs, inputs),
+    }
+
+
+def to_device(model: Autoencoder, values: Tensor) -> Tensor:
+    return values.to(model.encoder[0].weight.device)
+
+
+def to_pixels(images: Tensor) -> Tensor:
+    """uint8 (n, 128, 128, 3) of images (n, 3, 128, 128) in [0, 1]."""
+    return images.mul(255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+
+Line = tuple[str, float, float, int]  # measure, value, standard error, n
+
+
+def mean_lines(values: Values, *names: str) -> list[Line]:
+    return [(name, *metrics.mean(values[name]), len(values[name])) for name in names]
+
+
+def fidelity_lines(values: Values) -> list[Line]:
+    return mean_lines(values, *HEADLINE)
+
+
+def level_lines(values: Values) -> list[Line]:
+    depths = range(1, DEPTH + 1)
+    levels = [
+        (name, value, float("nan"), n)
+        for name, value, _, n in mean_lines(values, *(f"level_mse_{k}" for k in depths))
+    ]
+    return levels + mean_lines(values, *(f"depth_error_{k}" for k in depths))
+
+
+def clarity_lines(values: Values) -> list[Line]:
+    """See stages/core/clarity.py for what each is."""
+    v = values
+    grid = [v["at_grid"] + v["input_around_grid"]], [v["around_grid"] + v["input_around_grid"]]
+    ratios = {
+        "high_frequency_ratio": ([v["high"], v["input_energy"]], [v["energy"], v["input_high"]]),
+        "grid_ratio": grid,
+        "contrast_ratio": ([v["contrast"]], [v["input_contrast"]]),
+    }
+    lines = mean_lines(values, "ms_ssim", "colour_shift")
+    return lines + [
+        (name, *metrics.ratio(*parts), len(v["contrast"])) for name, parts in ratios.items()
+    ]
+
+
+def rate_lines(rates: Values) -> list[Line]:
+    return [(name, *metrics.share(found), len(found)) for name, found in rates.items()]
+
+
+def check_finite(error: np.ndarray, path: Path) -> None:
+    if not np.isfinite(error).all():
+        raise PipelineError(
+            f"{path} reconstructs values that are no numbers: its training diverged; "
+            "train it again with a lower lr"
+        )
+
+
+def headline(rows: list[Row]) -> dict[str, float | None]:
+    """The row of Table 1: means over seeds and, from two on, their standard deviations.
+
+    With one seed those are left out: `dvc metrics show` calls a null a failure to load.
+    """
+
+    def over_seeds(split: str, measure: str) -> tuple[list[float], list[float]]:
+        chosen = [row for row in rows if (row.split, row.measure) == (split, measure)]
+        return [row.value for row in chosen], [row.standard_error for row in chosen]
+
+    def deviation(values: list[float]) -> float | None:
+        return float(np.std(values, ddof=1)) if len(values) > 1 else None
+
+    error, standard_error = over_seeds("test", "error")
+    train_error, _ = over_seeds("train", "error")
+    found = {
+        "error": np.mean(error),
+        "error_sd": deviation(error),
+        "error_se": np.mean(standard_error) if np.isfinite(standard_error).all() else None,
+        **{name: np.mean(over_seeds("test", name)[0]) for name in HEADLINE[1:]},
+        "train_error": np.mean(train_error),
+        "train_error_sd": deviation(train_error),
+    }
+    rounded = {name: float(f"{x:.6g}") for name, x in found.items() if x is not None}
+    return rounded | {"n": len(error)}
+
+
+def write_json(values: dict[str, float | None], path: Path) -> None:
+    path.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n")
+
+
+def write_table(rows: list[Row], path: Path) -> None:
+    """One line a row, six significant digits, nothing where a number is unknown."""
+
+    def text(value: object) -> object:
+        if not isinstance(value, float):
+            return value
+        return "" if np.isnan(value) else f"{value:.6g}"
+
+    with open(path, "w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(Row._fields)
+        writer.writerows([text(value) for value in row] for row in rows)
+
+
+def write_arrays(arrays: Values, path: Path) -> None:
+    np.savez_compressed(path, **arrays)
+
+
+def write_all(writers: dict[Path, Callable[[Path], None]]) -> None:
+    """Write every file under another name first, so that either all appear or none."""
+    partials = {path: path.with_name(f".partial-{path.name}") for path in writers}
+    try:
+        for path, write in writers.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write(partials[path])
+        for path, unfinished in partials.items():
+            os.replace(unfinished, path)
+    finally:
+        for unfinished in partials.values():
+            unfinished.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

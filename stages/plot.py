@@ -1,0 +1,39 @@
+"""All variants -> reports/table1.csv, curves.csv, README.md and figures/*.png."""
+
+import os
+import tempfile
+from pathlib import Path
+
+from stages.core import report
+from stages.core.claims import judge
+from stages.core.errors import exits_cleanly
+from stages.core.figures import draw_all
+from stages.core.results import read_results
+
+REPORTS = Path("reports")
+FIGURES = REPORTS / "figures"
+
+
+@exits_cleanly
+def main() -> None:
+    results = read_results()
+    judgements = judge(results)
+    FIGURES.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=REPORTS, prefix=".plot-") as temporary:
+        partial = Path(temporary)
+        (partial / "figures").mkdir()
+        drawn = draw_all(results, partial / "figures")
+        for name, table in (("table1", report.table1(results)), ("curves", report.curves(results))):
+            table.to_csv(partial / f"{name}.csv", index=False, float_format="%.6g")
+        (partial / "README.md").write_text(report.page(results, judgements, drawn))
+        for path in partial.rglob("*.*"):
+            os.replace(path, REPORTS / path.relative_to(partial))
+    for path in FIGURES.glob("*.png"):
+        if path.name not in drawn:
+            path.unlink()
+    print(report.summary(results, judgements))
+    print(f"\nThe evidence: {REPORTS}/README.md; the pictures: {FIGURES}/")
+
+
+if __name__ == "__main__":
+    main()

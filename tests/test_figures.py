@@ -1,0 +1,124 @@
+"""The figures show the pixels and the numbers they were given, the same way for every model."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from stages.core import figures
+from stages.core.published import PAPER
+from stages.core.results import Results, read_results
+from tests.made_results import PICTURES, Made, as_in_the_paper, faces, published, write
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory) -> Results:
+    models = {name: as_in_the_paper()[name] for name in ("stacked", "recursive", "stacked_vae")}
+    models["candidate"] = Made(models["recursive"].error)
+    models["mine"] = Made([300.0], settings={"training": "recursive", "norm": "batch"})
+    ruined = published({"recursive_bn": as_in_the_paper()["recursive_bn"]})
+    return read_results(write(tmp_path_factory.mktemp("figures"), models | ruined))
+
+
+@pytest.fixture(scope="module")
+def drawn(results, tmp_path_factory) -> dict[str, Image.Image]:
+    folder = tmp_path_factory.mktemp("drawn")
+    return {name: Image.open(folder / name) for name in figures.draw_all(results, folder)}
+
+
+def face(sheet: Image.Image, across: int, column: int, row: int = 0, place: int = 0) -> np.ndarray:
+    """The pixels of one face of the sheet's block `place`, `across` faces wide, not enlarged."""
+    side = figures.FACE * figures.ZOOM
+    per_row = (sheet.width - figures.GAP) // (across * side + figures.GAP)
+    left = figures.GAP + place % per_row * (across * side + figures.GAP) + column * side
+    top = figures.CAPTION + row * side
+    top += place // per_row * (figures.CAPTION + side + figures.GAP)
+    pixels = np.asarray(sheet)[top : top + side, left : left + side]
+    return pixels[:: figures.ZOOM, :: figures.ZOOM]
+
+
+def test_every_figure_is_drawn_and_none_is_heavy(drawn):
+    assert set(drawn) == set(figures.FIGURES)
+    for name, image in drawn.items():
+        assert image.format == "PNG", name
+        assert image.width >= 700, name
+        extremes = image.convert("L").getextrema()
+        assert extremes[0] < 50 and extremes[1] == 255, f"{name} is blank"
+
+
+def test_reconstructions_show_pixels_as_they_are(drawn):
+    sheet = drawn["figure6_reconstructions.png"]
+    shown = faces(PICTURES)[[0, 2, 3]]  # evenly spaced
+    for column in range(3):
+        for place in (0, 1):  # the input, above the stacked and above the recursive models
+            assert np.array_equal(face(sheet, 3, column, place=place), shown[column])
+        for place in (2, 3):  # stacked, recursive
+            assert np.array_equal(face(sheet, 3, column, place=place), 255 - shown[column])
+
+
+def test_faint_pictures_are_not_stretched():
+    faint = np.full((1, 1, 128, 128, 3), 100, np.uint8)
+    faint[..., :64, :] = 110
+    sheet = figures.sheet([("faint", "", faint)], across=1)
+    assert np.array_equal(face(sheet, 1, 0), faint[0, 0])
+
+
+def test_reconstructions_grow_by_a_row_for_models_without_a_twin(drawn):
+    # Input, stacked with recursive, stacked VAE alone, mine alone; the candidate is `recursive`.
+    row = figures.CAPTION + figures.FACE * figures.ZOOM + figures.GAP
+    assert drawn["figure6_reconstructions.png"].height == 4 * row
+    assert drawn["figure6_published_wiring.png"].height == 2 * row
+
+
+def test_samples_show_the_latents_of_variational_models_only(drawn):
+    sheet = drawn["figure4_samples.png"]
+    assert sheet.height == figures.CAPTION + figures.FACE * figures.ZOOM + figures.GAP
+    for column, sample in enumerate(faces(PICTURES)):
+        assert np.array_equal(face(sheet, PICTURES, column), sample)
+
+
+def test_hero_ends_with_the_best_recursive_model(drawn, results):
+    sheet = drawn["hero.png"]
+    assert sheet.width == 4 * (figures.FACE * figures.ZOOM + figures.GAP) + figures.GAP
+    assert np.array_equal(face(sheet, 1, 0), results.found["stacked"].inputs[0])
+    assert sheet.width > 1.5 * sheet.height
+
+
+def test_a_candidate_is_shown_where_its_settings_are_its_own(tmp_path):
+    heights = []
+    for lr in (0.001, 0.5):
+        models = {"recursive": Made(), "candidate": Made(settings={"lr": lr})}
+        results = read_results(write(tmp_path / str(lr), models))
+        heights.append(figures.reconstructions(results).height)
+    assert heights[1] - heights[0] == figures.CAPTION + figures.FACE * figures.ZOOM + figures.GAP
+
+
+def test_each_model_has_a_look_of_its_own_in_every_figure(tmp_path):
+    models = as_in_the_paper() | {"one": Made([1.0]), "two": Made([1.0]), "candidate": Made([1.0])}
+    results = read_results(write(tmp_path, models | published(as_in_the_paper())))
+    colours = figures.colours_of(results)
+    looks = {
+        name: (colours[name], str(figures.line_of(model, colours)["linestyle"]))
+        for name, model in results.found.items()
+    }
+    own = [look for name, look in looks.items() if not name.startswith("published_")]
+    assert len(set(own)) == len(own)
+    assert all(looks[name] == looks[f"published_{name}"] for name in PAPER)
+
+
+def test_sheets_without_anything_to_show_are_left_out(tmp_path):
+    results = read_results(write(tmp_path, {"stacked": Made([250.0])}))
+    assert figures.samples(results) is None
+    assert figures.reconstructions_published(results) is None
+    assert figures.hero(results) is not None
+
+
+def test_error_axis_reaches_every_number(results):
+    figure = figures.errors(results)
+    low, high = figure.axes[0].get_xlim()
+    measured = [
+        value for model in results.found.values() for value in model.per_seed("error").value
+    ]
+    known = [error for paper in PAPER.values() for error in paper.errors]
+    assert low < min(measured + known) and high > max(measured + known)
+    labels = [text.get_text() for text in figure.axes[0].get_yticklabels()]
+    assert labels == [paper.label for paper in PAPER.values()] + ["candidate", "mine"]
