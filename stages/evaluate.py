@@ -101,7 +101,7 @@ def main(variant: str) -> None:
         }
     )
     print(
-        f"{variant}: error {summary['error']:.1f} on {len(test)} held-out images, "
+        f"{variant}: error {summary['test_error']:.1f} on {len(test)} held-out images, "
         f"{summary['train_error']:.1f} on {len(train)} training images, mean over seeds "
         f"{', '.join(map(str, settings.seeds))}; {time.perf_counter() - started:.0f} s"
     )
@@ -140,9 +140,19 @@ def in_batches(
     pool: ThreadPoolExecutor, measure: Callable[..., dict[str, Tensor]], items: np.ndarray | Tensor
 ) -> Values:
     """What `measure` returns for `items`, batch by batch and several at a time."""
-    batches = [items[start : start + BATCH] for start in range(0, len(items), BATCH)]
-    parts = list(pool.map(measure, batches))
-    return {name: np.concatenate([part[name].cpu().numpy() for part in parts]) for name in parts[0]}
+    found: Values = {}
+
+    def run(start: int) -> None:
+        for name, value in measure(items[start : start + BATCH]).items():
+            part = value.cpu().numpy()
+            # Made once and filled: parts kept between the large tensors of two batches would keep
+            # the memory of those from being given back.
+            if name not in found:
+                found.setdefault(name, np.empty((len(items), *part.shape[1:]), part.dtype))
+            found[name][start : start + BATCH] = part
+
+    list(pool.map(run, range(0, len(items), BATCH)))
+    return found
 
 
 @torch.inference_mode()
@@ -261,9 +271,9 @@ def check_finite(error: np.ndarray, path: Path) -> None:
 
 
 def headline(rows: list[Row]) -> dict[str, float | None]:
-    """The row of Table 1: means over seeds and, from two on, their standard deviations.
+    """The row of Table 1: means over seeds, and their standard deviations (None for one seed).
 
-    With one seed those are left out: `dvc metrics show` calls a null a failure to load.
+    No key is called "error" alone: `dvc metrics show` takes that for a failure to load the file.
     """
 
     def over_seeds(split: str, measure: str) -> tuple[list[float], list[float]]:
@@ -276,14 +286,14 @@ def headline(rows: list[Row]) -> dict[str, float | None]:
     error, standard_error = over_seeds("test", "error")
     train_error, _ = over_seeds("train", "error")
     found = {
-        "error": np.mean(error),
-        "error_sd": deviation(error),
-        "error_se": np.mean(standard_error) if np.isfinite(standard_error).all() else None,
+        "test_error": np.mean(error),
+        "test_error_sd": deviation(error),
+        "test_error_se": np.mean(standard_error) if np.isfinite(standard_error).all() else None,
         **{name: np.mean(over_seeds("test", name)[0]) for name in HEADLINE[1:]},
         "train_error": np.mean(train_error),
         "train_error_sd": deviation(train_error),
     }
-    rounded = {name: float(f"{x:.6g}") for name, x in found.items() if x is not None}
+    rounded = {name: None if x is None else float(f"{x:.6g}") for name, x in found.items()}
     return rounded | {"n": len(error)}
 
 

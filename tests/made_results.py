@@ -139,9 +139,9 @@ def _write_variant(root: Path, name: str, made: Made) -> None:
         return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
     headline = {
-        "error": float(np.mean(errors)),
-        "error_sd": deviation(errors),
-        "error_se": float(np.mean(errors)) / 20,
+        "test_error": float(np.mean(errors)),
+        "test_error_sd": deviation(errors),
+        "test_error_se": float(np.mean(errors)) / 20,
         "mse": float(np.mean(errors)) / 49152,
         "psnr": 23.0,
         "ssim": made.ssim,
@@ -149,7 +149,6 @@ def _write_variant(root: Path, name: str, made: Made) -> None:
         "train_error_sd": deviation(errors),
         "n": len(seeds),
     }
-    headline = {key: value for key, value in headline.items() if value is not None}
     (root / f"reports/metrics/{name}.json").write_text(json.dumps(headline))
     np.savez(
         folder / "arrays.npz",

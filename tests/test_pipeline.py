@@ -175,7 +175,7 @@ def test_metrics_are_compared_between_branches(project: Project) -> None:
         project.run("git", "commit", "--quiet", "--all", "--message=Try the shared norm")
         changed = json.loads(project.run("dvc", "metrics", "diff", "main", "--json"))
         assert set(changed) == {"reports/metrics/candidate.json"}
-        error = changed["reports/metrics/candidate.json"]["error"]
+        error = changed["reports/metrics/candidate.json"]["test_error"]
         assert error["diff"] == pytest.approx(error["new"] - error["old"])
         shown = json.loads(project.run("dvc", "metrics", "show", "--json"))
         keys = {tuple(file["data"]) for file in shown[""]["data"].values()}

@@ -122,7 +122,7 @@ def _input(faces: np.ndarray) -> Block:
 
 
 def _output(model: Result, faces: np.ndarray) -> Block:
-    return model.label, f"error {model.headline['error']:.0f}", faces
+    return model.label, f"error {model.headline['test_error']:.0f}", faces
 
 
 def _some(faces: np.ndarray, count: int) -> np.ndarray:
@@ -188,7 +188,7 @@ def hero(results: Results) -> Image.Image | None:
     ]
     if not plain:
         return None
-    models = [*plain, *sorted(others, key=lambda model: model.headline["error"])[:1]]
+    models = [*plain, *sorted(others, key=lambda model: model.headline["test_error"])[:1]]
     blocks: list[Block | None] = [_input(_some(plain[0].inputs, 2)[:, None])]
     blocks += [_output(model, _some(model.reconstructions, 2)[:, None]) for model in models]
     return sheet(blocks, across=len(blocks))

@@ -28,6 +28,8 @@ CLARITY = (
     "ms_ssim",
     "faces_found",
 )
+# What the columns of table1.csv are called in reports/metrics, where they are not called the same.
+HEADLINE = {key: f"test_{key}" for key in ("error", "error_sd", "error_se")}
 MOMENTUM = 0.99  # what a norm's running statistic keeps of itself at every training step
 UNCONVERGED = 0.01  # of its initial value still in a running statistic
 
@@ -67,9 +69,9 @@ def _row(results: Results, name: str) -> dict:
     other = twin.headline if twin else {}
     row = {"model": name, "label": result.label if result else label(name)}
     for key in ("error", "error_sd", "error_se", "n", "train_error", "train_error_sd"):
-        row[key] = headline.get(key)
+        row[key] = headline.get(HEADLINE.get(key, key))
     for key in ("error", "error_sd", "n", "train_error"):
-        row[PUBLISHED + key] = other.get(key)
+        row[PUBLISHED + key] = other.get(HEADLINE.get(key, key))
     row["paper_table1"] = paper.table1 if paper else None
     row["paper_figure5"] = paper.figure5 if paper else None
     row["explained_by"] = explained_by(results, name)
@@ -299,7 +301,7 @@ def _table1_markdown(results: Results) -> str:
 
 def _standard_errors(results: Results) -> str:
     headlines = [model.headline for model in results.described()]
-    shares = [row["error_se"] / row["error"] for row in headlines if row["error_se"] is not None]
+    shares = [row["test_error_se"] / row["test_error"] for row in headlines if row["test_error_se"]]
     if not shares:
         return ""
     return f"The standard error over images is at most {max(shares):.1%} of the mean."
