@@ -8,8 +8,8 @@ export DVC_NO_ANALYTICS := 1
 .PHONY: demo test repro
 
 # The whole pipeline on drawn faces, in a scratch clone of HEAD, so that nothing tracked changes.
-DEMO := download.dataset=synthetic download.count=640 preprocess.held_out=0.2 \
-        train.epochs=6 train.seeds=[0]
+DEMO := download.dataset=synthetic download.count=512 preprocess.held_out=0.2 \
+        train.epochs=5 train.seeds=[0]
 
 demo: $(READY)
 	@git diff --quiet HEAD || echo "Note: the demo runs HEAD; your uncommitted edits are not in it."
