@@ -20,7 +20,7 @@ from stages.core.autoencoder import DEPTH, Autoencoder
 from stages.core.objectives import losses
 from tests.conftest import model_settings
 
-IMAGES = np.random.default_rng(0).random((4, 128, 128, 3), dtype=np.float32)
+IMAGES = np.random.default_rng(0).random((16, 128, 128, 3), dtype=np.float32)
 MODELS = [
     {},
     {"norm": "batch"},

@@ -65,31 +65,17 @@ class Norm(nn.Module):
         """(N, C, H, W) -> (N, C, H, W)."""
         if not self.training:
             return self.infer(x)
-        rows = _rows(x)
-        out, mean, inverse = torch.native_batch_norm(
-            rows, self.weight, self.bias, None, None, True, 0.0, self.EPSILON
-        )
+        out, mean, variance = operations.batch_norm(x, self.weight, self.bias, self.EPSILON)
         with torch.no_grad():
             self.running_mean.lerp_(mean, self.MOMENTUM)
-            self.running_var.lerp_(inverse.pow(-2) - self.EPSILON, self.MOMENTUM)
-        return _unrow(out, x)
+            self.running_var.lerp_(variance, self.MOMENTUM)
+        return out
 
     def infer(self, x: Tensor) -> Tensor:
         """The same with the running statistics, whatever the mode."""
-        out = nn.functional.batch_norm(
-            _rows(x), self.running_mean, self.running_var, self.weight, self.bias, eps=self.EPSILON
-        )
-        return _unrow(out, x)
-
-
-def _rows(x: Tensor) -> Tensor:
-    """(N,C,H,W) -> (1,C,N*H*W): no copy where the channel comes first in memory."""
-    return x.transpose(0, 1).reshape(1, x.shape[1], -1)
-
-
-def _unrow(rows: Tensor, like: Tensor) -> Tensor:
-    count, channels, height, width = like.shape
-    return rows.view(channels, count, height, width).transpose(0, 1)
+        scale = self.weight * (self.running_var + self.EPSILON).rsqrt()
+        shift = self.bias - self.running_mean * scale
+        return x * scale.view(-1, 1, 1) + shift.view(-1, 1, 1)
 
 
 class Autoencoder(nn.Module):

@@ -130,8 +130,8 @@ class Batches:
 
     def __call__(self, rows: np.ndarray) -> Tensor:
         if self.device.type == "cpu":
-            images = torch.empty(3, len(rows), SIZE, SIZE)
+            images = torch.empty(3, SIZE, SIZE, len(rows))
             kernels.gather_pixels(self.faces, rows, images.numpy())
-            return images.transpose(0, 1)
+            return images.permute(3, 0, 1, 2)
         chosen = self.faces[torch.from_numpy(rows).to(self.device, non_blocking=True)]
         return chosen.permute(0, 3, 1, 2).float() / 255
