@@ -159,7 +159,7 @@ def in_batches(
 def fidelity(model: Autoencoder, images: np.ndarray) -> dict[str, Tensor]:
     """Error, MSE, PSNR and SSIM (n,) of the reconstructions of uint8 images (n, 128, 128, 3)."""
     inputs = to_device(model, faces.to_tensor(images))
-    return compare(model.reconstruct(inputs), inputs)
+    return compare(model.reconstruct(inputs).contiguous(), inputs)
 
 
 @torch.inference_mode()
@@ -171,7 +171,7 @@ def everything(model: Autoencoder, images: np.ndarray) -> dict[str, Tensor]:
     Clarity is measured on 8 bit reconstructions: as they would be looked at, and as the inputs are.
     """
     inputs = to_device(model, faces.to_tensor(images))
-    outputs = model.reconstruct(inputs)
+    outputs = model.reconstruct(inputs).contiguous()
     found = compare(outputs, inputs) | {"ms_ssim": metrics.ms_ssim(outputs, inputs)}
     for k in range(1, DEPTH):
         through = model.reconstruct(inputs, depth=k)

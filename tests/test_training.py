@@ -60,8 +60,8 @@ def test_the_order_of_the_pictures(
     drawn = []
     whole = training.Batches.__call__
 
-    def spy(self: training.Batches, rows: np.ndarray) -> torch.Tensor:
-        drawn.append(rows)
+    def spy(self: training.Batches, rows: torch.Tensor) -> torch.Tensor:
+        drawn.append(rows.numpy().copy())
         return whole(self, rows)
 
     monkeypatch.setattr(training.Batches, "__call__", spy)
@@ -78,7 +78,7 @@ def test_the_order_of_the_pictures(
 
 def test_pixels_are_divided_by_255(faces: Faces) -> None:
     rows = np.array([5, 2])
-    images = training.Batches(faces, torch.device("cpu"))(rows)
+    images = training.Batches(faces, torch.device("cpu"))(torch.from_numpy(rows))
     expected = torch.from_numpy(faces.images[rows]).permute(0, 3, 1, 2) / 255
     torch.testing.assert_close(images, expected, rtol=1e-6, atol=0)
 

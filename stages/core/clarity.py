@@ -42,8 +42,7 @@ def power_spectrum(images: Tensor) -> Tensor:
 
 def radial_spectrum(power: Tensor) -> Tensor:
     """Mean power (N, 65) on circles of 0, 1, .. 64 cycles per image, for a `power_spectrum`."""
-    circles = functional.one_hot(_radius().round().long().flatten())[:, : NYQUIST + 1]
-    return power.flatten(1) @ (circles / circles.sum(0)).to(power.device)
+    return power.flatten(1) @ _circles().to(power.device)
 
 
 def high_frequency_energy(power: Tensor) -> tuple[Tensor, Tensor]:
@@ -141,6 +140,13 @@ def _radius() -> Tensor:
     """Distance (128, 128) of a frequency from 0, in cycles per image."""
     frequency = torch.fft.fftfreq(SIZE, 1 / SIZE)
     return torch.hypot(frequency[:, None], frequency)
+
+
+@cache
+def _circles() -> Tensor:
+    """Weights (16384, 65) that average what lies on each circle."""
+    circles = functional.one_hot(_radius().round().long().flatten())[:, : NYQUIST + 1]
+    return circles / circles.sum(0)
 
 
 @cache

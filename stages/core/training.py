@@ -1,6 +1,7 @@
 """Train one model with one seed: readable top to bottom, the same code for every variant."""
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,8 +66,21 @@ def train(
     batches = Batches(faces, device())
     model = Autoencoder(settings).to(batches.device)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.Adam(trained, lr=settings.lr, eps=1e-7, fused=True)
+    on_gpu = batches.device.type != "cpu"
+    optimizer = torch.optim.Adam(trained, lr=settings.lr, eps=1e-7, fused=True, capturable=on_gpu)
+    batch = torch.zeros(settings.batch_size, dtype=torch.long, device=batches.device)
+    sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=batches.device))
 
+    def step() -> None:
+        parts = losses(model, batches(batch))
+        total = sum(parts.values())
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+        for name, value in (parts | {"total": total}).items():
+            sums[name] += value.detach()
+
+    take_step = Replayed(step) if on_gpu else step
     curve: list[CurvePoint] = []
     progress = tqdm(
         total=settings.epochs * steps * settings.batch_size,
@@ -78,17 +92,13 @@ def train(
     )
     for epoch in range(1, settings.epochs + 1):
         model.train()
-        sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=batches.device))
+        for value in sums.values():
+            value.zero_()
         epoch_rows = rows if published else order.permutation(rows)
-        for step in range(steps):
-            batch = epoch_rows[step * settings.batch_size : (step + 1) * settings.batch_size]
-            parts = losses(model, batches(batch))
-            total = sum(parts.values())
-            optimizer.zero_grad()
-            total.backward()
-            optimizer.step()
-            for name, value in (parts | {"total": total}).items():
-                sums[name] += value.detach()
+        epoch_rows = torch.from_numpy(epoch_rows[: steps * settings.batch_size]).to(batch.device)
+        for chosen in epoch_rows.split(settings.batch_size):
+            batch.copy_(chosen)
+            take_step()
             progress.update(settings.batch_size)
         values = {name: value.item() / steps for name, value in sums.items()}
         if not np.isfinite(values["total"]):
@@ -110,7 +120,7 @@ def held_out_error(model: Autoencoder, batches: "Batches", rows: np.ndarray) -> 
     total = torch.zeros((), dtype=torch.float64, device=batches.device)
     with torch.inference_mode():
         for start in range(0, len(rows), 64):
-            images = batches(rows[start : start + 64])
+            images = batches(torch.from_numpy(rows[start : start + 64]))
             total += (model.reconstruct(images) - images).square().sum()
     return total.item() / len(rows)
 
@@ -128,10 +138,37 @@ class Batches:
         if device.type != "cpu":
             self.faces = torch.from_numpy(np.ascontiguousarray(faces.images)).to(device)
 
-    def __call__(self, rows: np.ndarray) -> Tensor:
+    def __call__(self, rows: Tensor) -> Tensor:
         if self.device.type == "cpu":
             images = torch.empty(3, SIZE, SIZE, len(rows))
-            kernels.gather_pixels(self.faces, rows, images.numpy())
+            kernels.gather_pixels(self.faces, rows.numpy(), images.numpy())
             return images.permute(3, 0, 1, 2)
-        chosen = self.faces[torch.from_numpy(rows).to(self.device, non_blocking=True)]
-        return chosen.permute(0, 3, 1, 2).float() / 255
+        return self.faces[rows.to(self.device)].permute(0, 3, 1, 2).float() / 255
+
+
+class Replayed:
+    """A function of no arguments on a GPU, from its fourth call on replayed as one graph.
+
+    A step launches hundreds of small kernels, and launching them takes longer than they run. The
+    first calls run on a stream of their own, as capturing a graph demands of whatever it captures.
+    """
+
+    EAGER = 3
+
+    def __init__(self, function: Callable[[], None]) -> None:
+        self.function = function
+        self.calls = 0
+        self.stream, self.graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
+
+    def __call__(self) -> None:
+        if self.calls < self.EAGER:
+            self.stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(self.stream):
+                self.function()
+            torch.cuda.current_stream().wait_stream(self.stream)
+        else:
+            if self.calls == self.EAGER:
+                with torch.cuda.graph(self.graph):
+                    self.function()
+            self.graph.replay()
+        self.calls += 1
