@@ -5,7 +5,7 @@ READY := .venv/.ready
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: demo test repro
+.PHONY: demo test repro bench
 
 # The whole pipeline on drawn faces, in a scratch clone of HEAD, so that nothing tracked changes.
 DEMO := download.dataset=synthetic download.count=512 preprocess.held_out=0.2 \
@@ -27,6 +27,15 @@ test: $(READY)
 
 repro: $(READY)
 	dvc repro
+
+# TensorFlow has an environment of its own: it does not start beside PyTorch.
+bench: $(READY) .venv-bench/.ready
+	python -m bench.run
+
+.venv-bench/.ready: bench/requirements.txt
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --requirement bench/requirements.txt
+	touch $@
 
 $(READY): requirements.txt
 	$(PYTHON) -m venv .venv

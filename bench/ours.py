@@ -1,0 +1,72 @@
+"""This project's training, timed: `stages.core.training.train` itself, one thread a seed, as many
+seeds side by side as there are threads to use.
+
+    .venv/bin/python -m bench.ours
+"""
+
+import math
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from threading import Barrier
+
+import numpy as np
+
+from bench import contender
+from bench.contender import BATCH
+
+# Importing the stage also sets what its worker processes need in their environment.
+from stages import train_variant  # noqa: F401
+from stages.core import training
+from stages.core.faces import Faces
+from stages.core.settings import ModelSettings
+
+ready: Barrier
+
+
+def join(barrier: Barrier) -> None:
+    global ready
+    ready = barrier
+
+
+def train_seed(name: str, seed: int, faces_path: str, batches: int) -> int:
+    """Train one seed for about so many batches; returns the number of images trained on."""
+    ready.wait()  # so that every process takes one seed
+    images = np.load(faces_path, mmap_mode="r")
+    epochs = math.ceil(batches * BATCH / (len(images) - 1))
+    steps = batches // epochs
+    splits = np.array(["test", *["train"] * (steps * BATCH)])
+    names = np.arange(len(splits)).astype(str)
+    faces = Faces(images[: len(splits)], names, names, splits)
+    settings = ModelSettings(
+        name=name,
+        training=name,
+        norm="none",
+        activation="selu",
+        variational=False,
+        wiring="described",
+        epochs=epochs,
+        batch_size=BATCH,
+        lr=0.001,
+        seeds=[seed],
+    )
+    training.train(settings, seed, faces)
+    return epochs * steps * BATCH
+
+
+def main() -> None:
+    parser = contender.parser(__doc__.split(":")[0])
+    parser.add_argument("--faces", default="data/faces.npy")
+    arguments = parser.parse_args()
+    context, seeds = get_context("spawn"), range(arguments.threads)
+    barrier = context.Barrier(len(seeds))
+    with ProcessPoolExecutor(len(seeds), context, join, (barrier,)) as pool:
+
+        def train(name: str, batches: int) -> int:
+            jobs = [pool.submit(train_seed, name, k, arguments.faces, batches) for k in seeds]
+            return sum(job.result() for job in jobs)
+
+        contender.contend(train, arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""Straightforward PyTorch, timed: torch.nn layers, symmetric padding, one Adam, and a DataLoader
+that decodes JPEGs from the canonical archive with Pillow.
+
+    .venv/bin/python -m bench.pytorch_plain
+"""
+
+import io
+import tarfile
+from collections.abc import Iterator
+from itertools import pairwise
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn.functional import mse_loss
+from torch.utils.data import DataLoader, Dataset
+
+from bench import contender
+from bench.contender import BATCH
+
+CHANNELS = (3, 6, 12, 24, 48, 96, 192, 384)
+
+
+class ArchivedFaces(Dataset):
+    """The centre 128x128 crops of a tar's JPEGs, decoded one at a time, (3,128,128) in [0,1]."""
+
+    def __init__(self, archive: str) -> None:
+        self.archive = archive
+        with tarfile.open(archive) as tar:
+            self.places = [(m.offset_data, m.size) for m in tar if m.name.endswith(".jpg")]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, number: int) -> Tensor:
+        offset, size = self.places[number]
+        with open(self.archive, "rb") as file:
+            file.seek(offset)
+            image = Image.open(io.BytesIO(file.read(size))).convert("RGB")
+        left, top = (image.width - 128) // 2, (image.height - 128) // 2
+        pixels = np.asarray(image.crop((left, top, left + 128, top + 128)))
+        return torch.from_numpy(pixels.transpose(2, 0, 1) / np.float32(255))
+
+
+class Autoencoder(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder, self.decoder = nn.ModuleList(), nn.ModuleList()
+        for level, (outer, inner) in enumerate(pairwise(CHANNELS)):
+            kernel = 3 if level else 5
+            pad = kernel // 2
+            self.encoder.append(nn.Sequential(nn.Conv2d(outer, inner, kernel, 2, pad), nn.SELU()))
+            self.decoder.append(
+                nn.Sequential(
+                    nn.ConvTranspose2d(inner, outer, kernel, 2, pad, output_padding=1),
+                    nn.SELU() if level else nn.Sigmoid(),
+                )
+            )
+
+
+def stacked_loss(model: Autoencoder, images: Tensor) -> Tensor:
+    activation = images
+    for level in (*model.encoder, *reversed(model.decoder)):
+        activation = level(activation)
+    return mse_loss(activation, images)
+
+
+def recursive_loss(model: Autoencoder, images: Tensor) -> Tensor:
+    total, activation = images.new_zeros(()), images
+    for encode, decode in zip(model.encoder, model.decoder, strict=True):
+        target = activation.detach()
+        activation = encode(target)
+        total = total + mse_loss(decode(activation), target)
+    return total
+
+
+class Training:
+    def __init__(self, loss) -> None:
+        self.model, self.loss = Autoencoder(), loss
+        self.optimiser = torch.optim.Adam(self.model.parameters(), 1e-3, eps=1e-7)
+
+    def step(self, images: Tensor) -> int:
+        """One step; returns how many images it took."""
+        self.optimiser.zero_grad()
+        loss = self.loss(self.model, images)
+        loss.backward()
+        self.optimiser.step()
+        loss.item()  # as a loop does that shows its progress
+        return len(images)
+
+
+def batches_for_ever(archive: str, workers: int) -> Iterator[Tensor]:
+    loader = DataLoader(
+        ArchivedFaces(archive),
+        BATCH,
+        shuffle=True,
+        drop_last=True,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+    )
+    while True:
+        yield from loader
+
+
+def main() -> None:
+    parser = contender.parser(__doc__.splitlines()[0])
+    parser.add_argument("--archive", default="data/lfw-deepfunneled.tar")
+    parser.add_argument("--workers", type=int, default=2, help="processes that decode JPEGs")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(0)
+    trainings = {"recursive": Training(recursive_loss), "stacked": Training(stacked_loss)}
+    loader = batches_for_ever(arguments.archive, arguments.workers)
+
+    def train(training: str, batches: int) -> int:
+        return sum(trainings[training].step(next(loader)) for _ in range(batches))
+
+    contender.contend(train, arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,186 @@
+"""`make bench`: this project's training beside the paper's procedure and plain PyTorch.
+
+All contenders stay alive and take turns, several rounds, on the same machine and the same faces:
+machines drift, so only what was measured side by side is compared. Writes reports/benchmark.md,
+.json and .png.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from bench import chores, report
+from bench.contender import BATCH, TRAININGS
+from bench.watch import Watch
+from stages.core.autoencoder import FILTERS
+from stages.core.errors import PipelineError, exits_cleanly
+
+KERAS_PYTHON = Path(".venv-bench/bin/python")
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def flops_per_image() -> dict[str, int]:
+    """Floating-point operations of one training step, for each image.
+
+    A convolution multiplies and adds k * k * channels in * channels out times for each position of
+    its smaller side; its two gradients cost as much each. No gradient is needed with respect to the
+    images, nor, in recursive training, to any encoder level's input.
+    """
+    channels = (3, *FILTERS)
+    level = [
+        2 * (5 if k == 1 else 3) ** 2 * channels[k - 1] * channels[k] * (128 // 2**k) ** 2
+        for k in range(1, len(channels))
+    ]
+    encoder = decoder = sum(level)
+    return {"recursive": 2 * encoder + 3 * decoder, "stacked": 3 * encoder - level[0] + 3 * decoder}
+
+
+def matrix_product_gflops(size: int = 2048) -> float:
+    """The machine's own single-precision matrix-product speed with all cores, best of five."""
+    torch.set_num_threads(CORES)
+    a, b = torch.rand(size, size), torch.rand(size, size)
+    times = []
+    for _ in range(5):
+        started = time.perf_counter()
+        a @ b
+        times.append(time.perf_counter() - started)
+    return 2 * size**3 / min(times) / 1e9
+
+
+class Contender:
+    """Processes kept alive between measurements; together they train `trainings` models at once."""
+
+    def __init__(self, name: str, command: list[str], processes: int, trainings: int) -> None:
+        self.name, self.trainings = name, trainings
+        started = time.perf_counter()
+        self.processes = [
+            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            for _ in range(processes)
+        ]
+        try:
+            self._answers()
+        except PipelineError:
+            self.close()
+            raise
+        self.startup_s = time.perf_counter() - started
+        self.peak_mb = 0.0
+
+    def _answers(self) -> list[str]:
+        lines = [process.stdout.readline() for process in self.processes]
+        if not all(lines):
+            codes = [
+                process.wait()
+                for process, line in zip(self.processes, lines, strict=True)
+                if not line
+            ]
+            raise PipelineError(
+                f"the contender '{self.name}' ended early, with exit status {codes[0]}"
+            )
+        return lines
+
+    def images_per_second(self, training: str, batches: int) -> float:
+        """All processes together, until the last one has finished."""
+        with Watch((process.pid for process in self.processes), interval=1) as watch:
+            started = time.perf_counter()
+            for process in self.processes:
+                process.stdin.write(f"{training} {batches}\n")
+                process.stdin.flush()
+            images = sum(int(line) for line in self._answers())
+            seconds = time.perf_counter() - started
+        self.peak_mb = max(self.peak_mb, watch.peak_mb)
+        return images / seconds
+
+    def close(self) -> None:
+        for process in self.processes:
+            process.stdin.close()
+            process.wait()
+
+
+def start_contenders(dataset: str) -> list[Contender]:
+    data = chores.SCRATCH / "data"
+    faces = ["--faces", str(data / "faces.npy"), "--serve"]
+    archive = ["--archive", str(data / f"{dataset}.tar"), "--serve"]
+    keras = [str(KERAS_PYTHON), "-m", "bench.keras_procedure", *faces, "--threads"]
+    plain = [sys.executable, "-m", "bench.pytorch_plain", *archive, "--threads"]
+    ours = [sys.executable, "-m", "bench.ours", *faces, "--threads"]
+    plans = [
+        (f"the paper's procedure in Keras, {CORES} threads", [*keras, str(CORES)], 1, 1),
+        (f"the paper's procedure in Keras, {CORES} processes", [*keras, "1"], CORES, CORES),
+        (f"plain PyTorch, {CORES} threads", [*plain, str(CORES)], 1, 1),
+        (f"this project, {CORES} seeds side by side", [*ours, str(CORES)], 1, CORES),
+    ]
+    contenders = []
+    try:
+        for name, *plan in plans:
+            print(f"starting {name}", flush=True)
+            contenders.append(Contender(name, *plan))
+    except PipelineError:
+        for contender in contenders:
+            contender.close()
+        raise
+    return contenders
+
+
+def compete(contenders: list[Contender], rounds: int, seconds: float) -> dict:
+    """Images per second of every contender and training, a value a round; and of the machine."""
+    batches = {}
+    for contender in contenders:
+        for training in TRAININGS:
+            each = contender.images_per_second(training, 10) / contender.trainings
+            batches[contender, training] = max(3, round(seconds * each / BATCH))
+    paces = {contender.name: {training: [] for training in TRAININGS} for contender in contenders}
+    gflops = []
+    for number in range(1, rounds + 1):
+        print(f"round {number} of {rounds}", flush=True)
+        gflops.append(matrix_product_gflops())
+        for training in TRAININGS:
+            for contender in contenders:
+                pace = contender.images_per_second(training, batches[contender, training])
+                paces[contender.name][training].append(pace)
+    return {"images_per_second": paces, "matrix_product_gflops": gflops}
+
+
+def measure(rounds: int, seconds: float) -> dict:
+    print("preparing faces", flush=True)
+    dataset, found = chores.prepare_faces()
+    contenders = start_contenders(dataset)
+    try:
+        results = compete(contenders, rounds, seconds)
+    finally:
+        for contender in contenders:
+            contender.close()
+    print("timing the stages", flush=True)
+    found += chores.run_chores()
+    return results | {
+        "startup_s": {contender.name: contender.startup_s for contender in contenders},
+        "peak_mb": {contender.name: contender.peak_mb for contender in contenders},
+        "flops_per_image": flops_per_image(),
+        "dataset": dataset,
+        "chores": [vars(chore) for chore in found],
+    }
+
+
+@exits_cleanly
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=5, help="of each measurement, about")
+    arguments = parser.parse_args()
+    if not KERAS_PYTHON.exists():
+        raise PipelineError(f"{KERAS_PYTHON} is missing; run `make bench`, which makes it")
+    try:
+        results = measure(arguments.rounds, arguments.seconds)
+    finally:
+        shutil.rmtree(chores.SCRATCH, ignore_errors=True)
+    report.write(results, CORES)
+    print(f"The numbers: {report.PAGE}; the plot: {report.FIGURE}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""How much memory a process and its children hold while they run."""
+
+import threading
+from collections.abc import Iterable
+
+import psutil
+
+
+class Watch:
+    """Within `with`, the peak of the resident memory of processes and their children, in MB.
+
+    A sum over processes: memory that several of them map counts several times. `interval`: seconds
+    between two looks, each of which takes some milliseconds of a core.
+    """
+
+    def __init__(self, pids: Iterable[int], interval: float = 0.2) -> None:
+        self.interval = interval
+        self.roots = [psutil.Process(pid) for pid in pids]
+        self.peak_mb = 0.0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._poll, daemon=True)
+
+    def __enter__(self) -> "Watch":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _poll(self) -> None:
+        while not self._stop.is_set():
+            total = 0
+            for root in self.roots:
+                try:
+                    for process in (root, *root.children(recursive=True)):
+                        total += process.memory_info().rss
+                except psutil.NoSuchProcess:
+                    continue  # it has just ended
+            self.peak_mb = max(self.peak_mb, total / 2**20)
+            self._stop.wait(self.interval)

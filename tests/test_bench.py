@@ -1,0 +1,19 @@
+"""What the benchmark says of itself."""
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from bench.run import flops_per_image
+from stages.core.autoencoder import Autoencoder
+from stages.core.objectives import losses
+from tests.conftest import model_settings
+
+
+@pytest.mark.parametrize("training", ["recursive", "stacked"])
+def test_operations_per_image_are_those_that_torch_counts(training: str) -> None:
+    model = Autoencoder(model_settings(training=training)).double()  # the plain formulation
+    images = torch.rand(2, 3, 128, 128, dtype=torch.float64)
+    with FlopCounterMode(display=False) as counter:
+        sum(losses(model, images).values()).backward()
+    assert counter.get_total_flops() == 2 * flops_per_image()[training]
