@@ -13,16 +13,24 @@ README = (ROOT / "README.md").read_text()
 def test_the_table_is_the_one_in_reports() -> None:
     with open(ROOT / "reports" / "table1.csv", newline="") as file:
         rows = {row["label"]: row for row in csv.DictReader(file)}
-    found = re.findall(
-        r"^\| ([a-z][^|]*?) \| (\d+) ± (\d+) \| ([\d-]+) \| ([\d-]+) \|$", README, re.M
-    )
+    cells = r"(\d+) ± (\d+) \| (\d+) \| ([\d-]+) \| ([\d-]+) \| (\w+) \|$"
+    found = re.findall(r"^\| ([a-z][^|]*?) \| " + cells, README, re.M)
     assert len(found) == 10
-    for label, error, deviation, table1, figure5 in found:
+    for label, error, deviation, *others, explained_by in found:
         row = rows[label]
         assert int(error) == round(float(row["error"])), label
         assert int(deviation) == round(float(row["error_sd"])), label
-        for said, key in ((table1, "paper_table1"), (figure5, "paper_figure5")):
-            assert said == (str(round(float(row[key]))) if row[key] else "-"), label
+        columns = ("published_error", "paper_table1", "paper_figure5")
+        for said, key in zip(others, columns, strict=True):
+            assert said == (str(round(float(row[key]))) if row[key] else "-"), (label, key)
+        assert explained_by == row["explained_by"], label
+
+
+def test_the_verdicts_are_those_in_reports() -> None:
+    row = re.compile(r"^\| (\d) \| (.*) \| \*\*(.*)\*\* \|$", re.M)
+    found = row.findall(README)
+    assert len(found) == 9
+    assert found == row.findall((ROOT / "reports" / "README.md").read_text())
 
 
 def test_every_file_that_is_named_exists() -> None:
