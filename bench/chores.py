@@ -106,7 +106,9 @@ def measured(name: str, limit_s: float | None, run: Callable[[], tuple[float, fl
 def repro() -> tuple[float, float]:
     dvc = str(Path(sys.executable).with_name("dvc"))
     dry = subprocess.run([dvc, "repro", "--dry"], capture_output=True, text=True, env=ENVIRONMENT)
-    if dry.returncode or "Running stage" in dry.stdout:
+    if dry.returncode:
+        raise PipelineError(f"dvc repro --dry failed: {dry.stderr.strip().splitlines()[-1]}")
+    if "Running stage" in dry.stdout:
         raise PipelineError("there is something to do; run `dvc repro` first")
     return timed([dvc, "repro"], Path.cwd(), ENVIRONMENT)
 

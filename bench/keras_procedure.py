@@ -151,7 +151,7 @@ def main() -> None:
             models[training].step(faces[first : first + BATCH])
         return batches * BATCH
 
-    contender.contend(train, arguments)
+    contender.contend(train)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ seeds side by side as there are threads to use.
 """
 
 import math
+import os
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from threading import Barrier
@@ -13,12 +14,10 @@ import numpy as np
 
 from bench import contender
 from bench.contender import BATCH
-
-# Importing the stage also sets what its worker processes need in their environment.
-from stages import train_variant  # noqa: F401
 from stages.core import training
 from stages.core.faces import Faces
 from stages.core.settings import ModelSettings
+from stages.train_variant import KEEP_MEMORY
 
 ready: Barrier
 
@@ -57,6 +56,7 @@ def main() -> None:
     parser = contender.parser(__doc__.split(":")[0])
     parser.add_argument("--faces", default="data/faces.npy")
     arguments = parser.parse_args()
+    os.environ.update({name: str(value) for name, value in KEEP_MEMORY.items()})
     context, seeds = get_context("spawn"), range(arguments.threads)
     barrier = context.Barrier(len(seeds))
     with ProcessPoolExecutor(len(seeds), context, join, (barrier,)) as pool:
@@ -65,7 +65,7 @@ def main() -> None:
             jobs = [pool.submit(train_seed, name, k, arguments.faces, batches) for k in seeds]
             return sum(job.result() for job in jobs)
 
-        contender.contend(train, arguments)
+        contender.contend(train)
 
 
 if __name__ == "__main__":

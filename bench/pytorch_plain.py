@@ -116,7 +116,7 @@ def main() -> None:
     def train(training: str, batches: int) -> int:
         return sum(trainings[training].step(next(loader)) for _ in range(batches))
 
-    contender.contend(train, arguments)
+    contender.contend(train)
 
 
 if __name__ == "__main__":

@@ -104,15 +104,15 @@ class Contender:
 
 def start_contenders(dataset: str) -> list[Contender]:
     data = chores.SCRATCH / "data"
-    faces = ["--faces", str(data / "faces.npy"), "--serve"]
-    archive = ["--archive", str(data / f"{dataset}.tar"), "--serve"]
+    faces = ["--faces", str(data / "faces.npy")]
+    archive = ["--archive", str(data / f"{dataset}.tar")]
     keras = [str(KERAS_PYTHON), "-m", "bench.keras_procedure", *faces, "--threads"]
     plain = [sys.executable, "-m", "bench.pytorch_plain", *archive, "--threads"]
     ours = [sys.executable, "-m", "bench.ours", *faces, "--threads"]
     plans = [
         (f"the paper's procedure in Keras, {CORES} threads", [*keras, str(CORES)], 1, 1),
         (f"the paper's procedure in Keras, {CORES} processes", [*keras, "1"], CORES, CORES),
-        (f"plain PyTorch, {CORES} threads", [*plain, str(CORES)], 1, 1),
+        (f"plain PyTorch, decoding JPEGs, {CORES} threads", [*plain, str(CORES)], 1, 1),
         (f"this project, {CORES} seeds side by side", [*ours, str(CORES)], 1, CORES),
     ]
     contenders = []

@@ -16,7 +16,7 @@ def model_settings(**changes: object) -> ModelSettings:
         "variational": False,
         "wiring": "described",
         "epochs": 1,
-        "batch_size": 4,
+        "batch_size": 16,
         "lr": 0.001,
         "seeds": [0],
     }
@@ -25,5 +25,5 @@ def model_settings(**changes: object) -> ModelSettings:
 
 @pytest.fixture
 def images() -> torch.Tensor:
-    """Four random images (4,3,128,128) in [0,1]."""
-    return torch.rand(4, 3, 128, 128, generator=torch.Generator().manual_seed(0))
+    """Random images (16,3,128,128) in [0,1]: as many as the compiled kernels take at a time."""
+    return torch.rand(16, 3, 128, 128, generator=torch.Generator().manual_seed(0))

@@ -37,7 +37,7 @@ def test_every_depth_halves_the_image_and_comes_back(images: Tensor) -> None:
     model = Autoencoder(model_settings()).eval()
     for depth, filters in enumerate(FILTERS, start=1):
         h = model.encode(images, depth)
-        assert h.shape == (4, filters, 128 // 2**depth, 128 // 2**depth)
+        assert h.shape == (16, filters, 128 // 2**depth, 128 // 2**depth)
         out = model.decode(h, depth)
         assert out.shape == images.shape
         assert out.min() >= 0 and out.max() <= 1

@@ -207,7 +207,7 @@ def test_one_training_step(settings: dict) -> None:
         step_sub_models(twin)
     else:
         step([*twin.encoder, *reversed(twin.decoder)], IMAGES)
-    # A step is 1e-3. With norms, the statistics of four images at 1x1 magnify rounding errors:
+    # A step is 1e-3. With norms, the statistics of sixteen images at 1x1 magnify rounding errors:
     # there both are about 1e-5 from a step in double precision.
     tolerance = 5e-5 if settings.get("norm") else 1e-6
     for (ours, theirs), old in zip(pairs, before, strict=True):

@@ -32,7 +32,7 @@ def test_no_gradient_of_a_level_reaches_any_other(norm: str, wiring: str, images
             expected |= {f"encoder_norms.{k}.{part}" for part in ("weight", "bias")}
         if norm == "batch" and wiring == "described" and k:
             expected |= {f"decoder_norms.{k - 1}.{part}" for part in ("weight", "bias")}
-        # The mean of four normalised numbers is zero whatever the weights: a gradient of rounding.
+        # The mean of normalised numbers is zero whatever the weights: a gradient of rounding.
         assert reached(model, loss) - expected == set()
         assert {f"encoder.{k}.weight", f"decoder.{k}.weight"} <= reached(model, loss)
 

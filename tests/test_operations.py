@@ -33,12 +33,18 @@ def assert_close(found: Tensor, expected: Tensor) -> None:
     torch.testing.assert_close(found.double(), expected, rtol=0, atol=1e-5 * scale)
 
 
+def batch_last(x: Tensor) -> bool:
+    """Whether x lies in memory as the compiled kernels, and nothing else, leave it."""
+    return x.permute(1, 2, 3, 0).is_contiguous() and not x.is_contiguous()
+
+
 def check(
     operation: Callable[..., Tensor], x: Tensor, weight: Tensor, bias: Tensor, activation: str
 ) -> None:
     singles = [t.clone().requires_grad_() for t in (x, weight, bias)]
     doubles = [t.double().requires_grad_() for t in (x, weight, bias)]
     out, expected = operation(*singles, activation), operation(*doubles, activation)
+    assert batch_last(out) and not batch_last(expected)
     assert_close(out, expected)
     slope = torch.randn(out.shape, generator=torch.Generator().manual_seed(1))
     found = torch.autograd.grad(out, singles, slope)
@@ -70,6 +76,15 @@ def test_selu_and_sigmoid_are_exact_over_their_whole_range() -> None:
         out = operations.convolution(values[:, :3], weight, torch.zeros(6), activation)
         plain = operations.PLAIN[activation](values[:, :3, ::2, ::2].double())
         torch.testing.assert_close(out[:, :3].double(), plain, rtol=2e-6, atol=2e-7)
+
+
+@pytest.mark.parametrize("activation", ["selu", "relu", "sigmoid"])
+def test_what_is_no_number_stays_none(activation: str) -> None:
+    """Else a training that diverged would look like one that did not."""
+    weight = torch.full((6, 3, 3, 3), float("nan"))
+    out = operations.convolution(torch.rand(BATCH, 3, 8, 8), weight, torch.zeros(6), activation)
+    assert batch_last(out) and out.isnan().all()
+    assert operations.squared_error(out, torch.zeros_like(out)).isnan()
 
 
 def test_squared_error_is_the_mean_over_elements_and_its_gradient() -> None:

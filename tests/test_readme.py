@@ -1,7 +1,9 @@
 """What README.md says must be what reports/ and the code say."""
 
 import csv
+import json
 import re
+import statistics
 from pathlib import Path
 
 import yaml
@@ -31,6 +33,12 @@ def test_the_verdicts_are_those_in_reports() -> None:
     found = row.findall(README)
     assert len(found) == 9
     assert found == row.findall((ROOT / "reports" / "README.md").read_text())
+
+
+def test_the_speed_is_that_of_the_committed_benchmark() -> None:
+    measured = json.loads((ROOT / "reports" / "benchmark.json").read_text())["speed_up"]
+    medians = [f"{statistics.median(measured[key]):.1f}" for key in ("recursive", "both")]
+    assert re.findall(r"(\d\.\d) times as many", README) == medians
 
 
 def test_every_file_that_is_named_exists() -> None:

@@ -12,11 +12,11 @@ from tests.conftest import model_settings
 
 @pytest.fixture
 def faces() -> Faces:
-    """24 pictures of random smooth colours, every sixth held out."""
+    """48 pictures of random smooth colours, every sixth held out."""
     random = np.random.default_rng(0)
-    small = random.integers(0, 256, (24, 4, 4, 3), np.uint8)
-    splits = np.array(["test" if row % 6 == 0 else "train" for row in range(24)])
-    names = np.array([f"Name_{row}" for row in range(24)])
+    small = random.integers(0, 256, (48, 4, 4, 3), np.uint8)
+    splits = np.array(["test" if row % 6 == 0 else "train" for row in range(48)])
+    names = np.array([f"Name_{row}" for row in range(48)])
     return Faces(small.repeat(32, 1).repeat(32, 2), names, names, splits)
 
 
@@ -53,7 +53,7 @@ def test_the_curve_holds_every_loss_and_the_held_out_error(faces: Faces) -> None
     assert by_name["test", "error"] == pytest.approx(error.item(), rel=1e-5)
 
 
-@pytest.mark.parametrize(("wiring", "order"), [("described", None), ("published", range(24))])
+@pytest.mark.parametrize(("wiring", "order"), [("described", None), ("published", range(48))])
 def test_the_order_of_the_pictures(
     faces: Faces, wiring: str, order: range | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -70,10 +70,10 @@ def test_the_order_of_the_pictures(
     epochs = np.concatenate(drawn).reshape(2, -1)
     if order is None:
         train = set(faces.rows("train"))
-        assert all(len(set(epoch)) == 20 and set(epoch) <= train for epoch in epochs)
+        assert all(len(set(epoch)) == 40 and set(epoch) <= train for epoch in epochs)
         assert not np.array_equal(epochs[0], epochs[1])
     else:
-        assert [list(epoch) for epoch in epochs] == [list(order)[:20]] * 2
+        assert [list(epoch) for epoch in epochs] == [list(order)[:45]] * 2
 
 
 def test_pixels_are_divided_by_255(faces: Faces) -> None:
@@ -84,7 +84,7 @@ def test_pixels_are_divided_by_255(faces: Faces) -> None:
 
 
 def test_training_gets_better_than_a_constant_guess(faces: Faces) -> None:
-    _, curve = training.train(model_settings(training="stacked", epochs=8, lr=0.003), 0, faces)
+    _, curve = training.train(model_settings(training="stacked", epochs=20, lr=0.003), 0, faces)
     losses = [point.value for point in curve if point.loss == "reconstruction"]
     assert losses[-1] < 0.8 * losses[0]
 
