@@ -125,10 +125,10 @@ class Results:
 
 
 def distinct(models: list[Result]) -> list[Result]:
-    """Without the candidate where another variant has its very settings."""
+    """Without the candidate where another variant has its very settings, but for the seeds."""
 
     def settings(model: Result) -> dict:
-        return model.settings.model_dump(exclude={"name"})
+        return model.settings.model_dump(exclude={"name", "seeds"})
 
     return [
         model
