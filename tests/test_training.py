@@ -76,6 +76,21 @@ def test_the_order_of_the_pictures(
         assert [list(epoch) for epoch in epochs] == [list(order)[:45]] * 2
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="steps are replayed on a GPU alone")
+@pytest.mark.parametrize("changes", [{"norm": "shared"}, {"variational": True}])
+def test_replayed_steps_are_the_steps(
+    faces: Faces, changes: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = model_settings(epochs=4, **changes)
+    model, curve = training.train(settings, 0, faces)
+    monkeypatch.setattr(training, "Replayed", lambda step: step)
+    plain, expected = training.train(settings, 0, faces)
+    found = [point.value for point in curve]
+    assert found == pytest.approx([point.value for point in expected], rel=1e-3)
+    for a, b in zip(weights(model), weights(plain), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-2, atol=1e-3)
+
+
 def test_pixels_are_divided_by_255(faces: Faces) -> None:
     rows = np.array([5, 2])
     images = training.Batches(faces, torch.device("cpu"))(torch.from_numpy(rows))
