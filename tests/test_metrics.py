@@ -15,6 +15,11 @@ VALUES = 49_152
 
 
 @pytest.fixture
+def images(images: torch.Tensor) -> torch.Tensor:
+    return images[:4]
+
+
+@pytest.fixture
 def reconstructions(images: torch.Tensor) -> torch.Tensor:
     """Blurred, dimmed, noisy and exact: as many kinds of difference as there are images."""
     x = images.numpy()
