@@ -105,8 +105,8 @@ def page(results: dict) -> str:
         "TensorFlow runs with its oneDNN convolutions, which not every CPU gets by default. "
         "Plain PyTorch decodes the JPEGs as it trains, with a DataLoader; the others read decoded "
         "faces. Start-up reaches from starting Python to ready to train; this project's "
-        "kernels were compiled before, once. Memory is the peak, summed over processes: pages that "
-        "several of them map, as the faces, count several times.",
+        "kernels were compiled before, once. Memory is the peak of all processes "
+        "together.",
         "",
         f"The machine's own matrix products run at {spread(results['matrix_product_gflops'])} "
         f"GFLOP/s. A training reaches this share of it, at {flops['recursive'] / 1e6:.1f} MFLOP "

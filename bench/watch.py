@@ -9,8 +9,9 @@ import psutil
 class Watch:
     """Within `with`, the peak of the resident memory of processes and their children, in MB.
 
-    A sum over processes: memory that several of them map counts several times. `interval`: seconds
-    between two looks, each of which takes some milliseconds of a core.
+    A page that several processes map, as the faces are, counts once where the system tells (Linux),
+    else once for each. `interval`: seconds between two looks, each of which takes some milliseconds
+    of a core.
     """
 
     def __init__(self, pids: Iterable[int], interval: float = 0.2) -> None:
@@ -34,7 +35,8 @@ class Watch:
             for root in self.roots:
                 try:
                     for process in (root, *root.children(recursive=True)):
-                        total += process.memory_info().rss
+                        memory = process.memory_full_info()
+                        total += getattr(memory, "pss", memory.rss)
                 except psutil.NoSuchProcess:
                     continue  # it has just ended
             self.peak_mb = max(self.peak_mb, total / 2**20)

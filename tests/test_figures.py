@@ -47,12 +47,12 @@ def test_every_figure_is_drawn_and_none_is_heavy(drawn):
 
 def test_reconstructions_show_pixels_as_they_are(drawn):
     sheet = drawn["figure6_reconstructions.png"]
-    shown = faces(PICTURES)[[0, 2, 3]]  # evenly spaced
-    for column in range(3):
+    shown = faces(PICTURES)[[0, 3]]  # evenly spaced
+    for column in range(2):
         for place in (0, 1):  # the input, above the stacked and above the recursive models
-            assert np.array_equal(face(sheet, 3, column, place=place), shown[column])
+            assert np.array_equal(face(sheet, 2, column, place=place), shown[column])
         for place in (2, 3):  # stacked, recursive
-            assert np.array_equal(face(sheet, 3, column, place=place), 255 - shown[column])
+            assert np.array_equal(face(sheet, 2, column, place=place), 255 - shown[column])
 
 
 def test_faint_pictures_are_not_stretched():

@@ -52,6 +52,7 @@ STYLE = {
 }
 FACE = 128  # pixels a side
 ZOOM = 2
+SHOWN = 2  # faces a model: a sheet of all models stays below a megabyte
 GAP = 12  # pixels between two blocks of a sheet
 CAPTION = 62  # pixels above a block, for two lines
 TEXT = 21  # pixels, less where a caption would be wider than its block
@@ -130,10 +131,10 @@ def _some(faces: np.ndarray, count: int) -> np.ndarray:
     return faces[np.linspace(0, len(faces) - 1, min(count, len(faces))).round().astype(int)]
 
 
-def _reconstructions(results: Results, models: list[Result], count: int = 3) -> Image.Image | None:
+def _reconstructions(results: Results, models: list[Result]) -> Image.Image | None:
     if not models:
         return None
-    inputs = _input(_some(models[0].inputs, count)[None])
+    inputs = _input(_some(models[0].inputs, SHOWN)[None])
     blocks: list[Block | None] = [inputs, inputs]
     partner: dict[str, Result] = {}
     for recursive, stacked in results.twins():
@@ -147,7 +148,7 @@ def _reconstructions(results: Results, models: list[Result], count: int = 3) -> 
         shown |= {one.name for one in pair}
         for training in ("stacked", "recursive"):
             one = next((one for one in pair if one.settings.training == training), None)
-            blocks.append(one and _output(one, _some(one.reconstructions, count)[None]))
+            blocks.append(one and _output(one, _some(one.reconstructions, SHOWN)[None]))
     return sheet(blocks, across=2)
 
 
@@ -189,8 +190,8 @@ def hero(results: Results) -> Image.Image | None:
     if not plain:
         return None
     models = [*plain, *sorted(others, key=lambda model: model.headline["test_error"])[:1]]
-    blocks: list[Block | None] = [_input(_some(plain[0].inputs, 2)[:, None])]
-    blocks += [_output(model, _some(model.reconstructions, 2)[:, None]) for model in models]
+    blocks: list[Block | None] = [_input(_some(plain[0].inputs, SHOWN)[:, None])]
+    blocks += [_output(model, _some(model.reconstructions, SHOWN)[:, None]) for model in models]
     return sheet(blocks, across=len(blocks))
 
 
