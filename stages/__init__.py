@@ -1,0 +1,9 @@
+"""The stages of dvc.yaml, a module each; `core` is what they share."""
+
+import atexit
+import gc
+
+# A stage imports hundreds of thousands of objects that stay: to look for garbage among them, again
+# and again and once more at the end, takes longer than a third of its imports.
+gc.set_threshold(100_000)
+atexit.register(gc.freeze)
