@@ -28,7 +28,7 @@ from stages.core.objectives import level_losses
 from stages.core.settings import read_model
 
 TRAINING_SAMPLE = 1000
-DETECTED = 500  # images behind a detection rate: its 95 % interval is within 4.4 points
+DETECTED = 250  # images behind a detection rate: its 95 % interval is within 6.2 points
 NOISE = 100  # images of noise, in which no face should be found
 PICTURES, SAMPLES = 12, 16  # kept for the figures
 BATCH = 16
@@ -171,11 +171,14 @@ def everything(model: Autoencoder, images: np.ndarray) -> dict[str, Tensor]:
     Clarity is measured on 8 bit reconstructions: as they would be looked at, and as the inputs are.
     """
     inputs = to_device(model, faces.to_tensor(images))
-    outputs = model.reconstruct(inputs).contiguous()
+    reconstructions = model.reconstruct(inputs)
+    outputs = reconstructions.contiguous()
     found = compare(outputs, inputs) | {"ms_ssim": metrics.ms_ssim(outputs, inputs)}
+    # In the memory order of what a model returns: subtracting is several times as fast.
+    h, aligned = inputs, torch.empty_like(reconstructions).copy_(inputs)
     for k in range(1, DEPTH):
-        through = model.reconstruct(inputs, depth=k)
-        found[f"depth_error_{k}"] = metrics.squared_error(through, inputs)
+        h = model.encoder_norms[k - 1](model.encoder[k - 1](h))
+        found[f"depth_error_{k}"] = metrics.squared_error(model.decode(h, depth=k), aligned)
     found[f"depth_error_{DEPTH}"] = found["error"]
     for k, loss in enumerate(level_losses(model, inputs), start=1):
         # A mean over the batch, given to each of its images: their mean is that over all images.

@@ -21,7 +21,7 @@ compiled = njit(cache=True, **OPTIONS)
 inlined = njit(forceinline=True, **OPTIONS)
 
 LANES = 16
-# Sums of single precision are kept short: this many elements at a time.
+# Errors and statistics are summed in single precision for so many elements, then in double.
 BLOCK = 1024
 
 
@@ -88,7 +88,7 @@ def _vector_operations(width: int) -> tuple[Callable, Callable, Callable, Callab
 
 
 zeros, load, store, add_product = _vector_operations(LANES)
-# Half as wide where nine sums are kept at a time: all of them fit the registers of any machine.
+# Half as wide where nine sums are kept at a time, so that AVX's sixteen registers hold them.
 HALF = LANES // 2
 half_zeros, half_load, half_store, half_add_product = _vector_operations(HALF)
 
