@@ -103,6 +103,19 @@ def test_a_saved_model_comes_back_whole(tmp_path: Path, norm: str, images: Tenso
         assert torch.equal(loaded.reconstruct(images), model.reconstruct(images))
 
 
+@pytest.mark.parametrize("norm", ["none", "shared"])
+def test_a_damaged_model_is_refused(tmp_path: Path, norm: str) -> None:
+    path = tmp_path / "model.safetensors"
+    model = Autoencoder(model_settings(norm=norm))
+    del model.encoder[3].weight
+    autoencoder.save(model, path)
+    with pytest.raises(PipelineError, match=r"model.safetensors is damaged .*encoder\.3\.weight"):
+        autoencoder.load(path)
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(PipelineError, match=r"model.safetensors is damaged"):
+        autoencoder.load(path)
+
+
 def test_a_missing_model_says_how_to_get_it(tmp_path: Path) -> None:
     with pytest.raises(PipelineError, match="dvc pull"):
         autoencoder.load(tmp_path / "none.safetensors")

@@ -26,7 +26,6 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
         "DVC_SITE_CACHE_DIR": str(tmp_path_factory.mktemp("site-cache")),
         "DVC_NO_ANALYTICS": "1",
-        "NUMBA_CACHE_DIR": str(ROOT / "stages" / "core" / "__pycache__"),
     }  # fmt: skip
 
 

@@ -56,6 +56,8 @@ def test_yaml_numbers_written_as_strings_are_cast(tmp_path: Path) -> None:
         ({"download__dataset": "celeba"}, ["download.dataset", "'celeba'", "synthetic"]),
         ({"preprocess__held_out": 1.5}, ["preprocess.held_out", "1.5"]),
         ({"variants__mine": {"norm": "batch"}}, ["variants.mine", "training", "wiring"]),
+        ({"train__seeds": [2**64]}, ["train.seeds", "18446744073709551616"]),
+        ({"variants__stacked__name": "mine"}, ["variants.stacked.name", "'mine'", "key"]),
         ({"variants__stacked__speed": 3}, ["variants.stacked", "speed", "3"]),
         ({"variants__candidate": {"batch_size": 1}}, ["variants.candidate", "batch_size", "1"]),
         ({"variants__../up": {}}, ["variants.../up"]),

@@ -7,7 +7,7 @@ Decoder level k undoes encoder level k; level 1 is the one that touches the imag
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -138,16 +138,20 @@ class Autoencoder(nn.Module):
     def train(self, mode: bool = True) -> "Autoencoder":
         """As everywhere in PyTorch, but a frozen norm stays in evaluation mode, as in Keras."""
         super().train(mode)
-        if getattr(self, "frozen", False):
+        if self.frozen:
             self.encoder_norms[:-1].eval()
         return self
 
     def encode_levels(self, images: Tensor, depth: int = DEPTH) -> Tensor:
         """Level `depth`'s activation, after its norm, for images (N,3,128,128) in [0,1]."""
         h = images
-        for k in range(depth):
-            h = self.encoder_norms[k](self.encoder[k](h))
+        for k in range(1, depth + 1):
+            h = self.encode_level(k, h)
         return h
+
+    def encode_level(self, k: int, h: Tensor) -> Tensor:
+        """Level k's activation, after its norm, for that of level k-1 (k = 1: for images)."""
+        return self.encoder_norms[k - 1](self.encoder[k - 1](h))
 
     def decode_level(self, k: int, h: Tensor) -> Tensor:
         """What decoder level k makes of h, after its norm: the input of decoder level k-1."""
@@ -193,12 +197,29 @@ def save(model: Autoencoder, path: Path) -> None:
 
 
 def load(path: Path) -> tuple[Autoencoder, ModelSettings]:
-    """A model as `save` wrote it, in evaluation mode. Raises PipelineError where there is none."""
+    """A model as `save` wrote it, in evaluation mode.
+
+    Raises PipelineError where there is none, or one that lacks something.
+    """
     if not path.exists():
         raise PipelineError(f"{path} does not exist; `dvc repro` trains it, `dvc pull` fetches it")
-    with safe_open(path, "pt") as file:
-        settings = ModelSettings.model_validate_json(file.metadata()["settings"])
-        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    model = Autoencoder(settings)
-    model.load_state_dict(weights, strict=not model.shared)
+    try:
+        with safe_open(path, "pt") as file:
+            settings = ModelSettings.model_validate_json(file.metadata()["settings"])
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        model = Autoencoder(settings)
+        if model.shared:
+            for name in model.decoder_norms.state_dict():
+                weights[f"decoder_norms.{name}"] = weights[f"encoder_norms.{name}"]
+        model.load_state_dict(weights)
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise PipelineError(
+            f"{path} is damaged ({reason}); delete it and run `dvc repro`"
+        ) from None
     return model.eval(), settings
+
+
+def device() -> torch.device:
+    """The GPU where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -37,7 +37,7 @@ class TrainSettings(Checked):
     epochs: Annotated[int, Field(ge=1)]
     batch_size: Annotated[int, Field(ge=2)]
     lr: Annotated[float, Field(gt=0, allow_inf_nan=False)]
-    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+    seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**63)]], Field(min_length=1)]
 
     @field_validator("seeds")
     @classmethod
@@ -103,6 +103,11 @@ def read_params(path: str | Path = "params.yaml") -> Params:
 
 def read_model(path: str | Path) -> ModelSettings:
     """One model's resolved settings, as `configure` wrote them to configs/<variant>.yaml."""
+    if not Path(path).exists():
+        raise PipelineError(
+            f"{path} does not exist; `dvc repro configure`, in the repository's root, writes one "
+            "for every variant of params.yaml"
+        )
     return _checked(ModelSettings, _read_yaml(Path(path)), str(path))
 
 
@@ -122,5 +127,7 @@ def resolve(params: Params) -> list[ModelSettings]:
                 f"{where} does not set {', '.join(missing)}; every variant but {CANDIDATE} sets "
                 f"all of {', '.join(MODEL_KEYS)}"
             )
+        if "name" in own:
+            raise PipelineError(f"{where}.name is {own['name']!r}: a variant is named by its key")
         models.append(_checked(ModelSettings, defaults | own | {"name": name}, where))
     return models

@@ -10,7 +10,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from stages.core import kernels
-from stages.core.autoencoder import SIZE, Autoencoder
+from stages.core.autoencoder import SIZE, Autoencoder, device
 from stages.core.errors import PipelineError
 from stages.core.faces import Faces
 from stages.core.objectives import losses
@@ -33,11 +33,6 @@ class CurvePoint:
     split: str
     loss: str
     value: float
-
-
-def device() -> torch.device:
-    """The GPU where there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def train(
