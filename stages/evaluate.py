@@ -53,7 +53,6 @@ def main(variant: str) -> None:
     started = time.perf_counter()
     settings = read_model(f"configs/{variant}.yaml")
     test, train = read_faces()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     # Similarity indices subtract nearly equal results of convolutions: they need all 24 bits.
     torch.backends.cudnn.allow_tf32 = False
 
@@ -66,7 +65,7 @@ def main(variant: str) -> None:
         torch.set_num_threads(1)
         for seed in settings.seeds:
             path = Path("models", variant, f"seed{seed}.safetensors")
-            model = autoencoder.load(path)[0].to(device)
+            model = autoencoder.load(path)[0].to(autoencoder.device())
             on_train = in_batches(pool, partial(fidelity, model), train)
             on_test.append(in_batches(pool, partial(everything, model), test))
             check_finite(on_train["error"], path)
@@ -177,7 +176,7 @@ def everything(model: Autoencoder, images: np.ndarray) -> dict[str, Tensor]:
     # In the memory order of what a model returns: subtracting is several times as fast.
     h, aligned = inputs, torch.empty_like(reconstructions).copy_(inputs)
     for k in range(1, DEPTH):
-        h = model.encoder_norms[k - 1](model.encoder[k - 1](h))
+        h = model.encode_level(k, h)
         found[f"depth_error_{k}"] = metrics.squared_error(model.decode(h, depth=k), aligned)
     found[f"depth_error_{DEPTH}"] = found["error"]
     for k, loss in enumerate(level_losses(model, inputs), start=1):

@@ -37,6 +37,7 @@ FAULTS = {
     "noisy": lambda x: x + np.random.default_rng(0).normal(0, 0.05, x.shape),
     "washed out": lambda x: 0.5 * x + 0.4,
     "gridded": lambda x: x + 0.02 * checkerboard(2) + 0.02 * checkerboard(4),
+    "ruined by a grid": lambda x: 0.3 * x + 0.35 + 0.2 * checkerboard(2) + 0.1 * checkerboard(4),
 }
 # What each fault is to do; `little` where it is none of the measure's business.
 LITTLE = {
@@ -51,6 +52,11 @@ EXPECTED = {
     "noisy": {"high_frequency_ratio": (1.2, 3)},
     "washed out": {"colour_shift": (0.1, 0.5), "contrast_ratio": (0.4, 0.6)},
     "gridded": {"grid_ratio": (5, 500)},
+    "ruined by a grid": {
+        "grid_ratio": (1000, 1e6),
+        "colour_shift": (0.05, 0.5),
+        "contrast_ratio": (0.5, 2),
+    },
 }
 
 

@@ -83,10 +83,12 @@ def test_the_paper_is_explained_by_the_wiring_that_gives_its_number(results, tmp
     models = {"stacked": Made(around(800)), "recursive_bn": Made(around(8000))}
     models |= published({"stacked": Made(around(258)), "recursive_bn": Made(around(7000))})
     models |= published({"recursive": Made(around(900))}) | {"recursive": Made(around(800))}
+    models["stacked_bn"] = Made([20.0, 9000.0])  # on either side of the paper's, and far
     flipped = read_results(write(tmp_path, models))
     assert report.explained_by(flipped, "stacked") == "published"
     assert report.explained_by(flipped, "recursive_bn") == "both"
     assert report.explained_by(flipped, "recursive") == "neither"
+    assert report.explained_by(flipped, "stacked_bn") == "neither"
     sentences = "\n".join(report.differences(flipped))
     assert re.search(r"\*\*stacked\*\*: the published wiring explains the paper's 197", sentences)
     assert re.search(r"\*\*recursive\*\*: neither wiring.*the former is nearer", sentences)
@@ -179,10 +181,22 @@ def test_stage_writes_everything_the_same_way_twice(tmp_path, monkeypatch, capsy
     assert "reports/README.md" in text
 
 
-def test_stage_leaves_the_former_report_where_an_input_is_damaged(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("content", ["", "{"])
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        "reports/metrics/stacked.json",
+        "reports/evaluations/stacked.csv",
+        "data/evaluations/stacked/curve.csv",
+        "data/evaluations/stacked/arrays.npz",
+    ],
+)
+def test_stage_leaves_the_former_report_where_an_input_is_damaged(
+    damaged, content, tmp_path, monkeypatch, capsys
+):
     monkeypatch.chdir(write(tmp_path, {"stacked": Made()}))
     Path("reports/README.md").write_text("former")
-    Path("reports/metrics/stacked.json").write_text("{")
+    Path(damaged).write_text(content)
     with pytest.raises(SystemExit):
         plot.main()
     assert re.fullmatch(r"error: the evaluation of stacked is damaged.*\n", capsys.readouterr().err)

@@ -1,8 +1,8 @@
 """The paper's nine claims, what each one asks of the numbers, and the rule that answers it.
 
 A claim is a list of parts, each a comparison of two measured numbers. A part is answered "yes" or
-"no" only where the difference is larger than both what other held-out images and what other seeds
-would give; a claim holds where every part is answered "yes", does not where one is answered "no".
+"no" only where neither other held-out images nor other seeds would change the answer; a claim holds
+where every part is answered "yes", does not where one is answered "no".
 """
 
 from dataclasses import dataclass
@@ -27,12 +27,13 @@ from stages.core.results import MEASURES, PUBLISHED, Results, label
 
 RUINED = 2.0  # times the error of the model it is compared with
 FACES = 0.5  # of the detector's rate on real faces
-BLURRED = 0.5  # of the input's high-frequency energy
+BLURRED = 0.5  # of the input's share of high frequencies
 
 RULES = f"""\
-- Two models are compared seed by seed (the same seed gives both the same initial weights and order
-  of images) and image by image on the held-out set: the ratio of their errors, averaged over seeds
-  on the log scale. Shares ({", ".join(sorted(SHARES))}) are compared by their difference.
+- Two models are compared seed by seed (the same seed gives both the same order of images and, but
+  for the published wiring with a norm, the same initial weights) and image by image on the held-out
+  set: the ratio of their errors, averaged over seeds on the log scale. Shares
+  ({", ".join(sorted(SHARES))}) are compared by their difference.
 - Two intervals go with it. Over *images*, {CONFIDENCE:.0%}: for the error a bootstrap of {DRAWS}
   draws, the same images for both models; else from the standard errors. Over *seeds*:
   {SEED_DEVIATIONS:g} standard deviations either way, where another seed is likely to land (for the
@@ -43,10 +44,10 @@ RULES = f"""\
   both stay above {1 / SAME_RATIO - 1:.0%} (shares: {-SAME_DIFFERENCE}). A difference that both
   intervals keep within {SAME_RATIO - 1:.0%} is none. Anything else is *unclear*.
 - *Clearer* is sharpness higher and SSIM not lower. Sharpness is h or 1/h, whichever is at most 1,
-  with h the high-frequency energy over the input's. *Grainy* is a higher grid ratio, *washed out* a
-  lower contrast. *Ruined* and *fails* mean more than {RUINED:g} times the error, *faces* more than
-  {FACES:.0%} of the detector's rate on real held-out faces, *blurry* less than {BLURRED:.0%} of the
-  input's high-frequency energy.
+  with h the share of high frequencies over the input's. *Grainy* is a higher grid ratio, *washed
+  out* a lower contrast. *Ruined* and *fails* mean more than {RUINED:g} times the error, *faces*
+  more than {FACES:.0%} of the detector's rate on real held-out faces, *blurry* less than
+  {BLURRED:.0%} of the input's share of high frequencies.
 - A claim **holds** where all its parts do with the wiring that the paper describes, and **does not
   hold** where one does not; it **holds only with the published wiring** where it does not hold as
   described but all its parts do with the authors' wiring. Otherwise it is **not decidable**."""

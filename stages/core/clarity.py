@@ -48,13 +48,14 @@ def radial_spectrum(power: Tensor) -> Tensor:
 def high_frequency_energy(power: Tensor) -> tuple[Tensor, Tensor]:
     """Energy (N,) above 1/8 of a cycle per pixel, and at all frequencies, for a `power_spectrum`.
 
-    high_frequency_ratio is the share of the first in the second, over that of the inputs: 1 is as
-    sharp as the input, below is blur, above is grain. As a share it does not change with contrast,
-    and without the frequencies of `grid_energy` not with a grid.
+    Both without the frequencies of `grid_energy`. high_frequency_ratio is the share of the first in
+    the second, over that of the inputs: 1 is as sharp as the input, below is blur, above is grain.
+    As a share it does not change with contrast, and without those frequencies not with a grid.
     """
-    grid_peak, _ = _grid()
-    high = (_radius() >= HIGH) & ~grid_peak.any(0)
-    return power[:, high.to(power.device)].sum(1), power.sum((1, 2))
+    kept = ~_grid()[0].any(0)
+    masks = torch.stack([kept & (_radius() >= HIGH), kept]).flatten(1).to(power.device, power.dtype)
+    high, energy = (power.flatten(1) @ masks.T).unbind(1)
+    return high, energy
 
 
 def grid_energy(power: Tensor) -> tuple[Tensor, Tensor]:
@@ -123,7 +124,6 @@ def faces_found(images: np.ndarray) -> np.ndarray:
 
 @cache
 def _cascade():
-
     return Cascade(lbp_frontal_face_cascade_filename())
 
 

@@ -85,8 +85,8 @@ def _row(results: Results, name: str) -> dict:
 def explained_by(results: Results, name: str) -> str:
     """Which wiring gives the paper's number: "described", "published", "both" or "neither".
 
-    A wiring does where its seeds' errors on the training sample (the paper measured on training
-    images) reach from the paper's lowest number / NEAR to its highest * NEAR. "" where the paper
+    A wiring does where a seed's error on the training sample (the paper measured on training
+    images) lies between the paper's lowest number / NEAR and its highest * NEAR. "" where the paper
     has no number for the model, or neither wiring was evaluated.
     """
     if name not in PAPER:
@@ -97,7 +97,7 @@ def explained_by(results: Results, name: str) -> str:
     explaining = []
     for wiring in evaluated:
         errors = results.found[wirings[wiring]].per_seed("error", "train").value
-        if errors.min() <= high and errors.max() >= low:
+        if errors.between(low, high).any():
             explaining.append(wiring)
     if not evaluated:
         return ""
@@ -392,9 +392,9 @@ def _clarity(results: Results) -> list[str]:
         rows.append([model.label, *cells, _measure(model, "faces_found", "samples")])
     text = (
         "Reconstructions of the held-out images beside the input, mean ± standard deviation over "
-        "seeds. High-frequency energy: 1 is as sharp as the input, below is blur, above is grain. "
-        "Grid ratio: energy at the frequencies of a stride's grid over its neighbours, beside the "
-        "input's. Faces found: the share in which a face detector finds a face."
+        "seeds. Share of high frequencies, over the input's: 1 is as sharp, below is blur, above "
+        "is grain. Grid ratio: energy at the frequencies of a stride's grid over its neighbours, "
+        "beside the input's. Faces found: the share in which a face detector finds a face."
     )
     header = ["model", *(MEASURES[m] for m in measures), "faces found in samples"]
     return [text, _markdown(header, rows)]
@@ -405,10 +405,8 @@ def _measure(model: Result, measure: str, split: str = "test") -> str:
     if not len(values):
         return "-"
     share = measure == "faces_found"
-    mean = f"{values.mean():.1%}" if share else number(values.mean())
-    if len(values) == 1:
-        return mean
-    return f"{mean} ± {values.std():.1%}" if share else f"{mean} ± {values.std():.2g}"
+    numbers = [values.mean()] + ([values.std()] if len(values) > 1 else [])
+    return " ± ".join(f"{x:.1%}" if share else number(x) for x in numbers)
 
 
 # The terminal.

@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -14,10 +15,11 @@ from stages.core.settings import CANDIDATE, ModelSettings, read_model, read_para
 PUBLISHED = "published_"  # published_<variant> is <variant> with the authors' wiring
 RUN_AGAIN = "run `dvc repro`"
 ARRAYS = ["test_error", "inputs", "reconstructions", "samples", "spectrum", "input_spectrum"]
+CURVE = ["model", "seed", "epoch", "split", "loss", "value"]
 MEASURES = {
     "error": "error",
     "sharpness": "sharpness",
-    "high_frequency_ratio": "high-frequency energy",
+    "high_frequency_ratio": "share of high frequencies",
     "grid_ratio": "grid ratio",
     "colour_shift": "colour shift",
     "contrast_ratio": "contrast",
@@ -181,10 +183,10 @@ def read_results(root: str | Path = ".") -> Results:
                     measures=pd.read_csv(files["measures"])
                     .set_index(["split", "measure", "seed"])[["value", "standard_error", "n"]]
                     .sort_index(),
-                    curve=pd.read_csv(files["curve"]),
+                    curve=pd.read_csv(files["curve"])[CURVE],
                     **{key: arrays[key] for key in ARRAYS},
                 )
-        except (ValueError, KeyError, TypeError, OSError) as error:
+        except (ValueError, KeyError, TypeError, OSError, EOFError, BadZipFile) as error:
             reason = " ".join(str(error).split())
             raise PipelineError(
                 f"the evaluation of {name} is damaged ({reason}); {RUN_AGAIN}"
