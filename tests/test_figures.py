@@ -1,5 +1,7 @@
 """The figures show the pixels and the numbers they were given, the same way for every model."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -43,6 +45,11 @@ def test_every_figure_is_drawn(drawn):
         assert image.width >= 700, name
         extremes = image.convert("L").getextrema()
         assert extremes[0] < 50 and extremes[1] == 255, f"{name} is blank"
+
+
+def test_no_committed_figure_is_heavy():
+    committed = list((Path(__file__).parents[1] / "reports" / "figures").glob("*.png"))
+    assert committed and all(path.stat().st_size < 2**20 for path in committed)
 
 
 def test_reconstructions_show_pixels_as_they_are(drawn):

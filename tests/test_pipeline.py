@@ -1,5 +1,6 @@
 """The real dvc on a tiny copy of the project: what reruns, what is restored, what is compared."""
 
+import ast
 import json
 import os
 import re
@@ -115,6 +116,32 @@ def stages(*variants: str) -> set[str]:
     """What reruns when the settings of `variants` change."""
     each = {f"{stage}@{name}" for stage in ("train-variant", "evaluate") for name in variants}
     return {"configure", "plot"} | each
+
+
+def imported(module: Path, found: set[str]) -> set[str]:
+    """`module` and all modules of stages/ that it imports, directly or not."""
+    name = str(module.relative_to(ROOT))
+    if name in found:
+        return found
+    found.add(name)
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module.startswith("stages"):
+            source = ROOT / node.module.replace(".", "/")
+            paths = [source / f"{alias.name}.py" for alias in node.names]
+            for path in paths if source.is_dir() else [source.with_suffix(".py")]:
+                imported(path, found)
+    return found
+
+
+def test_a_stage_depends_on_every_module_that_it_runs() -> None:
+    """But for messages, and for settings, which reach it as values."""
+    exempt = {"stages/core/errors.py", "stages/core/settings.py"}
+    assert "stages/core/kernels.py" in imported(ROOT / "stages" / "train_variant.py", set())
+    for name, stage in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].items():
+        stage = stage.get("do", stage)
+        module = stage["cmd"].split()[2].replace(".", "/") + ".py"
+        missing = imported(ROOT / module, set()) - set(stage["deps"]) - exempt
+        assert not missing, f"{name} does not depend on {missing}"
 
 
 def test_everything_runs_once_and_then_nothing(reproduced: tuple[Project, set[str]]) -> None:
