@@ -1,11 +1,10 @@
-"""This project's training, timed: `stages.core.training.train` itself, one thread a seed, as many
+"""This project's training, timed: `stages.model.training.train` itself, one thread a seed, as many
 seeds side by side as there are threads to use.
 
     .venv/bin/python -m bench.ours
 """
 
 import math
-import os
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from threading import Barrier
@@ -14,10 +13,9 @@ import numpy as np
 
 from bench import contender
 from bench.contender import BATCH
-from stages.core import training
-from stages.core.faces import Faces
 from stages.core.settings import ModelSettings
-from stages.train_variant import KEEP_MEMORY
+from stages.model import memory, training
+from stages.model.faces import Faces
 
 ready: Barrier
 
@@ -29,6 +27,7 @@ def join(barrier: Barrier) -> None:
 
 def train_seed(name: str, seed: int, faces_path: str, batches: int) -> int:
     """Train one seed for about so many batches; returns the number of images trained on."""
+    memory.keep_freed()
     ready.wait()  # so that every process takes one seed
     images = np.load(faces_path, mmap_mode="r")
     epochs = math.ceil(batches * BATCH / (len(images) - 1))
@@ -56,7 +55,6 @@ def main() -> None:
     parser = contender.parser(__doc__.split(":")[0])
     parser.add_argument("--faces", default="data/faces.npy")
     arguments = parser.parse_args()
-    os.environ.update({name: str(value) for name, value in KEEP_MEMORY.items()})
     context, seeds = get_context("spawn"), range(arguments.threads)
     barrier = context.Barrier(len(seeds))
     with ProcessPoolExecutor(len(seeds), context, join, (barrier,)) as pool:

@@ -1,4 +1,7 @@
-"""The stages of dvc.yaml, a module each; `core` is what they share."""
+"""The stages of dvc.yaml, a module each.
+
+`model` is the network and its training, `core` what else the stages share.
+"""
 
 import atexit
 import gc

@@ -21,11 +21,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stages.core import autoencoder, clarity, faces, metrics
-from stages.core.autoencoder import DEPTH, LATENT, SIZE, Autoencoder
+from stages.core import clarity, metrics
 from stages.core.errors import PipelineError, exits_cleanly
-from stages.core.objectives import level_losses
 from stages.core.settings import read_model
+from stages.model import autoencoder, faces, memory
+from stages.model.autoencoder import DEPTH, LATENT, SIZE, Autoencoder
+from stages.model.objectives import level_losses
 
 TRAINING_SAMPLE = 1000
 DETECTED = 250  # images behind a detection rate: its 95 % interval is within 6.2 points
@@ -51,6 +52,7 @@ class Row(NamedTuple):
 @exits_cleanly
 def main(variant: str) -> None:
     started = time.perf_counter()
+    memory.keep_freed()
     settings = read_model(f"configs/{variant}.yaml")
     test, train = read_faces()
     # Similarity indices subtract nearly equal results of convolutions: they need all 24 bits.
@@ -170,14 +172,16 @@ def everything(model: Autoencoder, images: np.ndarray) -> dict[str, Tensor]:
     Clarity is measured on 8 bit reconstructions: as they would be looked at, and as the inputs are.
     """
     inputs = to_device(model, faces.to_tensor(images))
-    reconstructions = model.reconstruct(inputs)
+    levels = [inputs]
+    for k in range(1, DEPTH + 1):
+        levels.append(model.encode_level(k, levels[-1]))
+    reconstructions = model.decode(model.code(levels[-1]))
     outputs = reconstructions.contiguous()
     found = compare(outputs, inputs) | {"ms_ssim": metrics.ms_ssim(outputs, inputs)}
     # In the memory order of what a model returns: subtracting is several times as fast.
-    h, aligned = inputs, torch.empty_like(reconstructions).copy_(inputs)
+    aligned = torch.empty_like(reconstructions).copy_(inputs)
     for k in range(1, DEPTH):
-        h = model.encode_level(k, h)
-        found[f"depth_error_{k}"] = metrics.squared_error(model.decode(h, depth=k), aligned)
+        found[f"depth_error_{k}"] = metrics.squared_error(model.decode(levels[k], k), aligned)
     found[f"depth_error_{DEPTH}"] = found["error"]
     for k, loss in enumerate(level_losses(model, inputs), start=1):
         # A mean over the batch, given to each of its images: their mean is that over all images.
@@ -208,10 +212,12 @@ def sample(model: Autoencoder, latent: Tensor) -> dict[str, Tensor]:
 
 
 def compare(outputs: Tensor, inputs: Tensor) -> dict[str, Tensor]:
+    error = metrics.squared_error(outputs, inputs)
+    mse = error / inputs[0].numel()
     return {
-        "error": metrics.squared_error(outputs, inputs),
-        "mse": metrics.mse(outputs, inputs),
-        "psnr": metrics.psnr(outputs, inputs),
+        "error": error,
+        "mse": mse,
+        "psnr": metrics.psnr(mse),
         "ssim": metrics.ssim(outputs, inputs),
     }
 

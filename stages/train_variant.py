@@ -13,20 +13,14 @@ from pathlib import Path
 
 from stages.core.errors import PipelineError, exits_cleanly
 from stages.core.settings import ModelSettings, read_model
-
-# Else glibc gives the memory of every activation back to the system and faults it in again, which
-# costs a tenth of the training time. The processes of the pool start with these.
-KEEP_MEMORY = {
-    "MALLOC_MMAP_THRESHOLD_": 2**25,
-    "MALLOC_TRIM_THRESHOLD_": 2**32,
-    "MALLOC_TOP_PAD_": 2**28,
-}
+from stages.model import memory
 
 
 def train_seed(settings: ModelSettings, seed: int, position: int, folder: Path) -> list[dict]:
     """Train one seed, write its weights into `folder`, return its curve."""
-    from stages.core import autoencoder, faces, training
+    from stages.model import autoencoder, faces, training
 
+    memory.keep_freed()
     model, curve = training.train(settings, seed, faces.load(), position)
     autoencoder.save(model, folder / f"seed{seed}.safetensors")
     return [asdict(point) for point in curve]
@@ -39,7 +33,6 @@ def main(variant: str) -> None:
     target, partial = Path("models", variant), Path("models", f".{variant}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    os.environ.update({name: str(value) for name, value in KEEP_MEMORY.items()})
     try:
         with ProcessPoolExecutor(len(settings.seeds), get_context("spawn")) as pool:
             futures = [

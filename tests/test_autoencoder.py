@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from stages.core import autoencoder
-from stages.core.autoencoder import FILTERS, Autoencoder, Norm
 from stages.core.errors import PipelineError
+from stages.model import autoencoder
+from stages.model.autoencoder import FILTERS, Autoencoder, Norm
 from tests.conftest import model_settings
 
 
@@ -79,7 +79,7 @@ def test_norm_is_keras_batch_normalisation() -> None:
 
 
 def test_stacked_training_updates_a_shared_norm_twice_a_step(images: Tensor) -> None:
-    from stages.core.objectives import losses
+    from stages.model.objectives import losses
 
     for training, times in (("stacked", 2), ("recursive", 1)):
         model = Autoencoder(model_settings(norm="shared", training=training))

@@ -9,8 +9,8 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from stages.core import clarity, metrics
-from stages.core.faces import to_tensor
 from stages.core.synthetic import pictures
+from stages.model.faces import to_tensor
 
 ROW, COLUMN = np.indices((128, 128))[..., None]
 

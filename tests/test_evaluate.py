@@ -12,9 +12,10 @@ import torch
 import yaml
 
 from stages import evaluate
-from stages.core import autoencoder, faces, metrics
-from stages.core.autoencoder import Autoencoder
-from stages.core.objectives import level_losses
+from stages.core import metrics
+from stages.model import autoencoder, faces
+from stages.model.autoencoder import Autoencoder
+from stages.model.objectives import level_losses
 from tests.conftest import model_settings
 
 TRAIN, TEST = 30, 18  # held-out images fill a batch and a part of one

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from stages.core.autoencoder import Autoencoder
-from stages.core.objectives import level_losses, losses
+from stages.model.autoencoder import Autoencoder
+from stages.model.objectives import level_losses, losses
 from tests.conftest import model_settings
 
 

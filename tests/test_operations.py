@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from stages.core import kernels, operations
-from stages.core.autoencoder import Autoencoder
-from stages.core.objectives import losses
+from stages.model import kernels, operations
+from stages.model.autoencoder import Autoencoder
+from stages.model.objectives import losses
 from tests.conftest import model_settings
 
 # (deep, shallow, kernel, input height of the convolution): every level of the network, and the

@@ -10,9 +10,10 @@ import yaml
 from PIL import Image
 
 from stages import preprocess
-from stages.core import faces, synthetic
+from stages.core import synthetic
 from stages.core.archives import write_tar
 from stages.core.errors import PipelineError
+from stages.model import faces
 from stages.preprocess import centre_crop, held_out_people, write_faces
 
 OUTPUTS = ("faces.npy", "faces.csv")

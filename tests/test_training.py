@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from stages.core import training
 from stages.core.errors import PipelineError
-from stages.core.faces import Faces
+from stages.model import training
+from stages.model.faces import Faces
 from tests.conftest import model_settings
 
 

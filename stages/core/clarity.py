@@ -101,7 +101,7 @@ def contrast(images: Tensor) -> Tensor:
 def faces_found(images: np.ndarray) -> np.ndarray:
     """Whether a face detector finds a face: bool (N,), for uint8 images (N, 128, 128, 3).
 
-    scikit-image's local binary pattern cascade for frontal faces, windows of 40 to 128 pixels in
+    scikit-image's local binary pattern cascade for frontal faces, windows of 56 to 128 pixels in
     steps of a factor of 1.2, two overlapping detections or more.
     """
     cascade = _cascade()
@@ -112,7 +112,7 @@ def faces_found(images: np.ndarray) -> np.ndarray:
                 image,
                 scale_factor=1.2,
                 step_ratio=1,
-                min_size=(40, 40),
+                min_size=(56, 56),
                 max_size=(SIZE, SIZE),
                 min_neighbor_number=2,
             )

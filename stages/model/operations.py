@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from stages.core import kernels
+from stages.model import kernels
 
 Activation = Literal["selu", "relu", "sigmoid"]
 

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from stages.core.autoencoder import DEPTH, SIZE, Autoencoder
-from stages.core.operations import squared_error
+from stages.model.autoencoder import DEPTH, SIZE, Autoencoder
+from stages.model.operations import squared_error
 
 
 def losses(model: Autoencoder, images: Tensor) -> dict[str, Tensor]:
@@ -67,11 +67,9 @@ def _decoder_input(model: Autoencoder, h: Tensor, kl: list[Tensor] | None) -> Te
     standard normal (summed over dimensions, mean over the batch, divided by 128 * 128 as in the
     authors' code) is appended to `kl`; in evaluation it takes the mean.
     """
-    if not model.settings.variational or (model.without_head and not model.training):
-        return h
+    if not (model.settings.variational and model.training):
+        return model.code(h)
     mean, log_variance = model.latent(h)
-    if not model.training:
-        return mean.view_as(h)
     if kl is not None:
         divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1)
         kl.append(divergence.mean() / SIZE**2)

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from stages.core import kernels
-from stages.core.autoencoder import SIZE, Autoencoder, device
 from stages.core.errors import PipelineError
-from stages.core.faces import Faces
-from stages.core.objectives import losses
 from stages.core.settings import ModelSettings
+from stages.model import kernels
+from stages.model.autoencoder import SIZE, Autoencoder, device
+from stages.model.faces import Faces
+from stages.model.objectives import losses
 
 PIXEL_VALUES = 3 * SIZE * SIZE
 

@@ -11,9 +11,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from stages.core import operations
 from stages.core.errors import PipelineError
 from stages.core.settings import ModelSettings
+from stages.model import operations
 
 FILTERS = (6, 12, 24, 48, 96, 192, 384)
 DEPTH = len(FILTERS)
@@ -169,9 +169,13 @@ class Autoencoder(nn.Module):
         (N, filters, s, s) with s = 128 / 2**depth; at depth 7 of a variational model the mean.
         """
         h = self.encode_levels(images, depth)
-        if depth == DEPTH and self.settings.variational and not self.without_head:
-            h = self.latent(h)[0].view_as(h)
-        return h
+        return self.code(h) if depth == DEPTH else h
+
+    def code(self, h: Tensor) -> Tensor:
+        """What decoder level 7 takes for level 7's activation (N,384,1,1): h or its latent mean."""
+        if not self.settings.variational or self.without_head:
+            return h
+        return self.latent(h)[0].view_as(h)
 
     def decode(self, h: Tensor, depth: int = DEPTH) -> Tensor:
         """Images (N,3,128,128) in [0,1], from what decoder level `depth` takes."""
