@@ -25,12 +25,15 @@ ENVIRONMENT = os.environ | {
 
 @dataclass(frozen=True)
 class Chore:
-    """A command's duration and memory, or in `problem` why there is none; limits None: no limit."""
+    """How long a command took, run by run, and its peak memory; or in `problem` why not.
+
+    limit_s None: no limit.
+    """
 
     name: str
     limit_s: float | None
-    seconds: float | None = None
-    peak_mb: float | None = None
+    seconds: tuple[float, ...] = ()
+    peak_mb: float = 0.0
     problem: str = ""
 
 
@@ -77,9 +80,9 @@ def prepare_faces() -> tuple[str, list[Chore]]:
     preprocess = stage(SCRATCH, "stages.preprocess")
     together = download[0] + preprocess[0], max(download[1], preprocess[1])
     return dataset, [
-        Chore("download, from a local archive" if dataset == LFW else "download", None, *download),
-        Chore("preprocess", None, *preprocess),
-        Chore("download and preprocess together", 40, *together),
+        chore("download, from a local archive" if dataset == LFW else "download", None, download),
+        chore("preprocess", None, preprocess),
+        chore("download and preprocess together", 40, together),
     ]
 
 
@@ -90,15 +93,22 @@ def run_chores() -> list[Chore]:
         measured(
             "a stage that trains nothing (configure)", 4, lambda: stage(SCRATCH, "stages.configure")
         ),
-        measured("train-variant, one epoch of every seed", None, train),
+        measured("train-variant, one epoch of every seed", None, train, runs=1),
         measured("evaluate, one seed", 15, evaluate),
         measured("plot", 30, plot),
     ]
 
 
-def measured(name: str, limit_s: float | None, run: Callable[[], tuple[float, float]]) -> Chore:
+def chore(name: str, limit_s: float | None, *runs: tuple[float, float]) -> Chore:
+    seconds, peaks = zip(*runs, strict=True)
+    return Chore(name, limit_s, seconds, max(peaks))
+
+
+def measured(
+    name: str, limit_s: float | None, run: Callable[[], tuple[float, float]], runs: int = 3
+) -> Chore:
     try:
-        return Chore(name, limit_s, *run())
+        return chore(name, limit_s, *(run() for _ in range(runs)))
     except PipelineError as error:
         return Chore(name, limit_s, problem=str(error))
 
@@ -127,6 +137,7 @@ def evaluate() -> tuple[float, float]:
 def plot() -> tuple[float, float]:
     """On the pipeline's own results, all variants: they have to be there."""
     folder = SCRATCH / "plot"
+    shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     for name in ("stages", "data", "models", "configs", "params.yaml"):
         (folder / name).symlink_to(Path(name).absolute())
