@@ -169,7 +169,7 @@ def measure(rounds: int, seconds: float) -> dict:
 @exits_cleanly
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=5, help="of each measurement, about")
     arguments = parser.parse_args()
     if not KERAS_PYTHON.exists():
