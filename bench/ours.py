@@ -13,8 +13,9 @@ import numpy as np
 
 from bench import contender
 from bench.contender import BATCH
+from stages.core import memory
 from stages.core.settings import ModelSettings
-from stages.model import memory, training
+from stages.model import training
 from stages.model.faces import Faces
 
 ready: Barrier

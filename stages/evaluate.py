@@ -21,10 +21,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stages.core import clarity, metrics
+from stages.core import clarity, memory, metrics
 from stages.core.errors import PipelineError, exits_cleanly
 from stages.core.settings import read_model
-from stages.model import autoencoder, faces, memory
+from stages.model import autoencoder, faces
 from stages.model.autoencoder import DEPTH, LATENT, SIZE, Autoencoder
 from stages.model.objectives import level_losses
 

@@ -11,9 +11,9 @@ from dataclasses import asdict
 from multiprocessing import get_context
 from pathlib import Path
 
+from stages.core import memory
 from stages.core.errors import PipelineError, exits_cleanly
 from stages.core.settings import ModelSettings, read_model
-from stages.model import memory
 
 
 def train_seed(settings: ModelSettings, seed: int, position: int, folder: Path) -> list[dict]:
