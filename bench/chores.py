@@ -129,8 +129,8 @@ def train() -> tuple[float, float]:
 
 def evaluate() -> tuple[float, float]:
     config = SCRATCH / "configs" / "recursive.yaml"
-    settings = yaml.safe_load(config.read_text())
-    config.write_text(yaml.safe_dump(settings | {"seeds": settings["seeds"][:1]}))
+    described = yaml.safe_load(config.read_text())[0]
+    config.write_text(yaml.safe_dump([described | {"seeds": described["seeds"][:1]}]))
     return stage(SCRATCH, "stages.evaluate", "recursive")
 
 

@@ -1,6 +1,6 @@
-"""params.yaml -> configs/<variant>.yaml: every model's settings, checked and resolved.
+"""params.yaml -> configs/<variant>.yaml: the settings of every variant's models, resolved.
 
-A model's training depends on its own file alone, so what is retrained follows the effective
+A variant's training depends on its own file alone, so what is retrained follows the effective
 settings; and a bad value is found here, before any hour of training.
 """
 
@@ -17,13 +17,13 @@ CONFIGS = Path("configs")
 
 @exits_cleanly
 def main() -> None:
-    models = resolve(read_params())
+    variants = resolve(read_params())
     shutil.rmtree(CONFIGS, ignore_errors=True)
     CONFIGS.mkdir()
-    for model in models:
-        text = yaml.safe_dump(model.model_dump(), sort_keys=True)
-        (CONFIGS / f"{model.name}.yaml").write_text(text)
-    print(f"{len(models)} models configured")
+    for name, models in variants.items():
+        text = yaml.safe_dump([model.model_dump() for model in models], sort_keys=True)
+        (CONFIGS / f"{name}.yaml").write_text(text)
+    print(f"{len(variants)} variants configured")
 
 
 if __name__ == "__main__":

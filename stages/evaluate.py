@@ -2,7 +2,7 @@
 
 `python -m stages.evaluate <variant>` writes reports/metrics/<variant>.json (a row of Table 1),
 reports/evaluations/<variant>.csv (every measure of every seed) and data/evaluations/<variant>/
-(what figures and paired comparisons need of single images).
+(what figures and paired comparisons need of single images, one file for each wiring).
 """
 
 import csv
@@ -23,7 +23,7 @@ from torch import Tensor
 
 from stages.core import clarity, memory, metrics
 from stages.core.errors import PipelineError, exits_cleanly
-from stages.core.settings import read_model
+from stages.core.settings import PUBLISHED, ModelSettings, read_models
 from stages.model import autoencoder, faces
 from stages.model.autoencoder import DEPTH, LATENT, SIZE, Autoencoder
 from stages.model.objectives import level_losses
@@ -34,6 +34,8 @@ NOISE = 100  # images of noise, in which no face should be found
 PICTURES, SAMPLES = 12, 16  # kept for the figures
 BATCH = 16
 HEADLINE = ("error", "mse", "psnr", "ssim")
+# Of the authors' wiring: few, as `dvc metrics show` is as wide as it has keys.
+PUBLISHED_HEADLINE = ("test_error", "test_error_sd", "train_error", "n")
 
 Values = dict[str, np.ndarray]  # by measure, the first axis of each being the images
 
@@ -41,6 +43,7 @@ Values = dict[str, np.ndarray]  # by measure, the first axis of each being the i
 class Row(NamedTuple):
     """A measure of one seed: mean over n images and its standard error, nan where unknown."""
 
+    model: str
     seed: int
     split: str
     measure: str
@@ -53,7 +56,8 @@ class Row(NamedTuple):
 def main(variant: str) -> None:
     started = time.perf_counter()
     memory.keep_freed()
-    settings = read_model(f"configs/{variant}.yaml")
+    models = read_models(f"configs/{variant}.yaml")
+    folder, kept = Path("models", variant), Path("data/evaluations", variant)
     test, train = read_faces()
     # Similarity indices subtract nearly equal results of convolutions: they need all 24 bits.
     torch.backends.cudnn.allow_tf32 = False
@@ -61,29 +65,68 @@ def main(variant: str) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (NOISE, SIZE, SIZE, 3), np.uint8)
     references = {"input_faces_found": detect(test), "noise_faces_found": detect(noise)}
     rows: list[Row] = []
-    on_test, drawn = [], []
+    headlines: dict[str, dict[str, float | None]] = {}
+    writers = {kept / "curve.csv": partial(shutil.copy, folder / "curve.csv")}
     # Every batch on one thread: the numbers do not depend on how many cores there are.
     with ThreadPoolExecutor(min(8, torch.get_num_threads())) as pool:
         torch.set_num_threads(1)
-        for seed in settings.seeds:
-            path = Path("models", variant, f"seed{seed}.safetensors")
-            model = autoencoder.load(path)[0].to(autoencoder.device())
-            on_train = in_batches(pool, partial(fidelity, model), train)
-            on_test.append(in_batches(pool, partial(everything, model), test))
-            check_finite(on_train["error"], path)
-            check_finite(on_test[-1]["error"], path)
-            rates = {"faces_found": detect(on_test[-1]["pixels"])} | references
-            lines = fidelity_lines(on_test[-1]) + level_lines(on_test[-1])
-            lines += clarity_lines(on_test[-1]) + rate_lines(rates)
-            rows += [Row(seed, "test", *line) for line in lines]
-            rows += [Row(seed, "train", *line) for line in fidelity_lines(on_train)]
-            if settings.variational:
-                drawn.append(in_batches(pool, partial(sample, model), latents(DETECTED))["pixels"])
-                rates = {"faces_found": detect(drawn[-1])}
-                rows += [Row(seed, "samples", *line) for line in rate_lines(rates)]
+        for settings in models:
+            own, arrays = evaluate(pool, settings, folder, test, train, references)
+            rows += own
+            headlines[settings.wiring] = headline(own)
+            writers[kept / f"{settings.name}.npz"] = partial(write_arrays, arrays)
+
+    published = headlines.get("published", {})
+    summary = headlines["described"]
+    summary |= {PUBLISHED + key: published.get(key) for key in PUBLISHED_HEADLINE}
+    writers |= {
+        Path(f"reports/metrics/{variant}.json"): partial(write_json, summary),
+        Path(f"reports/evaluations/{variant}.csv"): partial(write_table, rows),
+    }
+    write_all(writers)
+    for settings in models:
+        told = headlines[settings.wiring]
+        print(
+            f"{settings.name}: error {told['test_error']:.1f} on {len(test)} held-out images, "
+            f"{told['train_error']:.1f} on {len(train)} training images, mean over seeds "
+            f"{', '.join(map(str, settings.seeds))}"
+        )
+    print(f"{variant}: {time.perf_counter() - started:.0f} s")
+
+
+def evaluate(
+    pool: ThreadPoolExecutor,
+    settings: ModelSettings,
+    folder: Path,
+    test: np.ndarray,
+    train: np.ndarray,
+    references: Values,
+) -> tuple[list[Row], Values]:
+    """Every measure of a model's seeds, their weights in `folder`; and its arrays for figures.
+
+    test, train: uint8 (n, 128, 128, 3). references: by measure, in which images faces were found.
+    """
+    rows: list[Row] = []
+    on_test, drawn = [], []
+    for seed in settings.seeds:
+        path = folder / autoencoder.weights_file(settings, seed)
+        model = autoencoder.load(path)[0].to(autoencoder.device())
+        on_train = in_batches(pool, partial(fidelity, model), train)
+        on_test.append(in_batches(pool, partial(everything, model), test))
+        check_finite(on_train["error"], path)
+        check_finite(on_test[-1]["error"], path)
+        rates = {"faces_found": detect(on_test[-1]["pixels"])} | references
+        lines = fidelity_lines(on_test[-1]) + level_lines(on_test[-1])
+        lines += clarity_lines(on_test[-1]) + rate_lines(rates)
+        rows += [Row(settings.name, seed, "test", *line) for line in lines]
+        rows += [Row(settings.name, seed, "train", *line) for line in fidelity_lines(on_train)]
+        if settings.variational:
+            drawn.append(in_batches(pool, partial(sample, model), latents(DETECTED))["pixels"])
+            rates = {"faces_found": detect(drawn[-1])}
+            rows += [Row(settings.name, seed, "samples", *line) for line in rate_lines(rates)]
 
     shown = evenly_spaced(len(test), PICTURES)
-    arrays = {
+    return rows, {
         "test_error": np.stack([values["error"] for values in on_test]).astype(np.float32),
         "inputs": test[shown],
         "reconstructions": on_test[0]["pixels"][shown],
@@ -91,21 +134,6 @@ def main(variant: str) -> None:
         "spectrum": np.stack([values["spectrum"].mean(0) for values in on_test]),
         "input_spectrum": on_test[0]["input_spectrum"].mean(0),
     }
-    summary = headline(rows)
-    curve = Path(f"models/{variant}/curve.csv")
-    write_all(
-        {
-            Path(f"reports/metrics/{variant}.json"): partial(write_json, summary),
-            Path(f"reports/evaluations/{variant}.csv"): partial(write_table, rows),
-            Path(f"data/evaluations/{variant}/arrays.npz"): partial(write_arrays, arrays),
-            Path(f"data/evaluations/{variant}/curve.csv"): partial(shutil.copy, curve),
-        }
-    )
-    print(
-        f"{variant}: error {summary['test_error']:.1f} on {len(test)} held-out images, "
-        f"{summary['train_error']:.1f} on {len(train)} training images, mean over seeds "
-        f"{', '.join(map(str, settings.seeds))}; {time.perf_counter() - started:.0f} s"
-    )
 
 
 def read_faces() -> tuple[np.ndarray, np.ndarray]:
@@ -279,9 +307,10 @@ def check_finite(error: np.ndarray, path: Path) -> None:
 
 
 def headline(rows: list[Row]) -> dict[str, float | None]:
-    """The row of Table 1: means over seeds, and their standard deviations (None for one seed).
+    """One model's part of the row of Table 1: means over seeds, and their standard deviations.
 
-    No key is called "error" alone: `dvc metrics show` takes that for a failure to load the file.
+    None where a value needs more seeds or images than there are. No key is called "error" alone:
+    `dvc metrics show` takes that for a failure to load the file.
     """
 
     def over_seeds(split: str, measure: str) -> tuple[list[float], list[float]]:

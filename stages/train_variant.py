@@ -1,4 +1,8 @@
-"""One variant, all its seeds side by side -> models/<variant>/seed<k>.safetensors and curve.csv."""
+"""One variant, all its seeds side by side -> models/<variant>/: weights, and one curve.csv.
+
+seed<k>.safetensors is the model as the paper describes it, published_seed<k>.safetensors the same
+with the authors' wiring.
+"""
 
 import csv
 import os
@@ -13,7 +17,7 @@ from pathlib import Path
 
 from stages.core import memory
 from stages.core.errors import PipelineError, exits_cleanly
-from stages.core.settings import ModelSettings, read_model
+from stages.core.settings import ModelSettings, read_models
 
 
 def train_seed(settings: ModelSettings, seed: int, position: int, folder: Path) -> list[dict]:
@@ -22,22 +26,23 @@ def train_seed(settings: ModelSettings, seed: int, position: int, folder: Path) 
 
     memory.keep_freed()
     model, curve = training.train(settings, seed, faces.load(), position)
-    autoencoder.save(model, folder / f"seed{seed}.safetensors")
+    autoencoder.save(model, folder / autoencoder.weights_file(settings, seed))
     return [asdict(point) for point in curve]
 
 
 @exits_cleanly
 def main(variant: str) -> None:
-    settings = read_model(f"configs/{variant}.yaml")
+    models = read_models(f"configs/{variant}.yaml")
+    runs = [(settings, seed) for settings in models for seed in settings.seeds]
     started = time.perf_counter()
     target, partial = Path("models", variant), Path("models", f".{variant}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        with ProcessPoolExecutor(len(settings.seeds), get_context("spawn")) as pool:
+        with ProcessPoolExecutor(len(runs), get_context("spawn")) as pool:
             futures = [
                 pool.submit(train_seed, settings, seed, position, partial)
-                for position, seed in enumerate(settings.seeds)
+                for position, (settings, seed) in enumerate(runs)
             ]
             rows = [row for future in futures for row in future.result()]
         with open(partial / "curve.csv", "w", newline="") as file:
@@ -48,18 +53,19 @@ def main(variant: str) -> None:
         os.replace(partial, target)
     except BrokenProcessPool:
         raise PipelineError(
-            f"{variant}: a training process was killed, most likely for want of memory; train "
-            f"fewer seeds side by side (seeds are {settings.seeds})"
+            f"{variant}: one of {len(runs)} training processes was killed, most likely for want of "
+            "memory; give the variant fewer seeds or published_seeds in params.yaml"
         ) from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    final = [
-        row["value"] for row in rows if row["loss"] == "error" and row["epoch"] == settings.epochs
-    ]
-    print(
-        f"{variant}: held-out error {', '.join(f'{value:.0f}' for value in final)} "
-        f"(seeds {', '.join(map(str, settings.seeds))}), {time.perf_counter() - started:.0f} s"
-    )
+    for settings in models:
+        last = {"model": settings.name, "epoch": settings.epochs, "loss": "error"}
+        final = [row["value"] for row in rows if last.items() <= row.items()]
+        print(
+            f"{settings.name}: held-out error {', '.join(f'{value:.0f}' for value in final)} "
+            f"(seeds {', '.join(map(str, settings.seeds))})"
+        )
+    print(f"{variant}: {time.perf_counter() - started:.0f} s")
 
 
 if __name__ == "__main__":

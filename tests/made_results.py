@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from stages.core.settings import VariantSettings
+
 PARAMS = Path(__file__).parents[1] / "params.yaml"
 IMAGES = 60  # held out
 PICTURES = 4
@@ -18,7 +20,7 @@ TRAINING_IMAGES = 9600
 
 @dataclass
 class Made:
-    """What a variant is to have measured. error: held-out error of each seed."""
+    """What a model is to have measured. error: held-out error of each seed."""
 
     error: Iterable[float] = (250.0, 251.0, 252.0)
     high_frequency_ratio: float = 0.2
@@ -62,7 +64,7 @@ def published(models: dict[str, Made]) -> dict[str, Made]:
 
 
 def write(root: Path, models: dict[str, Made], dataset: str = "lfw-deepfunneled") -> Path:
-    """Everything `plot` reads, for these variants, under `root`; returns `root`."""
+    """Everything `plot` reads, for these models, under `root`; returns `root`."""
     for folder in ("configs", "reports/metrics", "reports/evaluations", "data/evaluations"):
         (root / folder).mkdir(parents=True)
     params = yaml.safe_load(PARAMS.read_text())
@@ -70,8 +72,9 @@ def write(root: Path, models: dict[str, Made], dataset: str = "lfw-deepfunneled"
     (root / "params.yaml").write_text(yaml.safe_dump(params))
     splits = ["test"] * IMAGES + ["train"] * TRAINING_IMAGES
     pd.DataFrame({"split": splits}).to_csv(root / "data/faces.csv", index=False)
-    for name, made in models.items():
-        _write_variant(root, name, made)
+    for name in {name.removeprefix("published_"): None for name in models}:
+        assert name in models, f"{name} is to have the published wiring alone"
+        _write_variant(root, name, models[name], models.get(f"published_{name}"))
     return root
 
 
@@ -82,32 +85,51 @@ def faces(count: int) -> np.ndarray:
     return coarse.repeat(16, axis=1).repeat(16, axis=2)
 
 
-def _write_variant(root: Path, name: str, made: Made) -> None:
-    errors = list(made.error)
-    seeds = list(range(len(errors)))
-    base = name.removeprefix("published_")
+def _write_variant(root: Path, name: str, made: Made, published: Made | None) -> None:
     settings = {
         "name": name,
-        "training": "stacked" if base.startswith("stacked") else "recursive",
-        "norm": "shared" if "shared" in base else "batch" if "_bn" in base else "none",
-        "activation": "relu" if base.endswith("relu") else "selu",
-        "variational": base.endswith("vae"),
-        "wiring": "described" if name == base else "published",
+        "training": "stacked" if name.startswith("stacked") else "recursive",
+        "norm": "shared" if "shared" in name else "batch" if "_bn" in name else "none",
+        "activation": "relu" if name.endswith("relu") else "selu",
+        "variational": name.endswith("vae"),
         "epochs": 2,
         "batch_size": 32,
         "lr": 0.001,
-        "seeds": seeds,
+        "seeds": list(range(len(list(made.error)))),
+        "published_seeds": list(range(len(list(published.error)))) if published else [],
     } | made.settings
-    (root / f"configs/{name}.yaml").write_text(yaml.safe_dump(settings))
+    models = VariantSettings.model_validate(settings).models()
+    config = yaml.safe_dump([model.model_dump() for model in models])
+    (root / f"configs/{name}.yaml").write_text(config)
+    folder = root / "data" / "evaluations" / name
+    folder.mkdir(parents=True)
+    rows, curve, headline = _model(folder, name, made, settings["variational"])
+    others = dict.fromkeys(("test_error", "test_error_sd", "train_error", "n"))
+    if published:
+        found = _model(folder, f"published_{name}", published, settings["variational"])
+        rows, curve = rows + found[0], curve + found[1]
+        others = {key: found[2][key] for key in others}
+    headline |= {f"published_{key}": value for key, value in others.items()}
+    (root / f"reports/metrics/{name}.json").write_text(json.dumps(headline))
+    columns = ["model", "seed", "split", "measure", "value", "standard_error", "n"]
+    pd.DataFrame(rows, columns=columns).to_csv(root / f"reports/evaluations/{name}.csv")
+    columns = ["model", "seed", "epoch", "split", "loss", "value"]
+    pd.DataFrame(curve, columns=columns).to_csv(folder / "curve.csv", index=False)
 
-    # The same pictures are hard for every model, and each model has its own luck with a picture.
-    rng = np.random.default_rng(zlib.crc32(base.encode()))
+
+def _model(
+    folder: Path, name: str, made: Made, variational: bool
+) -> tuple[list[tuple], list[tuple], dict[str, float | None]]:
+    """One model's rows, curve and headline; its arrays are written into `folder`."""
+    errors = list(made.error)
+    # The same pictures are hard for every model, and each variant has its own luck with a picture.
+    rng = np.random.default_rng(zlib.crc32(folder.name.encode()))
     hardness = np.random.default_rng(0).uniform(0.5, 2, IMAGES)
-    test_error = hardness * rng.normal(1, 0.01, (len(seeds), IMAGES))
+    test_error = hardness * rng.normal(1, 0.01, (len(errors), IMAGES))
     test_error *= np.array(errors)[:, None] / test_error.mean(1, keepdims=True)
 
     rows, curve = [], []
-    for seed, error in zip(seeds, errors, strict=True):
+    for seed, error in enumerate(errors):
         measures = {
             "error": (error, error / 20),
             "high_frequency_ratio": (made.high_frequency_ratio, made.high_frequency_ratio / 500),
@@ -117,45 +139,36 @@ def _write_variant(root: Path, name: str, made: Made) -> None:
             "input_faces_found": (0.98, 0.01),
         }
         measures |= {f"depth_error_{k}": (error * k / 7, 1.0) for k in range(1, 8)}
-        rows += [(seed, "test", key, *value, IMAGES) for key, value in measures.items()]
-        rows.append((seed, "train", "error", error * 0.99, 1.0, 1000))
-        if settings["variational"]:
+        rows += [(name, seed, "test", key, *value, IMAGES) for key, value in measures.items()]
+        rows.append((name, seed, "train", "error", error * 0.99, 1.0, 1000))
+        if variational:
             rate = made.samples_found
-            rows.append(
-                (seed, "samples", "faces_found", rate, (rate * (1 - rate) / 500) ** 0.5, 500)
-            )
+            deviation = (rate * (1 - rate) / 500) ** 0.5
+            rows.append((name, seed, "samples", "faces_found", rate, deviation, 500))
         for epoch in (1, 2):
             curve.append((name, seed, epoch, "train", "total", error / epoch))
             curve.append((name, seed, epoch, "test", "error", error * (3 - epoch)))
             curve += [(name, seed, epoch, "train", f"level_{k}", k / epoch) for k in range(1, 8)]
-    columns = ["seed", "split", "measure", "value", "standard_error", "n"]
-    pd.DataFrame(rows, columns=columns).to_csv(root / f"reports/evaluations/{name}.csv")
-    folder = root / "data" / "evaluations" / name
-    folder.mkdir(parents=True)
-    columns = ["model", "seed", "epoch", "split", "loss", "value"]
-    pd.DataFrame(curve, columns=columns).to_csv(folder / "curve.csv", index=False)
 
-    def deviation(values: list[float]) -> float | None:
-        return float(np.std(values, ddof=1)) if len(values) > 1 else None
-
+    np.savez(
+        folder / f"{name}.npz",
+        test_error=test_error.astype(np.float32),
+        inputs=faces(PICTURES),
+        reconstructions=255 - faces(PICTURES),
+        samples=faces(PICTURES if variational else 0),
+        spectrum=np.ones((len(errors), 65)),
+        input_spectrum=np.ones(65),
+    )
+    spread = float(np.std(errors, ddof=1)) if len(errors) > 1 else None
     headline = {
         "test_error": float(np.mean(errors)),
-        "test_error_sd": deviation(errors),
+        "test_error_sd": spread,
         "test_error_se": float(np.mean(errors)) / 20,
         "mse": float(np.mean(errors)) / 49152,
         "psnr": 23.0,
         "ssim": made.ssim,
         "train_error": float(np.mean(errors)) * 0.99,
-        "train_error_sd": deviation(errors),
-        "n": len(seeds),
+        "train_error_sd": spread,
+        "n": len(errors),
     }
-    (root / f"reports/metrics/{name}.json").write_text(json.dumps(headline))
-    np.savez(
-        folder / "arrays.npz",
-        test_error=test_error.astype(np.float32),
-        inputs=faces(PICTURES),
-        reconstructions=255 - faces(PICTURES),
-        samples=faces(PICTURES if settings["variational"] else 0),
-        spectrum=np.ones((len(seeds), 65)),
-        input_spectrum=np.ones(65),
-    )
+    return rows, curve, headline

@@ -21,7 +21,10 @@ from tests.conftest import model_settings
 TRAIN, TEST = 30, 18  # held-out images fill a batch and a part of one
 DETECTED, NOISE, SAMPLE = 7, 3, 20
 PLAIN = model_settings(name="plain", norm="batch", seeds=[0, 3])
-VARIATIONAL = model_settings(name="drawing", training="stacked", variational=True)
+DRAWING = model_settings(name="drawing", training="stacked", variational=True)
+TWIN = DRAWING.model_copy(
+    update={"name": "published_drawing", "wiring": "published", "seeds": [2, 5]}
+)
 
 
 @pytest.fixture(scope="module")
@@ -39,16 +42,18 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     table = pd.DataFrame({"path": paths, "person": names, "split": splits})
     table.to_csv(root / "data/faces.csv", index=False)
     (root / "configs").mkdir()
-    for settings in (PLAIN, VARIATIONAL):
-        (root / f"configs/{settings.name}.yaml").write_text(yaml.safe_dump(settings.model_dump()))
-        (root / "models" / settings.name).mkdir(parents=True)
-        for seed in settings.seeds:
+    for variant, models in {"plain": [PLAIN], "drawing": [DRAWING, TWIN]}.items():
+        config = yaml.safe_dump([settings.model_dump() for settings in models])
+        (root / f"configs/{variant}.yaml").write_text(config)
+        folder = root / "models" / variant
+        folder.mkdir(parents=True)
+        for settings, seed in [(model, seed) for model in models for seed in model.seeds]:
             torch.manual_seed(seed)
             model = Autoencoder(settings)
             with torch.no_grad():  # untrained models would all err alike
                 model.decoder[0].bias += 0.2 * seed
-            autoencoder.save(model, weights(root, settings.name, seed))
-        (root / "models" / settings.name / "curve.csv").write_text("a training curve\n")
+            autoencoder.save(model, folder / autoencoder.weights_file(settings, seed))
+        (folder / "curve.csv").write_text("a training curve\n")
     return root
 
 
@@ -77,8 +82,10 @@ def written(root: Path) -> dict[str, bytes]:
     return {str(path.relative_to(root)): path.read_bytes() for path in found if path.is_file()}
 
 
-def table(root: Path, variant: str) -> pd.DataFrame:
-    return pd.read_csv(root / f"reports/evaluations/{variant}.csv")
+def table(root: Path, model: str) -> pd.DataFrame:
+    """The rows of one model, without its name."""
+    rows = pd.read_csv(root / f"reports/evaluations/{model.removeprefix('published_')}.csv")
+    return rows[rows["model"] == model].drop(columns="model")
 
 
 def value(rows: pd.DataFrame, measure: str, split: str = "test", seed: int = 0) -> float:
@@ -86,8 +93,9 @@ def value(rows: pd.DataFrame, measure: str, split: str = "test", seed: int = 0) 
     return chosen
 
 
-def arrays(root: Path, variant: str) -> dict[str, np.ndarray]:
-    with np.load(root / f"data/evaluations/{variant}/arrays.npz") as file:
+def arrays(root: Path, model: str) -> dict[str, np.ndarray]:
+    variant = model.removeprefix("published_")
+    with np.load(root / f"data/evaluations/{variant}/{model}.npz") as file:
         return dict(file)
 
 
@@ -103,17 +111,19 @@ def reconstructed(root: Path, images: torch.Tensor, seed: int, depth: int = 7) -
     return model.reconstruct(images, depth)
 
 
-def test_it_writes_four_files_a_variant_and_nothing_else(evaluated):
-    assert sorted(written(evaluated)) == sorted(
-        path.format(name)
+def test_it_writes_a_variants_files_and_nothing_else(evaluated):
+    names = [
+        path
         for name in ("plain", "drawing")
         for path in (
-            "reports/metrics/{}.json",
-            "reports/evaluations/{}.csv",
-            "data/evaluations/{}/arrays.npz",
-            "data/evaluations/{}/curve.csv",
+            f"reports/metrics/{name}.json",
+            f"reports/evaluations/{name}.csv",
+            f"data/evaluations/{name}/{name}.npz",
+            f"data/evaluations/{name}/curve.csv",
         )
-    )
+    ]
+    names.append("data/evaluations/drawing/published_drawing.npz")
+    assert sorted(written(evaluated)) == sorted(names)
 
 
 def test_the_headline_has_the_same_flat_keys_for_every_variant(evaluated):
@@ -121,8 +131,16 @@ def test_the_headline_has_the_same_flat_keys_for_every_variant(evaluated):
         json.loads((evaluated / f"reports/metrics/{name}.json").read_text())
         for name in ("plain", "drawing")
     )
-    keys = "test_error test_error_sd test_error_se mse psnr ssim train_error train_error_sd n"
+    keys = "test_error test_error_sd test_error_se mse psnr ssim train_error train_error_sd n "
+    keys += "published_test_error published_test_error_sd published_train_error published_n"
     assert list(plain) == list(drawing) == keys.split()
+    assert (plain["published_test_error"], plain["published_n"]) == (None, None)
+    twin = table(evaluated, "published_drawing").query("measure == 'error'")
+    by_split = twin.groupby("split").value
+    assert drawing["published_test_error"] == pytest.approx(by_split.mean()["test"], rel=1e-5)
+    assert drawing["published_test_error_sd"] == pytest.approx(by_split.std()["test"], rel=1e-3)
+    assert drawing["published_train_error"] == pytest.approx(by_split.mean()["train"], rel=1e-5)
+    assert drawing["published_n"] == 2
     assert (plain["n"], drawing["n"]) == (2, 1)
     assert drawing["test_error_sd"] is None and drawing["train_error_sd"] is None
     seeds = table(evaluated, "plain").query("measure == 'error' and split == 'test'")
@@ -159,6 +177,20 @@ def test_the_table_says_on_how_many_images_a_measure_rests(evaluated):
     assert rows["test", "faces_found"] == rows["test", "input_faces_found"] == DETECTED
     assert rows["samples", "faces_found"] == DETECTED
     assert rows["test", "noise_faces_found"] == NOISE
+
+
+@pytest.mark.parametrize("seed", [2, 5])
+def test_a_model_with_the_authors_wiring_is_measured_from_its_own_weights(evaluated, seed):
+    _, images = held_out(evaluated)
+    model, settings = autoencoder.load(
+        evaluated / f"models/drawing/published_seed{seed}.safetensors"
+    )
+    assert settings.wiring == "published"
+    with torch.inference_mode():
+        expected = metrics.squared_error(model.reconstruct(images), images).mean().item()
+    rows = table(evaluated, "published_drawing")
+    assert value(rows, "error", seed=seed) == pytest.approx(expected, rel=1e-5)
+    assert set(rows.measure) == set(table(evaluated, "drawing").measure)
 
 
 @pytest.mark.parametrize("seed", [0, 3])

@@ -17,7 +17,7 @@ def results(tmp_path_factory) -> Results:
     models = {name: as_in_the_paper()[name] for name in ("stacked", "recursive", "stacked_vae")}
     models["candidate"] = Made(models["recursive"].error)
     models["mine"] = Made([300.0], settings={"training": "recursive", "norm": "batch"})
-    ruined = published({"recursive_bn": as_in_the_paper()["recursive_bn"]})
+    ruined = published({"recursive": as_in_the_paper()["recursive_bn"]})
     return read_results(write(tmp_path_factory.mktemp("figures"), models | ruined))
 
 
@@ -99,12 +99,20 @@ def test_a_candidate_is_shown_where_its_settings_are_its_own(tmp_path):
     assert heights[1] - heights[0] == figures.CAPTION + figures.FACE * figures.ZOOM + figures.GAP
 
 
+def test_a_candidate_like_another_variant_is_shown_once_with_either_wiring(tmp_path):
+    models = {"recursive": Made(), "candidate": Made()}
+    results = read_results(write(tmp_path, models | published(models)))
+    row = figures.CAPTION + figures.FACE * figures.ZOOM + figures.GAP
+    assert figures.reconstructions(results).height == 2 * row
+    assert figures.reconstructions_published(results).height == 2 * row
+
+
 def test_each_model_has_a_look_of_its_own_in_every_figure(tmp_path):
     models = as_in_the_paper() | {"one": Made([1.0]), "two": Made([1.0]), "candidate": Made([1.0])}
     results = read_results(write(tmp_path, models | published(as_in_the_paper())))
     colours = figures.colours_of(results)
     looks = {
-        name: (colours[name], str(figures.line_of(model, colours)["linestyle"]))
+        name: (colours[model.variant], str(figures.line_of(model, colours)["linestyle"]))
         for name, model in results.found.items()
     }
     own = [look for name, look in looks.items() if not name.startswith("published_")]

@@ -1,6 +1,7 @@
 """The real dvc on a tiny copy of the project: what reruns, what is restored, what is compared."""
 
 import ast
+import csv
 import json
 import os
 import re
@@ -15,7 +16,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
 TRAINED = re.compile(r"Running stage '([\w@-]+)'")
-PLAIN = {"norm": "none", "activation": "selu", "variational": False, "wiring": "described"}
+PLAIN = {"norm": "none", "activation": "selu", "variational": False}
 
 
 @pytest.fixture(scope="module")
@@ -91,11 +92,11 @@ def reproduced(
             shutil.copy(ROOT / name, project.folder / name)
     edit(project, "download", {"dataset": "synthetic", "count": 96})
     edit(project, "preprocess", {"held_out": 0.2})
-    edit(project, "train", {"epochs": 1, "batch_size": 16, "seeds": [0]})
+    edit(project, "train", {"epochs": 1, "batch_size": 16, "seeds": [0], "published_seeds": []})
     params = yaml.safe_load((project.folder / "params.yaml").read_text())
     params["variants"] = {
-        "candidate": {},
-        "stacked": {"training": "stacked", **PLAIN, "epochs": 1},
+        "candidate": {"published_seeds": []},
+        "stacked": {"training": "stacked", **PLAIN, "epochs": 1, "published_seeds": [0]},
         "recursive": {"training": "recursive", **PLAIN},
     }
     (project.folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
@@ -146,6 +147,14 @@ def test_a_stage_depends_on_every_module_that_it_runs() -> None:
         assert not missing, f"{name} does not depend on {missing}"
 
 
+def test_what_is_committed_is_of_the_variants_there_are() -> None:
+    variants = yaml.safe_load((ROOT / "params.yaml").read_text())["variants"]
+    locked = yaml.safe_load((ROOT / "dvc.lock").read_text())["stages"]
+    assert set(locked) == {"download", "preprocess"} | stages(*variants)
+    for folder in ("metrics", "evaluations"):
+        assert {path.stem for path in (ROOT / "reports" / folder).iterdir()} == set(variants)
+
+
 def test_everything_runs_once_and_then_nothing(reproduced: tuple[Project, set[str]]) -> None:
     project, ran = reproduced
     assert ran == {"download", "preprocess"} | stages("candidate", "stacked", "recursive")
@@ -173,7 +182,7 @@ def test_the_candidate_alone_is_retrained_and_later_restored(project: Project) -
     assert not {stage for stage in project.ran(*change) if stage.startswith("train-variant")}
 
 
-def test_a_default_retrains_every_model_without_a_value_of_its_own(project: Project) -> None:
+def test_a_default_retrains_every_variant_without_a_value_of_its_own(project: Project) -> None:
     ran = project.ran("dvc", "exp", "run", "--set-param", "train.epochs=2")
     assert ran == stages("candidate", "recursive")
 
@@ -183,7 +192,17 @@ def test_a_variant_s_own_setting_retrains_that_variant(project: Project) -> None
     assert ran == stages("recursive")
 
 
-def test_a_new_entry_trains_the_new_model(project: Project) -> None:
+def test_published_seeds_train_the_same_variant_with_the_authors_wiring(project: Project) -> None:
+    change = "variants.candidate.published_seeds=[0]"
+    assert project.ran("dvc", "exp", "run", "--set-param", change) == stages("candidate")
+    assert (project.folder / "models/candidate/published_seed0.safetensors").exists()
+    table = (project.folder / "reports/table1.csv").read_text().splitlines()
+    header, *rows = csv.reader(table)
+    (candidate,) = [row for row in rows if row[0] == "candidate"]
+    assert float(candidate[header.index("published_error")]) > 0
+
+
+def test_a_new_entry_trains_the_new_variant(project: Project) -> None:
     edit(project, "variants", {"mine": {"training": "recursive", **PLAIN, "activation": "relu"}})
     assert project.ran("dvc", "repro") == stages("mine")
     assert (project.folder / "reports" / "metrics" / "mine.json").exists()
@@ -206,8 +225,11 @@ def test_metrics_are_compared_between_branches(project: Project) -> None:
         error = changed["reports/metrics/candidate.json"]["test_error"]
         assert error["diff"] == pytest.approx(error["new"] - error["old"])
         shown = json.loads(project.run("dvc", "metrics", "show", "--json"))
-        keys = {tuple(file["data"]) for file in shown[""]["data"].values()}
+        rows = {Path(path).stem: file["data"] for path, file in shown[""]["data"].items()}
+        keys = {tuple(key for key in row if "published" not in key) for row in rows.values()}
         assert len(keys) == 1, "every variant has the same metrics"
+        # dvc shows no nulls: the authors' wiring has numbers where it has seeds.
+        assert [name for name in rows if "published_test_error" in rows[name]] == ["stacked"]
         params = json.loads(project.run("dvc", "params", "diff", "main", "--json"))
         assert params["params.yaml"]["norm"] == {"old": "none", "new": "shared"}
     finally:

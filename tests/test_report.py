@@ -54,26 +54,28 @@ def test_table_holds_what_was_measured(results):
             told = result.headline[f"test_{key}" if key.startswith("error") else key]
             assert measured[key] == told or (told is None and np.isnan(measured[key]))
         assert measured.grid_ratio == pytest.approx(result.mean("grid_ratio"))
-    twin = results.found["published_recursive_bn"]
+    published = results.found["published_recursive_bn"]
     ruined = row(table, "recursive_bn")
-    assert ruined.published_error == twin.headline["test_error"]
-    assert ruined.published_n == twin.headline["n"]
+    assert ruined.published_error == published.headline["test_error"]
+    assert ruined.published_n == published.headline["n"]
     assert (ruined.paper_table1, ruined.paper_figure5) == (7831, 8336)
     assert np.isnan(row(table, "deeper").paper_table1)
     assert np.isnan(row(table, "stacked").published_error)
     assert row(table, "stacked_vae").sample_faces_found == pytest.approx(0.9)
 
 
-def test_variants_with_the_authors_wiring_are_columns_of_their_twins_or_rows(tmp_path):
-    models = {"candidate": Made(settings={"wiring": "published"}), "published_own": Made([7.0])}
-    models |= published({"stacked": Made([9.0])})
+def test_models_with_the_authors_wiring_are_columns_of_their_variants(tmp_path):
+    models = {"candidate": Made([5.0]), "stacked": Made([6.0, 8.0])}
+    models |= published({"candidate": Made([7.0]), "stacked": Made([9.0, 11.0])})
     results = read_results(write(tmp_path, models))
     table = report.table1(results)
-    assert list(table.model) == [*PAPER, "candidate", "published_own"]
-    assert row(table, "candidate").label == "candidate, published wiring"
-    assert row(table, "published_own").error == 7
-    assert row(table, "stacked").published_error == 9
-    assert np.isnan(row(table, "stacked").error)
+    assert list(table.model) == [*PAPER, "candidate"]
+    candidate, stacked = row(table, "candidate"), row(table, "stacked")
+    assert (candidate.error, candidate.published_error, candidate.published_n) == (5, 7, 1)
+    assert (stacked.error, stacked.published_error, stacked.published_n) == (7, 10, 2)
+    assert stacked.published_error_sd == pytest.approx(2**0.5)
+    assert results.found["published_candidate"].label == "candidate, published wiring"
+    assert set(report.curves(results).model) == set(models)
 
 
 def test_the_paper_is_explained_by_the_wiring_that_gives_its_number(results, tmp_path):
@@ -188,7 +190,7 @@ def test_stage_writes_everything_the_same_way_twice(tmp_path, monkeypatch, capsy
         "reports/metrics/stacked.json",
         "reports/evaluations/stacked.csv",
         "data/evaluations/stacked/curve.csv",
-        "data/evaluations/stacked/arrays.npz",
+        "data/evaluations/stacked/stacked.npz",
     ],
 )
 def test_stage_leaves_the_former_report_where_an_input_is_damaged(

@@ -7,13 +7,13 @@ import pytest
 import yaml
 
 from stages.core.errors import PipelineError
-from stages.core.settings import read_model, read_params, resolve
+from stages.core.settings import ModelSettings, read_models, read_params, resolve
 
 PARAMS = Path(__file__).parents[1] / "params.yaml"
 
 
-def resolved(tmp_path: Path, **changes: Any) -> dict[str, Any]:
-    """Every variant's settings after `changes` of params.yaml, "a__b" meaning key b in a."""
+def resolved(tmp_path: Path, **changes: Any) -> dict[str, list[ModelSettings]]:
+    """Every variant's models after `changes` of params.yaml, "a__b" meaning key b in a."""
     params = yaml.safe_load(PARAMS.read_text())
     for key, value in changes.items():
         *path, last = key.split("__")
@@ -23,25 +23,38 @@ def resolved(tmp_path: Path, **changes: Any) -> dict[str, Any]:
         section[last] = value
     path = tmp_path / "params.yaml"
     path.write_text(yaml.safe_dump(params))
-    return {model.name: model for model in resolve(read_params(path))}
+    return resolve(read_params(path))
 
 
 def test_the_candidate_follows_the_top_level_and_nothing_else_does(tmp_path: Path) -> None:
     before = resolved(tmp_path)
     after = resolved(tmp_path, norm="shared", variational=True)
-    assert after["candidate"].norm == "shared"
-    assert after["candidate"].variational
+    (candidate,) = after["candidate"]
+    assert candidate.norm == "shared"
+    assert candidate.variational
     assert {name for name in before if before[name] != after[name]} == {"candidate"}
 
 
 def test_a_variant_may_override_a_training_default(tmp_path: Path) -> None:
     models = resolved(tmp_path, train__epochs=5, variants__stacked__epochs=3)
-    assert models["stacked"].epochs == 3
-    assert models["recursive"].epochs == 5
+    assert [model.epochs for model in models["stacked"]] == [3, 3]
+    assert [model.epochs for model in models["recursive"]] == [5, 5]
+
+
+def test_a_variant_is_a_model_for_each_wiring_that_has_seeds(tmp_path: Path) -> None:
+    variants = resolved(tmp_path, train__seeds=[3, 4], train__published_seeds=[5])
+    described, published = variants["recursive_vae"]
+    assert (described.name, published.name) == ("recursive_vae", "published_recursive_vae")
+    assert (described.wiring, published.wiring) == ("described", "published")
+    assert (described.seeds, published.seeds) == ([3, 4], [5])
+    own = {"name", "wiring", "seeds"}
+    assert published.model_dump(exclude=own) == described.model_dump(exclude=own)
+    (candidate,) = variants["candidate"]
+    assert candidate.wiring == "described"
 
 
 def test_yaml_numbers_written_as_strings_are_cast(tmp_path: Path) -> None:
-    assert resolved(tmp_path, train__lr="1e-05")["stacked"].lr == 1e-5
+    assert resolved(tmp_path, train__lr="1e-05")["stacked"][0].lr == 1e-5
 
 
 @pytest.mark.parametrize(
@@ -55,8 +68,10 @@ def test_yaml_numbers_written_as_strings_are_cast(tmp_path: Path) -> None:
         ({"train__momentum": 0.9}, ["train.momentum", "0.9"]),
         ({"download__dataset": "celeba"}, ["download.dataset", "'celeba'", "synthetic"]),
         ({"preprocess__held_out": 1.5}, ["preprocess.held_out", "1.5"]),
-        ({"variants__mine": {"norm": "batch"}}, ["variants.mine", "training", "wiring"]),
+        ({"variants__mine": {"norm": "batch"}}, ["variants.mine", "training", "variational"]),
         ({"train__seeds": [2**64]}, ["train.seeds", "18446744073709551616"]),
+        ({"train__published_seeds": [2, 2]}, ["train.published_seeds", "must not repeat"]),
+        ({"variants__published_mine": {}}, ["variants.published_mine", "published_seeds"]),
         ({"variants__stacked__name": "mine"}, ["variants.stacked.name", "'mine'", "key"]),
         ({"variants__stacked__speed": 3}, ["variants.stacked", "speed", "3"]),
         ({"variants__candidate": {"batch_size": 1}}, ["variants.candidate", "batch_size", "1"]),
@@ -83,4 +98,9 @@ def test_files_that_are_not_settings_are_refused(tmp_path: Path) -> None:
         read_params(broken)
     broken.write_text("just words")
     with pytest.raises(PipelineError, match="mapping"):
-        read_model(broken)
+        read_params(broken)
+    with pytest.raises(PipelineError, match="list of models, but holds 'just words'"):
+        read_models(broken)
+    broken.write_text("[{name: stacked}]")
+    with pytest.raises(PipelineError, match=r"`dvc repro configure` writes: .*wiring"):
+        read_models(broken)

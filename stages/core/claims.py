@@ -23,7 +23,8 @@ from stages.core.comparisons import (
     compare_spreads,
 )
 from stages.core.published import PAPER
-from stages.core.results import MEASURES, PUBLISHED, Results, label
+from stages.core.results import MEASURES, Results, label
+from stages.core.settings import PUBLISHED
 
 RUINED = 2.0  # times the error of the model it is compared with
 FACES = 0.5  # of the detector's rate on real faces
@@ -123,12 +124,9 @@ class Spread:
 
 
 def _lacking(results: Results, names: list[str]) -> str:
-    reasons = {
-        name: results.missing.get(name, "not among the variants")
-        for name in names
-        if name not in results.found
-    }
-    return "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+    return "; ".join(
+        f"{name}: {results.absence(name)}" for name in names if name not in results.found
+    )
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from PIL import Image, ImageDraw, ImageFont
 
 from stages.core.published import PAPER
-from stages.core.results import PUBLISHED, Result, Results, distinct, label
-from stages.core.settings import CANDIDATE
+from stages.core.results import Result, Results, distinct, label
+from stages.core.settings import CANDIDATE, PUBLISHED
 
 COLOURS = {  # (norm, activation, variational)
     ("none", "selu", False): "#0072B2",
@@ -159,7 +159,7 @@ def reconstructions(results: Results) -> Image.Image | None:
 
 def reconstructions_published(results: Results) -> Image.Image | None:
     """Figure 6 with the authors' wiring."""
-    return _reconstructions(results, results.published())
+    return _reconstructions(results, distinct(results.published()))
 
 
 def samples(results: Results) -> Image.Image | None:
@@ -209,7 +209,7 @@ def _family(model: Result) -> str:
 
 
 def _families(results: Results) -> dict[str, list[Result]]:
-    """The variants by norm, activation and kind, described before published."""
+    """The models by norm, activation and kind, described before published."""
     families: dict[str, list[Result]] = {}
     for model in distinct(list(results.found.values())):
         families.setdefault(_family(model), []).append(model)
@@ -217,25 +217,24 @@ def _families(results: Results) -> dict[str, list[Result]]:
 
 
 def colours_of(results: Results) -> dict[str, str]:
-    """The colour of each variant; one with the authors' wiring has that of its twin."""
+    """A colour for each variant, the same for both wirings."""
     own = iter(OWN_COLOURS * len(results.found))
     colours = {CANDIDATE: "black"}
-    for name, model in results.found.items():
-        base = name.removeprefix(PUBLISHED)
+    for model in results.found.values():
         settings = model.settings
         key = (settings.norm, settings.activation, settings.variational)
-        if base in PAPER and key in COLOURS:
-            colours[name] = COLOURS[key]
-        elif name != CANDIDATE:
-            colours[name] = next(own)
+        if model.variant in PAPER and key in COLOURS:
+            colours[model.variant] = COLOURS[key]
+        elif model.variant not in colours:
+            colours[model.variant] = next(own)
     return colours
 
 
 def line_of(model: Result, colours: dict[str, str]) -> dict:
-    """How a variant's line is drawn, as keywords of matplotlib's plot."""
+    """How a model's line is drawn, as keywords of matplotlib's plot."""
     published = model.settings.wiring == "published"
     return {
-        "color": colours[model.name],
+        "color": colours[model.variant],
         "linestyle": LINES[model.settings.training],
         "linewidth": 1.1 if published else 2.0,
         "alpha": 0.6 if published else 1.0,
@@ -309,8 +308,8 @@ def _by_family(
         for row, draw in enumerate(rows):
             axes = grid[row, column]
             for model in models:
-                own = model.name.removeprefix(PUBLISHED) not in PAPER
-                draw(axes, model, line_of(model, colours), model.name if own else "")
+                own = model.variant not in PAPER
+                draw(axes, model, line_of(model, colours), model.label if own else "")
             axes.set_xlabel(row_labels[row][0])
             if column == 0:
                 axes.set_ylabel(row_labels[row][1])
@@ -335,15 +334,14 @@ def errors(results: Results) -> Figure:
             model = results.found[key]
             values = model.per_seed("error").value
             filled = model.settings.wiring == "described"
-            colour = {"mec": colours[key], "mfc": colours[key] if filled else "white"}
+            colour = {"mec": colours[name], "mfc": colours[name] if filled else "white"}
             axes.plot(values.mean(), place, "|", ms=15, mew=1.6, **colour)
             axes.plot(values, [place] * len(values), "o", ms=6.5, mew=1.2, alpha=0.75, **colour)
         if name in PAPER:
             for value, marker in ((PAPER[name].table1, "v"), (PAPER[name].figure5, "1")):
                 if value is not None:
                     axes.plot(value, y - 0.27, marker, color="black", ms=9 if marker == "1" else 6)
-    labels = [results.found[name].label if name in results.found else label(name) for name in rows]
-    axes.set_yticks(range(len(rows)), labels)
+    axes.set_yticks(range(len(rows)), map(label, rows))
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0)
@@ -374,8 +372,7 @@ def _seeds(models: list[Result]) -> str:
 def curves(results: Results) -> Figure:
     """Held-out error by epoch of every model, and the seven losses of each recursive one."""
     colours = colours_of(results)
-    shown = [results.found[name] for name in results.rows() if name in results.found]
-    models = distinct(shown or results.published())
+    models = distinct(results.described())
     recursive = [model for model in models if model.settings.training == "recursive"]
     columns = max(len(recursive), 1)
     size = (max(13, 2.4 * columns + 1.6), 7.6 if recursive else 4.6)

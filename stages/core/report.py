@@ -15,7 +15,8 @@ from stages.core.comparisons import (
     number,
 )
 from stages.core.published import PAPER
-from stages.core.results import MEASURES, PUBLISHED, Result, Results, distinct, label
+from stages.core.results import MEASURES, Result, Results, distinct, label
+from stages.core.settings import PUBLISHED
 
 # The paper's two draws of 100 images give numbers up to 35 % apart: ours may lie a little outside.
 NEAR = 1.25
@@ -54,7 +55,7 @@ def table1(results: Results) -> pd.DataFrame:
     """A row for each model of Table 1, both variational autoencoders, and every other variant.
 
     error: on the held-out images, error_sd over the n seeds, error_se over images; train_error: on
-    the training sample; published_*: the twin with the authors' wiring; paper_*: the paper's
+    the training sample; published_*: the same with the authors' wiring; paper_*: the paper's
     numbers; explained_by: see `explained_by`; then what else was measured, means over seeds.
     Missing values are nan.
     """
@@ -63,11 +64,11 @@ def table1(results: Results) -> pd.DataFrame:
 
 def _row(results: Results, name: str) -> dict:
     result = results.found.get(name)
-    twin = results.found.get(PUBLISHED + name)
+    published = results.found.get(PUBLISHED + name)
     paper = PAPER.get(name)
     headline = result.headline if result else {}
-    other = twin.headline if twin else {}
-    row = {"model": name, "label": result.label if result else label(name)}
+    other = published.headline if published else {}
+    row = {"model": name, "label": label(name)}
     for key in ("error", "error_sd", "error_se", "n", "train_error", "train_error_sd"):
         row[key] = headline.get(HEADLINE.get(key, key))
     for key in ("error", "error_sd", "n", "train_error"):
@@ -132,7 +133,7 @@ def differences(results: Results) -> list[str]:
 
 def _training_errors(results: Results, name: str) -> str:
     if name not in results.found:
-        return _absence(results, name)
+        return results.absence(name)
     errors = results.found[name].per_seed("error", "train").value
     if len(errors) == 1:
         return f"{errors.mean():.0f} (one seed)"
@@ -142,10 +143,6 @@ def _training_errors(results: Results, name: str) -> str:
 def _distance(result: Result, paper: list[int]) -> float:
     """From the nearest of the paper's numbers, as a ratio's logarithm."""
     return float(np.abs(np.log(result.mean("error", "train") / np.array(paper))).min())
-
-
-def _absence(results: Results, name: str) -> str:
-    return results.missing.get(name, "not among the variants")
 
 
 def curves(results: Results) -> pd.DataFrame:
@@ -199,7 +196,7 @@ def caveats(results: Results) -> list[str]:
 
 
 def _steps(results: Results, normed: bool = False) -> list[int]:
-    """Training steps of each variant as described, or of those with norms; none where unknown."""
+    """Training steps of each model as described, or of those with norms; none where unknown."""
     return [
         model.settings.epochs * (results.images["train"] // model.settings.batch_size)
         for model in results.described()
@@ -309,7 +306,7 @@ def _standard_errors(results: Results) -> str:
 
 def _explanation(results: Results) -> str:
     absent = [
-        f"{label(name)}: {_absence(results, name)}" for name in PAPER if name not in results.found
+        f"{label(name)}: {results.absence(name)}" for name in PAPER if name not in results.found
     ]
     text = (
         "The paper measured on training images. A wiring explains its number where the errors of "
@@ -341,7 +338,7 @@ def _twins(results: Results) -> list[str]:
     shown = distinct(list(results.found.values()))
     pairs = [pair for pair in results.twins() if pair[0] in shown]
     if not pairs:
-        return ["No recursive variant has a stacked one of otherwise the same settings."]
+        return ["No recursive model has a stacked one of otherwise the same settings."]
     rows = []
     for recursive, stacked in pairs:
         if not common_seeds(recursive, stacked):

@@ -10,9 +10,8 @@ import pandas as pd
 
 from stages.core.errors import PipelineError
 from stages.core.published import PAPER
-from stages.core.settings import CANDIDATE, ModelSettings, read_model, read_params
+from stages.core.settings import CANDIDATE, PUBLISHED, ModelSettings, read_models, read_params
 
-PUBLISHED = "published_"  # published_<variant> is <variant> with the authors' wiring
 RUN_AGAIN = "run `dvc repro`"
 ARRAYS = ["test_error", "inputs", "reconstructions", "samples", "spectrum", "input_spectrum"]
 CURVE = ["model", "seed", "epoch", "split", "loss", "value"]
@@ -31,13 +30,14 @@ MEASURES = {
 
 @dataclass(frozen=True)
 class Result:
-    """One evaluated variant.
+    """One evaluated model: a variant with one of the two wirings.
 
-    headline: reports/metrics/<variant>.json. measures: reports/evaluations/<variant>.csv, indexed
-    by split, measure and seed. curve: its training curve. test_error: squared error of
-    every held-out image, float (seeds, images). inputs, reconstructions: uint8 (faces, 128, 128,
-    3), the same faces for every variant. samples: likewise, none unless variational. spectrum:
-    radial power spectrum (seeds, frequencies), input_spectrum (frequencies,).
+    headline: its part of reports/metrics/<variant>.json. measures: its rows of
+    reports/evaluations/<variant>.csv, indexed by split, measure and seed. curve: its training
+    curve. test_error: squared error of every held-out image, float (seeds, images). inputs,
+    reconstructions: uint8 (faces, 128, 128, 3), the same faces for every model. samples: likewise,
+    none unless variational. spectrum: radial power spectrum (seeds, frequencies), input_spectrum
+    (frequencies,).
     """
 
     settings: ModelSettings
@@ -56,11 +56,12 @@ class Result:
         return self.settings.name
 
     @property
+    def variant(self) -> str:
+        return self.name.removeprefix(PUBLISHED)
+
+    @property
     def label(self) -> str:
-        told = label(self.name)
-        if self.settings.wiring == "published" and PUBLISHED not in self.name:
-            told += ", published wiring"
-        return told
+        return label(self.name)
 
     def per_seed(self, measure: str, split: str = "test") -> pd.DataFrame:
         """Columns value, standard_error and n, indexed by seed; empty where it was not measured."""
@@ -75,7 +76,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Results:
-    """Every variant of configs/: those evaluated, and what the others lack.
+    """Every model of configs/: those evaluated, and what the others lack.
 
     images: pictures a split, None where data/faces.csv is not there.
     """
@@ -84,6 +85,10 @@ class Results:
     missing: dict[str, str]
     dataset: str
     images: dict[str, int] | None
+
+    def absence(self, name: str) -> str:
+        """Why a model is not in `found`."""
+        return self.missing.get(name, "not among the variants")
 
     def described(self) -> list[Result]:
         """Those wired as the paper describes."""
@@ -96,17 +101,12 @@ class Results:
     def rows(self) -> list[str]:
         """The rows of Table 1: the paper's models, evaluated or not, then all other variants.
 
-        A `published_` variant is no row but a column of its twin's, where it has one.
+        A model with the authors' wiring is no row but columns of its variant's.
         """
-        own = [name for name in self.found if name not in PAPER]
-        bases = {*PAPER, *self.found}
-        return [
-            *PAPER,
-            *(name for name in own if name.removeprefix(PUBLISHED) not in bases - {name}),
-        ]
+        return [*PAPER, *(model.name for model in self.described() if model.name not in PAPER)]
 
     def twins(self) -> list[tuple[Result, Result]]:
-        """Each recursive variant with the stacked one of otherwise the same settings."""
+        """Each recursive model with the stacked one of otherwise the same settings."""
         ignored = {"name", "training", "seeds"}
         pairs = []
         for one in self.found.values():
@@ -127,7 +127,7 @@ class Results:
 
 
 def distinct(models: list[Result]) -> list[Result]:
-    """Without the candidate where another variant has its very settings, but for the seeds."""
+    """Without the candidate's where another variant's has its very settings, but for the seeds."""
 
     def settings(model: Result) -> dict:
         return model.settings.model_dump(exclude={"name", "seeds"})
@@ -135,17 +135,16 @@ def distinct(models: list[Result]) -> list[Result]:
     return [
         model
         for model in models
-        if model.name != CANDIDATE
+        if model.variant != CANDIDATE
         or all(settings(model) != settings(other) for other in models if other is not model)
     ]
 
 
 def label(name: str) -> str:
-    """What tables and figures call a variant: the paper's words, or its name in params.yaml."""
+    """What tables and figures call a model: the paper's words, or its name in params.yaml."""
     base = name.removeprefix(PUBLISHED)
-    if base not in PAPER:
-        return name
-    return PAPER[base].label + (", published wiring" if name != base else "")
+    told = PAPER[base].label if base in PAPER else base
+    return told + (", published wiring" if name != base else "")
 
 
 def _rank(name: str) -> tuple[bool, int, str]:
@@ -157,48 +156,67 @@ def _rank(name: str) -> tuple[bool, int, str]:
 def read_results(root: str | Path = ".") -> Results:
     """Read what configure, train-variant and evaluate left under `root`, the project's folder.
 
-    A variant of configs/ that lacks a file is reported in `missing`, and a file of a variant that
-    is no longer in configs/ is not read. Raises PipelineError where no variant at all is complete
+    A model of configs/ that lacks a file is reported in `missing`, and a file of a variant that is
+    no longer in configs/ is not read. Raises PipelineError where no variant at all is complete
     or a file cannot be understood.
     """
     root = Path(root)
     found, missing = {}, {}
-    for name in sorted((path.stem for path in root.glob("configs/*.yaml")), key=_rank):
+    for config in root.glob("configs/*.yaml"):
+        models = read_models(config)
+        if len(models) == 1:
+            missing[PUBLISHED + config.stem] = "not trained (no published_seeds)"
         files = {
-            "headline": root / f"reports/metrics/{name}.json",
-            "measures": root / f"reports/evaluations/{name}.csv",
-            "curve": root / f"data/evaluations/{name}/curve.csv",
-            "arrays": root / f"data/evaluations/{name}/arrays.npz",
+            "headline": root / f"reports/metrics/{config.stem}.json",
+            "measures": root / f"reports/evaluations/{config.stem}.csv",
+            "curve": root / f"data/evaluations/{config.stem}/curve.csv",
         }
-        lacking = [str(path.relative_to(root)) for path in files.values() if not path.exists()]
-        if lacking:
-            missing[name] = f"not evaluated: {lacking[0]} is missing"
-            continue
-        settings = read_model(root / f"configs/{name}.yaml")
-        try:
-            with np.load(files["arrays"]) as arrays:
-                found[name] = Result(
-                    settings=settings,
-                    headline=json.loads(files["headline"].read_text()),
-                    measures=pd.read_csv(files["measures"])
-                    .set_index(["split", "measure", "seed"])[["value", "standard_error", "n"]]
-                    .sort_index(),
-                    curve=pd.read_csv(files["curve"])[CURVE],
-                    **{key: arrays[key] for key in ARRAYS},
-                )
-        except (ValueError, KeyError, TypeError, OSError, EOFError, BadZipFile) as error:
-            reason = " ".join(str(error).split())
-            raise PipelineError(
-                f"the evaluation of {name} is damaged ({reason}); {RUN_AGAIN}"
-            ) from None
+        for model in models:
+            files["arrays"] = root / f"data/evaluations/{config.stem}/{model.name}.npz"
+            lacking = [str(path.relative_to(root)) for path in files.values() if not path.exists()]
+            if lacking:
+                missing[model.name] = f"not evaluated: {lacking[0]} is missing"
+                continue
+            try:
+                found[model.name] = _read(model, **files)
+            except (ValueError, KeyError, TypeError, OSError, EOFError, BadZipFile) as error:
+                reason = " ".join(str(error).split())
+                raise PipelineError(
+                    f"the evaluation of {config.stem} is damaged ({reason}); {RUN_AGAIN}"
+                ) from None
     if not found:
         raise PipelineError(f"no variant of configs/ has been evaluated yet; {RUN_AGAIN}")
     if len({result.test_error.shape[1] for result in found.values()}) > 1:
         raise PipelineError(f"variants were evaluated on different pictures; {RUN_AGAIN}")
     faces = root / "data/faces.csv"
     return Results(
-        found=found,
+        found={name: found[name] for name in sorted(found, key=_rank)},
         missing=missing,
         dataset=read_params(root / "params.yaml").download.dataset,
         images=pd.read_csv(faces).split.value_counts().to_dict() if faces.exists() else None,
     )
+
+
+def _read(
+    settings: ModelSettings, headline: Path, measures: Path, curve: Path, arrays: Path
+) -> Result:
+    published = settings.wiring == "published"
+    row = json.loads(headline.read_text())
+    table, points = pd.read_csv(measures), pd.read_csv(curve)
+    table, points = (each[each["model"] == settings.name] for each in (table, points))
+    if table.empty or points.empty:
+        raise ValueError(f"no rows of {settings.name}")
+    with np.load(arrays) as file:
+        return Result(
+            settings=settings,
+            headline={
+                key.removeprefix(PUBLISHED): value
+                for key, value in row.items()
+                if key.startswith(PUBLISHED) == published
+            },
+            measures=table.set_index(["split", "measure", "seed"])[
+                ["value", "standard_error", "n"]
+            ].sort_index(),
+            curve=points[CURVE],
+            **{key: file[key] for key in ARRAYS},
+        )

@@ -1,17 +1,18 @@
-"""params.yaml, checked and typed; and the resolved settings of one model."""
+"""params.yaml, checked and typed; and the resolved settings of a variant's models."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from stages.core.errors import PipelineError
 
 # What a variant must say of itself. Left to the top level, `-S variational=true` would retrain
 # that variant together with the candidate.
-MODEL_KEYS = ("training", "norm", "activation", "variational", "wiring")
+MODEL_KEYS = ("training", "norm", "activation", "variational")
 CANDIDATE = "candidate"
+PUBLISHED = "published_"  # published_<variant> is <variant> with the authors' wiring
 
 
 class Checked(BaseModel):
@@ -31,31 +32,61 @@ class PreprocessSettings(Checked):
     held_out: Annotated[float, Field(gt=0, lt=1)]
 
 
-class TrainSettings(Checked):
+def _distinct(seeds: list[int]) -> list[int]:
+    if len(set(seeds)) < len(seeds):
+        raise ValueError("must not repeat a seed")
+    return seeds
+
+
+Seeds = Annotated[list[Annotated[int, Field(ge=0, lt=2**63)]], AfterValidator(_distinct)]
+
+
+class Recipe(Checked):
     """How long and how a model is trained; the authors ran Adam 1e-3, batch 32, 10 epochs."""
 
     epochs: Annotated[int, Field(ge=1)]
     batch_size: Annotated[int, Field(ge=2)]
     lr: Annotated[float, Field(gt=0, allow_inf_nan=False)]
-    seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**63)]], Field(min_length=1)]
-
-    @field_validator("seeds")
-    @classmethod
-    def unique(cls, seeds: list[int]) -> list[int]:
-        if len(set(seeds)) < len(seeds):
-            raise ValueError("must not repeat a seed")
-        return seeds
+    seeds: Annotated[Seeds, Field(min_length=1)]
 
 
-class ModelSettings(TrainSettings):
-    """Everything that determines one model of Table 1 or Figure 4; see README for each key."""
+class Network(Checked):
+    """What is trained."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
     training: Literal["stacked", "recursive"]
     norm: Literal["none", "batch", "shared"]
     activation: Literal["selu", "relu"]
     variational: bool
+
+
+class ModelSettings(Network, Recipe):
+    """Everything that determines one model, and its seeds; see README for each key."""
+
     wiring: Literal["described", "published"]
+
+
+class TrainSettings(Recipe):
+    """`published_seeds`: seeds of the same model, wired as the authors' code ran; may be none."""
+
+    published_seeds: Seeds
+
+
+class VariantSettings(Network, TrainSettings):
+    """A row of Table 1 or Figure 4, with one wiring or both."""
+
+    def models(self) -> list[ModelSettings]:
+        """The model as the paper describes it and, where it has seeds, as the authors' code ran."""
+        common = self.model_dump(exclude={"name", "seeds", "published_seeds"})
+        wirings = (
+            ("described", self.name, self.seeds),
+            ("published", PUBLISHED + self.name, self.published_seeds),
+        )
+        return [
+            ModelSettings(**common, wiring=wiring, name=name, seeds=seeds)
+            for wiring, name, seeds in wirings
+            if seeds
+        ]
 
 
 class Params(Checked):
@@ -65,7 +96,6 @@ class Params(Checked):
     norm: Any
     activation: Any
     variational: Any
-    wiring: Any
     download: DownloadSettings
     preprocess: PreprocessSettings
     train: TrainSettings
@@ -101,26 +131,38 @@ def read_params(path: str | Path = "params.yaml") -> Params:
     return _checked(Params, _read_yaml(Path(path)), str(path))
 
 
-def read_model(path: str | Path) -> ModelSettings:
-    """One model's resolved settings, as `configure` wrote them to configs/<variant>.yaml."""
+def read_models(path: str | Path) -> list[ModelSettings]:
+    """One variant's models, as `configure` wrote them to configs/<variant>.yaml.
+
+    The one as the paper describes it comes first. Raises PipelineError where there are none.
+    """
     if not Path(path).exists():
         raise PipelineError(
             f"{path} does not exist; `dvc repro configure`, in the repository's root, writes one "
             "for every variant of params.yaml"
         )
-    return _checked(ModelSettings, _read_yaml(Path(path)), str(path))
+    where = f"{path}, which `dvc repro configure` writes"
+    models = _read_yaml(Path(path))
+    if not isinstance(models, list) or not models:
+        raise PipelineError(f"{where}, should be a list of models, but holds {models!r}")
+    return [_checked(ModelSettings, model, where) for model in models]
 
 
-def resolve(params: Params) -> list[ModelSettings]:
-    """The settings of every variant: the `train` section, the top-level keys, its own entries.
+def resolve(params: Params) -> dict[str, list[ModelSettings]]:
+    """The models of every variant: from `train`, the top-level keys, and its own entries.
 
-    Raises PipelineError for a value that is not allowed, and for a variant other than `candidate`
-    that does not set all of MODEL_KEYS.
+    Raises PipelineError for a value that is not allowed, for a name that starts with PUBLISHED, and
+    for a variant other than `candidate` that does not set all of MODEL_KEYS.
     """
     defaults = params.train.model_dump() | {key: getattr(params, key) for key in MODEL_KEYS}
-    models = []
+    variants = {}
     for name, own in params.variants.items():
         where = f"params.yaml: variants.{name}"
+        if name.startswith(PUBLISHED):
+            raise PipelineError(
+                f"{where}: names that start with {PUBLISHED} are those of models with the "
+                "authors' wiring; set published_seeds of a variant instead, or rename this one"
+            )
         missing = [key for key in MODEL_KEYS if key not in own]
         if missing and name != CANDIDATE:
             raise PipelineError(
@@ -129,5 +171,5 @@ def resolve(params: Params) -> list[ModelSettings]:
             )
         if "name" in own:
             raise PipelineError(f"{where}.name is {own['name']!r}: a variant is named by its key")
-        models.append(_checked(ModelSettings, defaults | own | {"name": name}, where))
-    return models
+        variants[name] = _checked(VariantSettings, defaults | own | {"name": name}, where).models()
+    return variants

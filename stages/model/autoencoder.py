@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from stages.core.errors import PipelineError
-from stages.core.settings import ModelSettings
+from stages.core.settings import PUBLISHED, ModelSettings
 from stages.model import operations
 
 FILTERS = (6, 12, 24, 48, 96, 192, 384)
@@ -190,6 +190,11 @@ class Autoencoder(nn.Module):
     def sample(self, latent: Tensor) -> Tensor:
         """Images (N,3,128,128) in [0,1] of latents (N,384), drawn from a standard normal."""
         return self.decode(latent.view(-1, LATENT, 1, 1))
+
+
+def weights_file(settings: ModelSettings, seed: int) -> str:
+    """The name of a seed's weights in models/<variant>/."""
+    return f"{PUBLISHED if settings.wiring == 'published' else ''}seed{seed}.safetensors"
 
 
 def save(model: Autoencoder, path: Path) -> None:
