@@ -12,8 +12,9 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 
 from stages.core import memory
 from stages.core.errors import PipelineError, exits_cleanly
@@ -30,6 +31,19 @@ def train_seed(settings: ModelSettings, seed: int, position: int, folder: Path) 
     return [asdict(point) for point in curve]
 
 
+def end_with_parent() -> None:
+    """End this process when the one that started it does, even if that one was killed.
+
+    Left over, it would go on training and write its weights among those of a later run.
+    """
+
+    def wait() -> None:
+        parent_process().join()
+        os._exit(1)
+
+    Thread(target=wait, daemon=True).start()
+
+
 @exits_cleanly
 def main(variant: str) -> None:
     models = read_models(f"configs/{variant}.yaml")
@@ -39,7 +53,7 @@ def main(variant: str) -> None:
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        with ProcessPoolExecutor(len(runs), get_context("spawn")) as pool:
+        with ProcessPoolExecutor(len(runs), get_context("spawn"), end_with_parent) as pool:
             futures = [
                 pool.submit(train_seed, settings, seed, position, partial)
                 for position, (settings, seed) in enumerate(runs)

@@ -1,8 +1,16 @@
 """A training run: reproducible to the bit, the recipe's order of pictures, its errors."""
 
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import numpy as np
+import psutil
 import pytest
 import torch
+import yaml
 
 from stages.core.errors import PipelineError
 from stages.model import training
@@ -113,3 +121,25 @@ def test_too_few_pictures_and_a_diverging_loss_are_explained(faces: Faces) -> No
         training.train(model_settings(batch_size=64), 0, faces)
     with pytest.raises(PipelineError, match=r"epoch 1; lower its learning rate \(lr: 1e\+20\)"):
         training.train(model_settings(training="stacked", lr=1e20, activation="relu"), 0, faces)
+
+
+def test_a_killed_stage_leaves_no_training_behind(faces: Faces, tmp_path: Path) -> None:
+    for folder in ("configs", "data", "models"):
+        (tmp_path / folder).mkdir()
+    settings = model_settings(epochs=10**6, seeds=[0, 1])
+    (tmp_path / "configs/model.yaml").write_text(yaml.safe_dump([settings.model_dump()]))
+    np.save(tmp_path / "data/faces.npy", faces.images)
+    rows = [
+        f"{name},{name},{split}" for name, split in zip(faces.people, faces.splits, strict=True)
+    ]
+    (tmp_path / "data/faces.csv").write_text("\n".join(["path,person,split", *rows]))
+    command = [sys.executable, "-m", "stages.train_variant", "model"]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment) as stage:
+        started = time.monotonic()
+        while len(children := psutil.Process(stage.pid).children()) < 3:  # and one that tracks them
+            assert stage.poll() is None and time.monotonic() < started + 60
+            time.sleep(0.1)
+        stage.kill()
+    _, alive = psutil.wait_procs(children, timeout=30)
+    assert not alive
