@@ -116,6 +116,13 @@ def test_an_unfinished_variant_says_which_file_is_missing(tmp_path):
     assert "reports/evaluations/stacked.csv is missing" in judgements[2].described[0].evidence
 
 
+def test_models_without_published_seeds_are_named_together_with_the_reason(tmp_path):
+    results = read_results(write(tmp_path, as_in_the_paper()))
+    (third,) = judge(results, CLAIMS[2:3])
+    told = "published_recursive, published_stacked: not trained (no published_seeds)"
+    assert third.published[0].evidence == told
+
+
 def test_claims_are_the_papers_nine():
     assert [claim.number for claim in CLAIMS] == list(range(1, 10))
 

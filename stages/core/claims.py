@@ -124,9 +124,11 @@ class Spread:
 
 
 def _lacking(results: Results, names: list[str]) -> str:
-    return "; ".join(
-        f"{name}: {results.absence(name)}" for name in names if name not in results.found
-    )
+    reasons: dict[str, list[str]] = {}
+    for name in names:
+        if name not in results.found:
+            reasons.setdefault(results.absence(name), []).append(name)
+    return "; ".join(f"{', '.join(lacking)}: {reason}" for reason, lacking in reasons.items())
 
 
 @dataclass(frozen=True)
