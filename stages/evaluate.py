@@ -77,8 +77,9 @@ def main(variant: str) -> None:
             writers[kept / f"{settings.name}.npz"] = partial(write_arrays, arrays)
 
     published = headlines.get("published", {})
-    summary = headlines["described"]
-    summary |= {PUBLISHED + key: published.get(key) for key in PUBLISHED_HEADLINE}
+    summary = headlines["described"] | {
+        PUBLISHED + key: published.get(key) for key in PUBLISHED_HEADLINE
+    }
     writers |= {
         Path(f"reports/metrics/{variant}.json"): partial(write_json, summary),
         Path(f"reports/evaluations/{variant}.csv"): partial(write_table, rows),

@@ -39,6 +39,11 @@ def test_the_speed_is_that_of_the_committed_benchmark() -> None:
     measured = json.loads((ROOT / "reports" / "benchmark.json").read_text())["speed_up"]
     medians = [f"{statistics.median(measured[key]):.1f}" for key in ("recursive", "both")]
     assert re.findall(r"(\d\.\d) times as many", README) == medians
+    page = (ROOT / "reports" / "benchmark.md").read_text().splitlines()
+    _, _, *table = README[README.index("| images per second") :].split("\n\n")[0].splitlines()
+    assert len(table) == 5, "four contenders, and how they compare"
+    for line in table:
+        assert any(row.startswith(line) for row in page), line
 
 
 def test_every_file_that_is_named_exists() -> None:

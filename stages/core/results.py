@@ -156,9 +156,9 @@ def _rank(name: str) -> tuple[bool, int, str]:
 def read_results(root: str | Path = ".") -> Results:
     """Read what configure, train-variant and evaluate left under `root`, the project's folder.
 
-    A model of configs/ that lacks a file is reported in `missing`, and a file of a variant that is
-    no longer in configs/ is not read. Raises PipelineError where no variant at all is complete
-    or a file cannot be understood.
+    The models of a variant that lacks a file are reported in `missing`; files of a variant that is
+    no longer in configs/ are not read. Raises PipelineError where no variant at all is complete or
+    a file cannot be understood.
     """
     root = Path(root)
     found, missing = {}, {}
@@ -166,24 +166,24 @@ def read_results(root: str | Path = ".") -> Results:
         models = read_models(config)
         if len(models) == 1:
             missing[PUBLISHED + config.stem] = "not trained (no published_seeds)"
-        files = {
-            "headline": root / f"reports/metrics/{config.stem}.json",
-            "measures": root / f"reports/evaluations/{config.stem}.csv",
-            "curve": root / f"data/evaluations/{config.stem}/curve.csv",
-        }
-        for model in models:
-            files["arrays"] = root / f"data/evaluations/{config.stem}/{model.name}.npz"
-            lacking = [str(path.relative_to(root)) for path in files.values() if not path.exists()]
-            if lacking:
-                missing[model.name] = f"not evaluated: {lacking[0]} is missing"
-                continue
-            try:
-                found[model.name] = _read(model, **files)
-            except (ValueError, KeyError, TypeError, OSError, EOFError, BadZipFile) as error:
-                reason = " ".join(str(error).split())
-                raise PipelineError(
-                    f"the evaluation of {config.stem} is damaged ({reason}); {RUN_AGAIN}"
-                ) from None
+        folder = root / "data/evaluations" / config.stem
+        headline = root / f"reports/metrics/{config.stem}.json"
+        measures, curve = root / f"reports/evaluations/{config.stem}.csv", folder / "curve.csv"
+        arrays = {model.name: folder / f"{model.name}.npz" for model in models}
+        files = (headline, measures, curve, *arrays.values())
+        lacking = [str(path.relative_to(root)) for path in files if not path.exists()]
+        if lacking:
+            missing |= dict.fromkeys(arrays, f"not evaluated: {lacking[0]} is missing")
+            continue
+        try:
+            tables = json.loads(headline.read_text()), pd.read_csv(measures), pd.read_csv(curve)
+            for model in models:
+                found[model.name] = _result(model, *tables, arrays[model.name])
+        except (ValueError, KeyError, TypeError, OSError, EOFError, BadZipFile) as error:
+            reason = " ".join(str(error).split())
+            raise PipelineError(
+                f"the evaluation of {config.stem} is damaged ({reason}); {RUN_AGAIN}"
+            ) from None
     if not found:
         raise PipelineError(f"no variant of configs/ has been evaluated yet; {RUN_AGAIN}")
     if len({result.test_error.shape[1] for result in found.values()}) > 1:
@@ -197,12 +197,11 @@ def read_results(root: str | Path = ".") -> Results:
     )
 
 
-def _read(
-    settings: ModelSettings, headline: Path, measures: Path, curve: Path, arrays: Path
+def _result(
+    settings: ModelSettings, row: dict, table: pd.DataFrame, points: pd.DataFrame, arrays: Path
 ) -> Result:
+    """One model's part of its variant's metrics, measures and curves, with its own arrays."""
     published = settings.wiring == "published"
-    row = json.loads(headline.read_text())
-    table, points = pd.read_csv(measures), pd.read_csv(curve)
     table, points = (each[each["model"] == settings.name] for each in (table, points))
     if table.empty or points.empty:
         raise ValueError(f"no rows of {settings.name}")
