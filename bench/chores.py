@@ -12,7 +12,7 @@ from pathlib import Path
 import yaml
 
 from bench.watch import Watch
-from stages.core.errors import PipelineError
+from stages.common.errors import PipelineError
 
 SCRATCH = Path("bench/scratch").absolute()
 LFW = "lfw-deepfunneled"

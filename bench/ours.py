@@ -13,10 +13,10 @@ import numpy as np
 
 from bench import contender
 from bench.contender import BATCH
-from stages.core import memory
-from stages.core.settings import ModelSettings
+from stages.common import memory
+from stages.common.settings import ModelSettings
 from stages.model import training
-from stages.model.faces import Faces
+from stages.data.faces import Faces
 
 ready: Barrier
 

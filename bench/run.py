@@ -18,8 +18,8 @@ import torch
 from bench import chores, report
 from bench.contender import BATCH, TRAININGS
 from bench.watch import Watch
-from stages.core.errors import PipelineError, exits_cleanly
-from stages.model.autoencoder import FILTERS
+from stages.common.errors import PipelineError, exits_cleanly
+from stages.model.network import FILTERS
 
 KERAS_PYTHON = Path(".venv-bench/bin/python")
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

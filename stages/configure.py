@@ -1,7 +1,7 @@
-"""params.yaml -> configs/<variant>.yaml: the settings of every variant's models, resolved.
+"""params.yaml -> configs/: the settings of download, preprocess and every variant, resolved.
 
-A variant's training depends on its own file alone, so what is retrained follows the effective
-settings; and a bad value is found here, before any hour of training.
+A stage depends on its own file alone, so what reruns follows the effective settings; and all of
+params.yaml is checked here, before anything runs.
 """
 
 import shutil
@@ -9,21 +9,24 @@ from pathlib import Path
 
 import yaml
 
-from stages.core.errors import exits_cleanly
-from stages.core.settings import read_params, resolve
-
-CONFIGS = Path("configs")
+from stages.common.errors import exits_cleanly
+from stages.common.settings import CONFIGS, VARIANTS, Checked, read_params
 
 
 @exits_cleanly
 def main() -> None:
-    variants = resolve(read_params())
+    params = read_params()
     shutil.rmtree(CONFIGS, ignore_errors=True)
-    CONFIGS.mkdir()
-    for name, models in variants.items():
-        text = yaml.safe_dump([model.model_dump() for model in models], sort_keys=True)
-        (CONFIGS / f"{name}.yaml").write_text(text)
-    print(f"{len(variants)} variants configured")
+    VARIANTS.mkdir(parents=True)
+    write(params.download.effective(), CONFIGS / "download.yaml")
+    write(params.preprocess, CONFIGS / "preprocess.yaml")
+    for name, variant in params.variants.items():
+        write(variant, VARIANTS / f"{name}.yaml")
+    print(f"{len(params.variants)} variants configured")
+
+
+def write(settings: Checked, path: Path) -> None:
+    path.write_text(yaml.safe_dump(settings.model_dump(exclude_none=True)), encoding="utf-8")
 
 
 if __name__ == "__main__":

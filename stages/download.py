@@ -7,19 +7,21 @@ import os
 import shutil
 from pathlib import Path
 
-from stages.core import archives, datasets, synthetic
-from stages.core.errors import exits_cleanly
-from stages.core.settings import read_params
+from stages.data import archives
+from stages.data import sources
+from stages.data import drawn_faces
+from stages.common.errors import exits_cleanly
+from stages.common.settings import read_params
 
 
 @exits_cleanly
 def main() -> None:
     settings = read_params().download
     if settings.dataset == "synthetic":
-        pictures = synthetic.pictures(settings.count)
+        pictures = drawn_faces.pictures(settings.count)
     else:
-        dataset = datasets.DATASETS[settings.dataset]
-        pictures = datasets.obtain(dataset, archive=os.environ.get("LFW_ARCHIVE"))
+        dataset = sources.DATASETS[settings.dataset]
+        pictures = sources.obtain(dataset, archive=os.environ.get("LFW_ARCHIVE"))
     archives.write_tar(pictures, Path("data") / f"{settings.dataset}.tar")
     shutil.rmtree(archives.PARTIAL)
     print(f"{settings.dataset}: {len(pictures):,} pictures")

@@ -21,12 +21,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stages.core import clarity, memory, metrics
-from stages.core.errors import PipelineError, exits_cleanly
-from stages.core.settings import PUBLISHED, ModelSettings, read_models
-from stages.model import autoencoder, faces
-from stages.model.autoencoder import DEPTH, LATENT, SIZE, Autoencoder
-from stages.model.objectives import level_losses
+from stages.measure import clarity
+from stages.common import memory
+from stages.measure import fidelity
+from stages.common.errors import PipelineError, exits_cleanly
+from stages.common.settings import PUBLISHED, ModelSettings, read_models
+from stages.model import network
+from stages.data import faces
+from stages.model.network import DEPTH, LATENT, SIZE, Autoencoder
+from stages.model.losses import level_losses
 
 TRAINING_SAMPLE = 1000
 DETECTED = 250  # images behind a detection rate: its 95 % interval is within 6.2 points
@@ -110,8 +113,8 @@ def evaluate(
     rows: list[Row] = []
     on_test, drawn = [], []
     for seed in settings.seeds:
-        path = folder / autoencoder.weights_file(settings, seed)
-        model = autoencoder.load(path)[0].to(autoencoder.device())
+        path = folder / network.weights_file(settings, seed)
+        model = network.load(path)[0].to(network.device())
         on_train = in_batches(pool, partial(fidelity, model), train)
         on_test.append(in_batches(pool, partial(everything, model), test))
         check_finite(on_train["error"], path)
@@ -206,11 +209,11 @@ def everything(model: Autoencoder, images: np.ndarray) -> dict[str, Tensor]:
         levels.append(model.encode_level(k, levels[-1]))
     reconstructions = model.decode(model.code(levels[-1]))
     outputs = reconstructions.contiguous()
-    found = compare(outputs, inputs) | {"ms_ssim": metrics.ms_ssim(outputs, inputs)}
+    found = compare(outputs, inputs) | {"ms_ssim": fidelity.ms_ssim(outputs, inputs)}
     # In the memory order of what a model returns: subtracting is several times as fast.
     aligned = torch.empty_like(reconstructions).copy_(inputs)
     for k in range(1, DEPTH):
-        found[f"depth_error_{k}"] = metrics.squared_error(model.decode(levels[k], k), aligned)
+        found[f"depth_error_{k}"] = fidelity.squared_error(model.decode(levels[k], k), aligned)
     found[f"depth_error_{DEPTH}"] = found["error"]
     for k, loss in enumerate(level_losses(model, inputs), start=1):
         # A mean over the batch, given to each of its images: their mean is that over all images.
@@ -241,13 +244,13 @@ def sample(model: Autoencoder, latent: Tensor) -> dict[str, Tensor]:
 
 
 def compare(outputs: Tensor, inputs: Tensor) -> dict[str, Tensor]:
-    error = metrics.squared_error(outputs, inputs)
+    error = fidelity.squared_error(outputs, inputs)
     mse = error / inputs[0].numel()
     return {
         "error": error,
         "mse": mse,
-        "psnr": metrics.psnr(mse),
-        "ssim": metrics.ssim(outputs, inputs),
+        "psnr": fidelity.psnr(mse),
+        "ssim": fidelity.ssim(outputs, inputs),
     }
 
 
@@ -264,7 +267,7 @@ Line = tuple[str, float, float, int]  # measure, value, standard error, n
 
 
 def mean_lines(values: Values, *names: str) -> list[Line]:
-    return [(name, *metrics.mean(values[name]), len(values[name])) for name in names]
+    return [(name, *fidelity.mean(values[name]), len(values[name])) for name in names]
 
 
 def fidelity_lines(values: Values) -> list[Line]:
@@ -281,7 +284,7 @@ def level_lines(values: Values) -> list[Line]:
 
 
 def clarity_lines(values: Values) -> list[Line]:
-    """See stages/core/clarity.py for what each is."""
+    """See stages/measure/clarity.py for what each is."""
     v = values
     grid = [v["at_grid"] + v["input_around_grid"]], [v["around_grid"] + v["input_around_grid"]]
     ratios = {
@@ -291,12 +294,12 @@ def clarity_lines(values: Values) -> list[Line]:
     }
     lines = mean_lines(values, "ms_ssim", "colour_shift")
     return lines + [
-        (name, *metrics.ratio(*parts), len(v["contrast"])) for name, parts in ratios.items()
+        (name, *fidelity.ratio(*parts), len(v["contrast"])) for name, parts in ratios.items()
     ]
 
 
 def rate_lines(rates: Values) -> list[Line]:
-    return [(name, *metrics.share(found), len(found)) for name, found in rates.items()]
+    return [(name, *fidelity.share(found), len(found)) for name, found in rates.items()]
 
 
 def check_finite(error: np.ndarray, path: Path) -> None:

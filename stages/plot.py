@@ -4,11 +4,11 @@ import os
 import tempfile
 from pathlib import Path
 
-from stages.core import report
-from stages.core.claims import judge
-from stages.core.errors import exits_cleanly
-from stages.core.figures import draw_all
-from stages.core.results import read_results
+from stages.report import page
+from stages.report.claims import judge
+from stages.common.errors import exits_cleanly
+from stages.report.charts import draw_all
+from stages.measure.records import read_results
 
 REPORTS = Path("reports")
 FIGURES = REPORTS / "figures"
@@ -23,15 +23,15 @@ def main() -> None:
         partial = Path(temporary)
         (partial / "figures").mkdir()
         drawn = draw_all(results, partial / "figures")
-        for name, table in (("table1", report.table1(results)), ("curves", report.curves(results))):
+        for name, table in (("table1", page.table1(results)), ("curves", page.curves(results))):
             table.to_csv(partial / f"{name}.csv", index=False, float_format="%.6g")
-        (partial / "README.md").write_text(report.page(results, judgements, drawn))
+        (partial / "README.md").write_text(page.page(results, judgements, drawn))
         for path in partial.rglob("*.*"):
             os.replace(path, REPORTS / path.relative_to(partial))
     for path in FIGURES.glob("*.png"):
         if path.name not in drawn:
             path.unlink()
-    print(report.summary(results, judgements))
+    print(page.summary(results, judgements))
     print(f"\nThe evidence: {REPORTS}/README.md; the pictures: {FIGURES}/")
 
 

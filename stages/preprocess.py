@@ -11,9 +11,9 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from stages.core.archives import PARTIAL, Pictures, read_pictures
-from stages.core.errors import PipelineError, exits_cleanly
-from stages.core.settings import read_params
+from stages.data.archives import PARTIAL, Pictures, read_pictures
+from stages.common.errors import PipelineError, exits_cleanly
+from stages.common.settings import read_params
 
 SIZE = 128  # pixels a side; of LFW's 250, rows and columns 61 to 188
 

@@ -16,18 +16,19 @@ from multiprocessing import get_context, parent_process
 from pathlib import Path
 from threading import Thread
 
-from stages.core import memory
-from stages.core.errors import PipelineError, exits_cleanly
-from stages.core.settings import ModelSettings, read_models
+from stages.common import memory
+from stages.common.errors import PipelineError, exits_cleanly
+from stages.common.settings import ModelSettings, read_models
 
 
 def train_seed(settings: ModelSettings, seed: int, position: int, folder: Path) -> list[dict]:
     """Train one seed, write its weights into `folder`, return its curve."""
-    from stages.model import autoencoder, faces, training
+    from stages.data import faces
+    from stages.model import network, training
 
     memory.keep_freed()
     model, curve = training.train(settings, seed, faces.load(), position)
-    autoencoder.save(model, folder / autoencoder.weights_file(settings, seed))
+    network.save(model, folder / network.weights_file(settings, seed))
     return [asdict(point) for point in curve]
 
 

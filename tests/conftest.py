@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from stages.core.settings import ModelSettings
+from stages.common.settings import ModelSettings
 
 
 def model_settings(**changes: object) -> ModelSettings:

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from stages.core.errors import PipelineError
-from stages.core.settings import ModelSettings
-from stages.model import kernels
-from stages.model.autoencoder import SIZE, Autoencoder, device
-from stages.model.faces import Faces
-from stages.model.objectives import losses
+from stages.common.errors import PipelineError
+from stages.common.settings import ModelSettings
+from stages.kernels import compiled
+from stages.model.network import SIZE, Autoencoder, device
+from stages.data.faces import Faces
+from stages.model.losses import losses
 
 PIXEL_VALUES = 3 * SIZE * SIZE
 
@@ -41,7 +41,7 @@ def train(
     """The trained model, on the device it was trained on, and its training curve.
 
     The paper's recipe: Adam, batches of `batch_size`, the last partial batch of an epoch dropped,
-    as its single image would leave a norm at 1x1 without a variance. With the published wiring the
+    as its single image would leave a norm at 1x1 without a variance. As released the
     pictures are all there are, held-out ones too, in file order; otherwise the training split,
     shuffled. One CPU thread, so that the same seed gives the same weights, bit for bit, whatever
     runs beside it. `position` is the progress bar's line. Raises PipelineError where there are
@@ -50,8 +50,8 @@ def train(
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     order = np.random.default_rng(seed)
-    published = settings.wiring == "published"
-    rows = faces.rows("all" if published else "train")
+    released = settings.implementation == "released"
+    rows = faces.rows("all" if released else "train")
     steps = len(rows) // settings.batch_size
     if not steps:
         raise PipelineError(
@@ -89,7 +89,7 @@ def train(
         model.train()
         for value in sums.values():
             value.zero_()
-        epoch_rows = rows if published else order.permutation(rows)
+        epoch_rows = rows if released else order.permutation(rows)
         epoch_rows = torch.from_numpy(epoch_rows[: steps * settings.batch_size]).to(batch.device)
         for chosen in epoch_rows.split(settings.batch_size):
             batch.copy_(chosen)
@@ -136,7 +136,7 @@ class Batches:
     def __call__(self, rows: Tensor) -> Tensor:
         if self.device.type == "cpu":
             images = torch.empty(3, SIZE, SIZE, len(rows))
-            kernels.gather_pixels(self.faces, rows.numpy(), images.numpy())
+            compiled.gather_pixels(self.faces, rows.numpy(), images.numpy())
             return images.permute(3, 0, 1, 2)
         return self.faces[rows.to(self.device)].permute(0, 3, 1, 2).float() / 255
 

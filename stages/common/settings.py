@@ -1,0 +1,266 @@
+"""params.yaml, checked and typed; and what `configure` makes of it, resolved settings a file."""
+
+import re
+from collections.abc import Callable
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+)
+
+from stages.common.errors import PipelineError
+
+# The paper's text, or the same with the accidents of the authors' released code.
+Implementation = Literal["described", "released"]
+IMPLEMENTATIONS: tuple[Implementation, ...] = ("described", "released")
+CANDIDATE = "candidate"
+# The top level of params.yaml describes the candidate's network, section `train` every recipe.
+NETWORK_KEYS = ("training", "norm", "activation", "variational")
+TRAIN_KEYS = ("epochs", "batch_size", "lr", "seeds", "released_seeds")
+# Where `configure` writes what it resolved.
+CONFIGS = Path("configs")
+VARIANTS = CONFIGS / "variants"
+# Names are folders' and files', too.
+NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,63}")
+
+
+def _yaml_number(value: object) -> object:
+    """YAML reads 1e-5, without a point, as text."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _distinct(seeds: list[int]) -> list[int]:
+    if len(set(seeds)) < len(seeds):
+        raise ValueError("must not repeat a seed")
+    return seeds
+
+
+Number = Annotated[float, BeforeValidator(_yaml_number), Field(allow_inf_nan=False)]
+Seeds = Annotated[list[Annotated[int, Field(ge=0, lt=2**63)]], AfterValidator(_distinct)]
+
+
+class Checked(BaseModel):
+    """No key is unknown, no value is converted: true is no number, 5.0 no count."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class DownloadSettings(Checked):
+    """Section `download`."""
+
+    dataset: Literal["lfw-deepfunneled", "lfw", "synthetic"] = Field(
+        description="the pictures: two versions of LFW, or faces that the project draws itself"
+    )
+    count: int | None = Field(
+        default=None, ge=64, le=100_000, description="pictures to draw, for `synthetic` only"
+    )
+
+    def effective(self) -> "DownloadSettings":
+        """Without what does not matter for this dataset, so that it does not fetch it again."""
+        return self if self.dataset == "synthetic" else DownloadSettings(dataset=self.dataset)
+
+
+class PreprocessSettings(Checked):
+    """Section `preprocess`."""
+
+    held_out: Number = Field(
+        gt=0, lt=1, description="fraction of the people whose pictures are never trained on"
+    )
+
+
+class ModelSettings(Checked):
+    """What decides a training, beside its seed and its faces; the recipe's values are those of the
+    authors, Adam 1e-3 with batches of 32 for 10 epochs."""
+
+    training: Literal["stacked", "recursive"] = Field(
+        description="one loss end to end, or one for each level"
+    )
+    norm: Literal["none", "batch", "shared"] = Field(
+        description="batch normalisation after every level; `shared`: one for both halves of a "
+        "level"
+    )
+    activation: Literal["selu", "relu"] = Field(
+        description="of every level but the last, which is a sigmoid"
+    )
+    variational: bool = Field(
+        description="level 7's output becomes a mean and a log variance"
+    )
+    epochs: int = Field(ge=1, description="passes through the training faces")
+    batch_size: int = Field(
+        ge=2, description="faces a step; on a CPU multiples of 16 are several times faster"
+    )
+    lr: Number = Field(gt=0, description="Adam's learning rate")
+    implementation: Implementation = "described"
+
+
+class Variant(ModelSettings):
+    """A row of Table 1 or Figure 4: its settings, and the seeds of both implementations."""
+
+    seeds: Seeds = Field(min_length=1, description="a model for each, as the paper describes it")
+    released_seeds: Seeds = Field(
+        description="a further model for each, with the accidents of the authors' released code"
+    )
+
+    def seeds_of(self, implementation: Implementation) -> list[int]:
+        return self.seeds if implementation == "described" else self.released_seeds
+
+    def models(self) -> dict[Implementation, ModelSettings]:
+        """The model as described and, where it has seeds, as released."""
+        common = self.model_dump(exclude={"seeds", "released_seeds", "implementation"})
+        return {
+            implementation: ModelSettings(**common, implementation=implementation)
+            for implementation in IMPLEMENTATIONS
+            if self.seeds_of(implementation)
+        }
+
+
+class Params(Checked):
+    """params.yaml: sections `download` and `preprocess`, and every variant, resolved.
+
+    `variants`: from `train`, the top-level keys, and a variant's own entry.
+    """
+
+    download: DownloadSettings
+    preprocess: PreprocessSettings
+    variants: dict[str, Variant]
+
+
+Settings = TypeVar("Settings", bound=Checked)
+
+
+def read_params(path: str | Path = "params.yaml") -> Params:
+    """The checked content of params.yaml, every variant resolved.
+
+    Raises PipelineError that names every bad key, its value and what is allowed.
+    """
+    values = _read_yaml(Path(path))
+    if not isinstance(values, dict):
+        raise PipelineError(f"{path} should be a mapping of settings, but holds {values!r}")
+    problems: list[str] = []
+    download, preprocess, train, entries = (
+        _section(values, name, problems) for name in ("download", "preprocess", "train", "variants")
+    )
+    network = {key: value for key, value in values.items() if key in NETWORK_KEYS}
+    sections = {"download": DownloadSettings.model_fields, "train": TRAIN_KEYS}
+    sections["preprocess"] = PreprocessSettings.model_fields
+    known = [f"{section}.{key}" for section, keys in sections.items() for key in keys]
+    known += [*NETWORK_KEYS, *sections, "variants"]
+    given = [*values, *(f"train.{key}" for key in train)]
+    problems += [_unknown(key, known) for key in given if key not in known]
+    train = {key: value for key, value in train.items() if key in TRAIN_KEYS}
+
+    checked_download = _check(DownloadSettings, download, "download.{}".format, problems)
+    checked_preprocess = _check(PreprocessSettings, preprocess, "preprocess.{}".format, problems)
+    # The defaults are checked as one variant, so that a bad one is named once.
+    top = {key: f"train.{key}" for key in TRAIN_KEYS} | {key: key for key in NETWORK_KEYS}
+    _check(Variant, train | network, top.get, problems)
+    variants = {}
+    for name, own in entries.items():
+        where = f"variants.{name}"
+        if not isinstance(name, str) or not NAME.fullmatch(name):
+            problems.append(
+                f"{where}: a variant's name is at most 64 of a-z, 0-9 and _, in quotes where YAML "
+                "would not read it as text"
+            )
+        elif not isinstance(own, dict):
+            problems.append(f"{where} is {own!r}: it should be a mapping of settings")
+        elif lacking := [key for key in NETWORK_KEYS if key not in own and name != CANDIDATE]:
+            problems.append(
+                f"{where} does not set {', '.join(lacking)}; every variant but {CANDIDATE} sets "
+                f"all of {', '.join(NETWORK_KEYS)}"
+            )
+        else:
+            names = {str(key): f"{where}.{key}" for key in own}
+            checked = _check(Variant, train | network | own, names.get, problems)
+            if checked:
+                variants[name] = checked
+    if not entries:
+        problems.append("variants: there is nothing to train")
+    if problems or not checked_download or not checked_preprocess:
+        raise PipelineError(f"{path}: {'; '.join(problems)}")
+    return Params(download=checked_download, preprocess=checked_preprocess, variants=variants)
+
+
+def read_config(kind: type[Settings], path: str | Path) -> Settings:
+    """Settings of one stage as `configure` wrote them to a file in configs/.
+
+    Raises PipelineError where the file is missing or holds anything else.
+    """
+    where = f"{path}, which `dvc repro configure` writes"
+    if not Path(path).exists():
+        raise PipelineError(f"{where}, does not exist here")
+    values, problems = _read_yaml(Path(path)), list[str]()
+    if not isinstance(values, dict):
+        raise PipelineError(f"{where}, should hold settings, but holds {values!r}")
+    checked = _check(kind, values, str, problems)
+    if checked is None:
+        raise PipelineError(f"{where}: {'; '.join(problems)}")
+    return checked
+
+
+def read_variant(name: str, root: str | Path = ".") -> Variant:
+    """The resolved settings of a variant. Raises PipelineError where there are none."""
+    if not NAME.fullmatch(name):
+        raise PipelineError(f"{name!r} is no variant's name: those are a-z, 0-9 and _")
+    return read_config(Variant, Path(root, VARIANTS, f"{name}.yaml"))
+
+
+def _check(
+    kind: type[Settings],
+    values: dict[str, object],
+    name_of: Callable[[str], str | None],
+    problems: list[str],
+) -> Settings | None:
+    """`kind` made of `values`; None where something is wrong, which is added to `problems`.
+
+    name_of: what to call a key; None for one whose problems have been told.
+    """
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        for problem in error.errors(include_url=False):
+            first, *rest = problem["loc"]
+            if name := name_of(str(first)):
+                name = ".".join([name, *map(str, rest)])
+                said = "" if problem["type"] == "missing" else f" is {problem['input']!r}:"
+                problems.append(f"{name}{said} {problem['msg']}")
+        return None
+
+
+def _section(values: dict[str, object], name: str, problems: list[str]) -> dict[str, object]:
+    section = values.get(name, {})
+    if isinstance(section, dict):
+        return section
+    problems.append(f"{name} is {section!r}: it should be a mapping")
+    return {}
+
+
+def _unknown(key: object, known: list[str]) -> str:
+    """That `key` means nothing here, and which key may have been meant."""
+    last = str(key).split(".")[-1]
+    meant = [name for name in known if name.split(".")[-1] == last]
+    meant += get_close_matches(str(key), known, n=1, cutoff=0.7)
+    advice = f"; did you mean {meant[0]}?" if meant else ""
+    return f"{key} is no setting{advice}"
+
+
+def _read_yaml(path: Path) -> object:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise PipelineError(f"{path} does not exist here; run from the repository's root") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise PipelineError(f"{path} is not YAML: {' '.join(str(error).split())}") from None

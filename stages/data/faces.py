@@ -1,0 +1,60 @@
+"""The prepared faces: pixels mapped from disk, and who is on them in which split."""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from stages.common.errors import PipelineError
+
+if TYPE_CHECKING:
+    import torch  # takes seconds, and most of what handles faces needs none of it
+
+
+@dataclass(frozen=True)
+class Faces:
+    """`images`: read-only uint8 (N, 128, 128, 3) RGB. `paths`, `people`, `splits`: (N,) strings."""
+
+    images: np.ndarray
+    paths: np.ndarray
+    people: np.ndarray
+    splits: np.ndarray
+
+    def rows(self, split: str) -> np.ndarray:
+        """The row numbers of "train", "test" or "all" images, ascending."""
+        if split not in ("train", "test", "all"):
+            raise ValueError(f"split is {split!r}; it must be 'train', 'test' or 'all'")
+        return np.flatnonzero((self.splits == split) | (split == "all"))
+
+
+def load(
+    faces_path: str | Path = "data/faces.npy", table_path: str | Path = "data/faces.csv"
+) -> Faces:
+    """What `preprocess` wrote. Raises PipelineError where it is missing or inconsistent."""
+    try:
+        images = np.load(faces_path, mmap_mode="r")
+        with open(table_path, newline="") as file:
+            table = list(csv.DictReader(file))
+        columns = [np.array([row[name] for row in table]) for name in ("path", "person", "split")]
+    except FileNotFoundError as error:
+        raise PipelineError(f"{error.filename} is missing; run `dvc repro preprocess`") from None
+    except (ValueError, EOFError, KeyError, csv.Error) as error:
+        raise PipelineError(
+            f"{faces_path} and {table_path} cannot be read ({error}); run `dvc repro -f preprocess`"
+        ) from None
+    if images.dtype != np.uint8 or images.shape != (len(table), 128, 128, 3):
+        raise PipelineError(
+            f"{faces_path} holds {images.dtype} {images.shape}, {table_path} {len(table)} rows; "
+            "run `dvc repro -f preprocess`"
+        )
+    return Faces(images, *columns)
+
+
+def to_tensor(images: np.ndarray) -> "torch.Tensor":
+    """uint8 (n, 128, 128, 3) -> float32 (n, 3, 128, 128) in [0, 1]."""
+    import torch
+
+    pixels = torch.from_numpy(np.array(images))  # a copy: torch warns of read-only memory
+    return pixels.permute(0, 3, 1, 2).contiguous().to(torch.float32).div_(255)

@@ -1,0 +1,170 @@
+"""Clarity as numbers: sharpness, grid patterns, colours, and whether a face is still seen.
+
+The paper judged all of this by eye (section 4.6). Images are float tensors (N, 3, 128, 128) in
+[0, 1]. Each measure is meant to answer to one fault and to be blind to the others: see
+tests/measure/test_clarity.py, where blurred, noisy, washed-out and gridded images are measured.
+
+A power spectrum is the squared modulus of the Fourier transform of luminance, its mean taken away
+and a Hann window laid over it, since the jump between opposite borders would pass for detail.
+Frequencies are counted in cycles per image, 0 to 64 (the Nyquist frequency) along an axis.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+
+import numpy as np
+import torch
+from skimage.data import lbp_frontal_face_cascade_filename
+from skimage.feature import Cascade
+from torch import Tensor
+from torch.nn import functional
+
+from stages.measure.fidelity import luminance
+
+SIZE = 128
+NYQUIST = SIZE // 2
+HIGH = SIZE // 8  # cycles per image: 1/8 of a cycle per pixel, details of less than 8 pixels
+STRIDES = 4  # pixels: the period of what the last two levels, of stride 2 each, can leave behind
+PEAK, NEIGHBOURS = 1, (2, 4)  # cycles per image around a frequency of the grid
+
+
+def power_spectrum(images: Tensor) -> Tensor:
+    """Power (N, 128, 128) of luminance at each frequency, in the order of torch.fft.fft2.
+
+    Scaled to sum to the variance of luminance under the window.
+    """
+    gray = luminance(images).squeeze(1)
+    window = torch.hann_window(SIZE, device=images.device)
+    window = window[:, None] * window
+    mean = (gray * window).sum((1, 2), keepdim=True) / window.sum()
+    return torch.fft.fft2((gray - mean) * window).abs().square() / (SIZE**2 * window.square().sum())
+
+
+def radial_spectrum(power: Tensor) -> Tensor:
+    """Mean power (N, 65) on circles of 0, 1, .. 64 cycles per image, for a `power_spectrum`."""
+    return power.flatten(1) @ _circles().to(power.device)
+
+
+def high_frequency_energy(power: Tensor) -> tuple[Tensor, Tensor]:
+    """Energy (N,) above 1/8 of a cycle per pixel, and at all frequencies, for a `power_spectrum`.
+
+    Both without the frequencies of `grid_energy`. high_frequency_ratio is the share of the first in
+    the second, over that of the inputs: 1 is as sharp as the input, below is blur, above is grain.
+    As a share it does not change with contrast, and without those frequencies not with a grid.
+    """
+    kept = ~_grid()[0].any(0)
+    masks = torch.stack([kept & (_radius() >= HIGH), kept]).flatten(1).to(power.device, power.dtype)
+    high, energy = (power.flatten(1) @ masks.T).unbind(1)
+    return high, energy
+
+
+def grid_energy(power: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean power (N,) at the frequencies of a grid, and around them, for a `power_spectrum`.
+
+    Transposed convolutions of stride 2 leave checkerboards and stripes with a period of 2 pixels
+    (the last level) and 4 (the last but one). Whatever repeats every 4 pixels has its energy at
+    multiples of 1/4 of a cycle per pixel, along either axis or both: 15 frequencies, without 0. The
+    first number takes them with their nearest neighbours, over which the window spreads a peak; the
+    second takes the neighbours at a distance of 2 to 4 cycles per image.
+
+    grid_ratio compares the two for reconstructions, after adding to both what the inputs have
+    around these frequencies: 1 is no grid, and where it is 2 the grid is as strong as the texture
+    of a photograph. Without that addition a grid too faint to be seen would count in a blurred
+    image, which has nothing around it.
+    """
+    peak, around = (masks.to(power.device, power.dtype) for masks in _grid())
+    at, near = (
+        torch.einsum("nhw,hw->n", power, masks.sum(0) / masks.sum()) for masks in (peak, around)
+    )
+    return at, near
+
+
+def colour_shift(reconstructions: Tensor, images: Tensor) -> Tensor:
+    """How far an image's colours moved, whatever their place (N,): 0 is not at all, at most 1.
+
+    With mean m and standard deviation s of a colour channel, the root mean square over the three
+    channels of sqrt((m' - m)^2 + (s' - s)^2): the 2-Wasserstein distance between normal
+    distributions of the channel's values. A washed-out picture moves m, s or both.
+    """
+    after, before = (_colours(x) for x in (reconstructions, images))
+    return (after - before).square().sum(1).mean(1).sqrt()
+
+
+def contrast(images: Tensor) -> Tensor:
+    """Standard deviation of a colour channel, root mean square over the three channels (N,).
+
+    contrast_ratio is its mean over that of the inputs: below 1 is washed out.
+    """
+    return _colours(images)[:, 1].square().mean(1).sqrt()
+
+
+def faces_found(images: np.ndarray) -> np.ndarray:
+    """Whether a face detector finds a face: bool (N,), for uint8 images (N, 128, 128, 3).
+
+    scikit-image's local binary pattern cascade for frontal faces, windows of 56 to 128 pixels in
+    steps of a factor of 1.2 (a face fills 80 to 120 of an image's), two overlapping detections or
+    more.
+    """
+    cascade = _cascade()
+
+    def found(image: np.ndarray) -> bool:
+        return bool(
+            cascade.detect_multi_scale(
+                image,
+                scale_factor=1.2,
+                step_ratio=1,
+                min_size=(56, 56),
+                max_size=(SIZE, SIZE),
+                min_neighbor_number=2,
+            )
+        )
+
+    with ThreadPoolExecutor() as pool:
+        return np.fromiter(pool.map(found, images), bool, count=len(images))
+
+
+@cache
+def _cascade():
+    return Cascade(lbp_frontal_face_cascade_filename())
+
+
+def _colours(images: Tensor) -> Tensor:
+    """Mean and standard deviation (N, 2, 3) of each colour channel."""
+    mean = images.mean((2, 3))
+    # A norm, as torch.std takes ten times as long.
+    deviation = torch.linalg.vector_norm(images - mean[:, :, None, None], dim=(2, 3)) / SIZE
+    return torch.stack([mean, deviation], dim=1)
+
+
+@cache
+def _radius() -> Tensor:
+    """Distance (128, 128) of a frequency from 0, in cycles per image."""
+    frequency = torch.fft.fftfreq(SIZE, 1 / SIZE)
+    return torch.hypot(frequency[:, None], frequency)
+
+
+@cache
+def _circles() -> Tensor:
+    """Weights (16384, 65) that average what lies on each circle."""
+    circles = functional.one_hot(_radius().round().long().flatten())[:, : NYQUIST + 1]
+    return circles / circles.sum(0)
+
+
+@cache
+def _grid() -> tuple[Tensor, Tensor]:
+    """Masks (15, 128, 128): frequencies at each of a grid's, and those around it."""
+    frequency = torch.fft.fftfreq(SIZE, 1 / SIZE)
+    step = SIZE // STRIDES
+    peaks, around = [], []
+    for row, column in np.ndindex(STRIDES, STRIDES):
+        if row == column == 0:
+            continue
+        distance = torch.maximum(
+            *(
+                ((frequency - step * n + NYQUIST) % SIZE - NYQUIST).abs().reshape(shape)
+                for n, shape in ((row, (-1, 1)), (column, (1, -1)))
+            )
+        )
+        peaks.append(distance <= PEAK)
+        around.append((distance >= NEIGHBOURS[0]) & (distance <= NEIGHBOURS[1]))
+    return torch.stack(peaks), torch.stack(around)

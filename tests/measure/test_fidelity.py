@@ -1,0 +1,140 @@
+"""Errors and similarities against scikit-image and SciPy, and the statistics of a measure."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import gaussian_filter
+from scipy.stats import sem
+from skimage.color import rgb2gray
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
+
+from stages.measure import fidelity
+
+VALUES = 49_152
+
+
+@pytest.fixture
+def images(images: torch.Tensor) -> torch.Tensor:
+    return images[:4]
+
+
+@pytest.fixture
+def reconstructions(images: torch.Tensor) -> torch.Tensor:
+    """Blurred, dimmed, noisy and exact: as many kinds of difference as there are images."""
+    x = images.numpy()
+    noise = np.random.default_rng(0).normal(0, 0.1, x[2].shape)
+    made = [gaussian_filter(x[0], (0, 2, 2)), 0.7 * x[1], np.clip(x[2] + noise, 0, 1), x[3]]
+    return torch.from_numpy(np.stack(made).astype(np.float32))
+
+
+def pictures(images: torch.Tensor) -> np.ndarray:
+    return images.permute(0, 2, 3, 1).double().numpy()
+
+
+def test_the_error_is_the_sum_of_squared_differences(reconstructions, images):
+    error = fidelity.squared_error(reconstructions, images)
+    plain = ((pictures(reconstructions) - pictures(images)) ** 2).reshape(4, -1)
+    assert error.numpy() == pytest.approx(plain.sum(1), rel=1e-6)
+
+
+def test_psnr_is_that_of_scikit_image(reconstructions, images):
+    expected = [
+        peak_signal_noise_ratio(image, reconstruction, data_range=1)
+        for image, reconstruction in zip(
+            pictures(images)[:3], pictures(reconstructions), strict=False
+        )
+    ]
+    found = fidelity.psnr(fidelity.squared_error(reconstructions, images) / VALUES)
+    assert found[:3].numpy() == pytest.approx(expected, abs=1e-4)
+    assert found[3] == 100  # identical
+
+
+def test_luminance_is_that_of_scikit_image(images):
+    expected = rgb2gray(pictures(images))
+    assert np.abs(fidelity.luminance(images)[:, 0].numpy() - expected).max() < 1e-6
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_ssim_is_that_of_scikit_image(reconstructions, images, count):
+    expected = [
+        structural_similarity(
+            rgb2gray(image),
+            rgb2gray(reconstruction),
+            data_range=1,
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
+        )
+        for image, reconstruction in zip(pictures(images), pictures(reconstructions), strict=True)
+    ]
+    found = fidelity.ssim(reconstructions[:count], images[:count])
+    assert found.numpy() == pytest.approx(expected[:count], abs=1e-4)
+
+
+def test_ms_ssim_is_that_of_its_definition(reconstructions, images):
+    """Wang et al.'s formulas, written down once more with SciPy's filters."""
+
+    def blurred(image: np.ndarray) -> np.ndarray:
+        return gaussian_filter(image, 1.5, mode="mirror", truncate=3.5)
+
+    def halved(image: np.ndarray) -> np.ndarray:
+        return image.reshape(len(image) // 2, 2, -1, 2).mean((1, 3))
+
+    def expected(x: np.ndarray, y: np.ndarray) -> float:
+        product = 1.0
+        weights = np.array([0.0448, 0.2856, 0.3001, 0.2363])
+        for scale, weight in enumerate(weights / weights.sum()):
+            mean_x, mean_y = blurred(x), blurred(y)
+            variances = blurred(x * x) - mean_x**2 + blurred(y * y) - mean_y**2
+            structure = (2 * (blurred(x * y) - mean_x * mean_y) + 0.03**2) / (variances + 0.03**2)
+            if scale == 3:
+                structure *= (2 * mean_x * mean_y + 0.01**2) / (mean_x**2 + mean_y**2 + 0.01**2)
+            product *= structure[5:-5, 5:-5].mean() ** weight
+            x, y = halved(x), halved(y)
+        return product
+
+    pairs = zip(pictures(images), pictures(reconstructions), strict=True)
+    wanted = [expected(rgb2gray(x), rgb2gray(y)) for x, y in pairs]
+    assert fidelity.ms_ssim(reconstructions, images).numpy() == pytest.approx(wanted, abs=1e-4)
+
+
+def test_ms_ssim_is_near_that_of_torchmetrics(reconstructions, images):
+    """Near: at the coarsest scale torchmetrics averages over mirrored borders too."""
+    weights = torch.tensor([0.0448, 0.2856, 0.3001, 0.2363])
+    expected = multiscale_structural_similarity_index_measure(
+        *(fidelity.luminance(x) for x in (reconstructions, images)),
+        data_range=1.0,
+        betas=tuple((weights / weights.sum()).tolist()),
+        reduction="none",
+    )
+    assert fidelity.ms_ssim(reconstructions, images).numpy() == pytest.approx(expected, abs=0.02)
+
+
+def test_mean_has_the_standard_error_of_the_mean():
+    values = np.random.default_rng(0).normal(5, 2, 50)
+    assert fidelity.mean(values) == pytest.approx((values.mean(), sem(values)))
+    value, error = fidelity.mean([3.0])
+    assert value == 3 and np.isnan(error)
+
+
+def test_share_has_the_binomial_standard_error():
+    assert fidelity.share([True, True, True, False]) == pytest.approx((0.75, (0.1875 / 4) ** 0.5))
+
+
+def test_ratio_compares_means_with_the_standard_error_of_a_bootstrap():
+    rng = np.random.default_rng(0)
+    texture = rng.gamma(4, 1, 400)  # what both models' images have in common
+    first, second, third = (texture * rng.gamma(9, scale / 9, 400) for scale in (2, 5, 1))
+    value, error = fidelity.ratio([first, texture], [second, third])
+    assert value == pytest.approx(first.mean() * texture.mean() / second.mean() / third.mean())
+
+    drawn = rng.integers(0, 400, (4000, 400))
+    means = [values[drawn].mean(1) for values in (first, texture, second, third)]
+    bootstrap = means[0] * means[1] / (means[2] * means[3])
+    assert error == pytest.approx(bootstrap.std(), rel=0.1)
+
+
+def test_ratio_to_nothing_is_unknown():
+    assert np.isnan(fidelity.ratio([np.ones(3)], [np.zeros(3)])).all()
+    assert fidelity.ratio([np.ones(3)], [np.ones(3)]) == (1, 0)

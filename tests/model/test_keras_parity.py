@@ -1,0 +1,244 @@
+"""The same mathematics as an independent implementation, Keras 3 on JAX.
+
+A twin of the autoencoder is made of Keras layers and given the same weights. Activations at every
+level, losses, running statistics and training steps of the two must agree.
+"""
+
+import os
+
+os.environ["KERAS_BACKEND"] = "jax"
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")  # compiles twice as fast
+
+import keras
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from stages.model.network import DEPTH, Autoencoder
+from stages.model.losses import losses
+from tests.conftest import model_settings
+
+IMAGES = np.random.default_rng(0).random((16, 128, 128, 3), dtype=np.float32)
+MODELS = [
+    {},
+    {"norm": "batch"},
+    {"norm": "shared"},
+    {"norm": "shared", "activation": "relu"},
+    {"variational": True},
+    {"norm": "batch", "wiring": "published"},
+]
+NORMED = [
+    {"norm": norm, "training": training}
+    for norm in ("batch", "shared")
+    for training in ("stacked", "recursive")
+]
+STEPS = [
+    {"training": "recursive"},
+    {"training": "stacked"},
+    {"training": "recursive", "norm": "shared", "wiring": "published"},  # Keras' own frozen norms
+]
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+
+def name(settings: dict) -> str:
+    return "-".join(str(value) for value in settings.values()) or "plain"
+
+
+def autoencoder(**settings) -> Autoencoder:
+    """A model whose biases and norms are not at their initial zeros and ones."""
+    torch.manual_seed(0)
+    model = Autoencoder(model_settings(**settings))
+    for key, value in model.state_dict().items():
+        if key.endswith(("bias", "running_mean")):
+            nn.init.normal_(value, std=0.1)
+        elif key.endswith("running_var") or "norms" in key:
+            nn.init.uniform_(value, 0.5, 2)
+    return model
+
+
+class Twin:
+    """The layers of `model` in Keras: images (N,128,128,3), level 1 at index 0 of each list."""
+
+    def __init__(self, model: Autoencoder) -> None:
+        activation = model.settings.activation
+        self.encoder, self.decoder = [], []
+        for k, (encode, decode) in enumerate(zip(model.encoder, model.decoder, strict=True)):
+            deep, shallow, size, _ = encode.weight.shape
+            layer = keras.layers.Conv2D(deep, size, 2, "same", activation=activation)
+            self.encoder.append(with_weights(layer, (None, None, None, shallow), encode))
+            layer = keras.layers.Conv2DTranspose(
+                shallow,
+                decode.weight.shape[2],
+                2,
+                "same",
+                activation=activation if k else "sigmoid",
+            )
+            self.decoder.append(with_weights(layer, (None, None, None, deep), decode))
+        self.mean = None
+        if model.settings.variational:
+            self.mean = with_weights(keras.layers.Dense(384), (None, 384), model.mean)
+        self.encoder_norms = self.decoder_norms = [None] * DEPTH
+        if model.settings.norm != "none":
+            self.encoder_norms = [batch_normalization(norm) for norm in model.encoder_norms]
+            self.decoder_norms = self.encoder_norms
+        if model.settings.norm == "batch":
+            self.decoder_norms = [batch_normalization(norm) for norm in model.decoder_norms]
+
+    def encode(self, h, training: bool = False) -> list:
+        """The input of every decoder level."""
+        levels = []
+        for layer, norm in zip(self.encoder, self.encoder_norms, strict=True):
+            h = layer(h)
+            h = norm(h, training=training) if norm else h
+            levels.append(h)
+        if self.mean:
+            levels[-1] = keras.ops.reshape(self.mean(keras.ops.reshape(h, (-1, 384))), h.shape)
+        return levels
+
+    def decode_level(self, k: int, h, training: bool = False):
+        out = self.decoder[k - 1](h)
+        norm = self.decoder_norms[k - 2] if k > 1 else None
+        return norm(out, training=training) if norm else out
+
+
+def with_weights(layer: keras.Layer, shape: tuple, ours: nn.Module) -> keras.Layer:
+    layer.build(shape)
+    layer.set_weights([keras_layout(ours.weight), keras_layout(ours.bias)])
+    return layer
+
+
+def batch_normalization(norm: nn.Module) -> keras.Layer:
+    layer = keras.layers.BatchNormalization(momentum=0.99, epsilon=1e-3)
+    layer.build((None, None, None, len(norm.weight)))
+    values = (norm.weight, norm.bias, norm.running_mean, norm.running_var)
+    layer.set_weights([keras_layout(value) for value in values])
+    return layer
+
+
+def keras_layout(weight: Tensor) -> np.ndarray:
+    """Conv2D (height, width, in, out), Conv2DTranspose (height, width, out, in), Dense (in, out).
+
+    Both convolutions are (deep, shallow, height, width) in the model. A copy, because JAX would
+    keep using the model's own memory.
+    """
+    order = {1: (0,), 2: (1, 0), 4: (2, 3, 1, 0)}[weight.ndim]
+    return weight.detach().permute(order).numpy().copy()
+
+
+def torch_images() -> Tensor:
+    return torch.from_numpy(IMAGES).permute(0, 3, 1, 2)
+
+
+def assert_same(ours: Tensor, theirs, tolerance: float = 1e-5) -> None:
+    ours = ours.detach()
+    ours = (ours.permute(0, 2, 3, 1) if ours.ndim == 4 else ours).numpy()
+    np.testing.assert_allclose(ours, np.asarray(theirs), rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("settings", MODELS, ids=name)
+@torch.no_grad()
+def test_activations_at_every_level(settings: dict) -> None:
+    model = autoencoder(**settings).eval()
+    twin = Twin(model)
+    levels = twin.encode(IMAGES)
+    for k in range(1, DEPTH + 1):
+        assert_same(model.encode(torch_images(), depth=k), levels[k - 1])
+    ours, theirs = model.encode(torch_images()), levels[-1]
+    for k in range(DEPTH, 0, -1):
+        ours, theirs = model.decode_level(k, ours), twin.decode_level(k, theirs)
+        assert_same(ours, theirs)
+    assert_same(model.reconstruct(torch_images()), theirs)
+
+
+@pytest.mark.parametrize("settings", NORMED, ids=name)
+def test_losses_and_running_statistics_of_a_training_pass(settings: dict) -> None:
+    model = autoencoder(**settings).train()
+    twin = Twin(model)
+    found = [loss.item() for loss in losses(model, torch_images()).values()]
+    if settings["training"] == "stacked":
+        h = twin.encode(IMAGES, training=True)[-1]
+        for k in range(DEPTH, 0, -1):
+            h = twin.decode_level(k, h, training=True)
+        expected = [mean_squared_error(h, IMAGES)]
+    else:
+        expected = recursive_losses(twin, after_norm=settings["norm"] == "batch")
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    for half in ("encoder_norms", "decoder_norms"):
+        for ours, theirs in zip(getattr(model, half), getattr(twin, half), strict=False):
+            assert_same(ours.running_mean, theirs.moving_mean)
+            assert_same(ours.running_var, theirs.moving_variance)
+
+
+def recursive_losses(twin: Twin, after_norm: bool) -> list[float]:
+    """Each decoder level recreates what its encoder level was given: after the norm on both sides,
+    or, with shared norms, before it on both."""
+    found, target, h = [], IMAGES, IMAGES
+    for k in range(1, DEPTH + 1):
+        activation = twin.encoder[k - 1](h)
+        h = twin.encoder_norms[k - 1](activation, training=True)
+        out = twin.decoder[k - 1](h)
+        if after_norm and k > 1:
+            out = twin.decoder_norms[k - 2](out, training=True)
+        found.append(mean_squared_error(out, target))
+        target = h if after_norm else activation
+    return found
+
+
+def mean_squared_error(a, b) -> float:
+    return float(np.mean(np.square(np.asarray(a) - np.asarray(b))))
+
+
+@pytest.mark.parametrize("settings", STEPS, ids=name)
+def test_one_training_step(settings: dict) -> None:
+    """One Adam over all losses takes the step that Keras takes with one Adam a (sub-)model."""
+    model = autoencoder(**settings).train()
+    twin = Twin(model)
+    # Keras adds epsilon before the bias correction, PyTorch after it.
+    optimiser = torch.optim.Adam(model.parameters(), lr=1e-3, eps=1e-7 / (1 - 0.999) ** 0.5)
+    sum(losses(model, torch_images()).values()).backward()
+    optimiser.step()
+    pairs = list(zip([*model.encoder, *model.decoder], [*twin.encoder, *twin.decoder], strict=True))
+    if settings.get("norm"):
+        pairs += zip(model.encoder_norms, twin.encoder_norms, strict=True)
+    before = [theirs.get_weights() for _, theirs in pairs]
+    if settings["training"] == "recursive":
+        step_sub_models(twin)
+    else:
+        step([*twin.encoder, *reversed(twin.decoder)], IMAGES)
+    # A step is 1e-3. With norms, the statistics of sixteen images at 1x1 magnify rounding errors:
+    # there both are about 1e-5 from a step in double precision.
+    tolerance = 5e-5 if settings.get("norm") else 1e-6
+    for (ours, theirs), old in zip(pairs, before, strict=True):
+        values = zip(ours.state_dict().values(), theirs.get_weights(), old, strict=True)
+        for value, new, previous in values:
+            assert abs(new - previous).max() > 5e-4  # about the learning rate: it did move
+            np.testing.assert_allclose(keras_layout(value), new, rtol=0, atol=tolerance)
+
+
+def step_sub_models(twin: Twin) -> None:
+    """The paper's procedure: sub-model k is encoder levels 1 to k, all but the last frozen, and
+    decoder level k, which recreates what encoder level k-1 puts out, before any norm or step."""
+    levels = [
+        [layer] if norm is None else [layer, norm]
+        for layer, norm in zip(twin.encoder, twin.encoder_norms, strict=True)
+    ]
+    targets, h = [IMAGES], IMAGES
+    for layer, *norm in levels[:-1]:
+        targets.append(np.asarray(layer(h)))
+        h = norm[0](targets[-1]) if norm else targets[-1]
+    for k in range(DEPTH, 0, -1):  # deepest first: no sub-model sees an encoder already updated
+        for number, level in enumerate(levels, start=1):
+            for layer in level:
+                layer.trainable = number == k
+        step(
+            [layer for level in levels[:k] for layer in level] + [twin.decoder[k - 1]],
+            targets[k - 1],
+        )
+
+
+def step(layers: list[keras.Layer], target: np.ndarray) -> None:
+    model = keras.Sequential([keras.Input((128, 128, 3)), *layers])
+    model.compile(keras.optimizers.Adam(1e-3, epsilon=1e-7), "mse")
+    model.train_on_batch(IMAGES, target)
