@@ -1,0 +1,105 @@
+"""Outputs appear whole or not at all, and numbers look the same in every text file.
+
+What is unfinished lies in a folder `.partial-NAME-...` beside its place, which git and dvc ignore.
+It goes when the writing fails; where the process was killed, the next one to write NAME removes it.
+"""
+
+import fcntl
+import glob
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def atomic(path: str | Path) -> Iterator[Path]:
+    """Yield where to write a file; what is there at the end replaces `path`.
+
+    The yielded path has the same name and ending in another folder, on the same disk.
+    """
+    with _partial(Path(path)) as unfinished:
+        yield unfinished
+        os.replace(unfinished, path)
+
+
+@contextmanager
+def atomic_folder(path: str | Path) -> Iterator[Path]:
+    """Yield an empty folder to fill; at the end it replaces the folder `path` with all it held."""
+    with _partial(Path(path)) as unfinished:
+        unfinished.mkdir()
+        yield unfinished
+        if os.path.lexists(path):
+            os.replace(path, unfinished.with_name("replaced"))
+        os.replace(unfinished, path)
+
+
+@contextmanager
+def atomic_set(*paths: str | Path) -> Iterator[list[Path]]:
+    """Yield where to write files of one folder that belong together; at the end each replaces
+    its path, in the order given."""
+    first, *others = map(Path, paths)
+    with _partial(first) as unfinished:
+        places = [unfinished, *(unfinished.with_name(path.name) for path in others)]
+        yield places
+        for place, path in zip(places, paths, strict=True):
+            os.replace(place, path)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Replace the file by `text`, in UTF-8 and with its line ends as they are."""
+    with atomic(path) as unfinished:
+        unfinished.write_text(text, encoding="utf-8", newline="")
+
+
+def number(value: float) -> str:
+    """How a measured value is written in text files: six significant digits."""
+    return f"{value:.6g}"
+
+
+def reserve(path: Path, size: int) -> None:
+    """Make a file of `size` zero bytes whose space on the disk is taken.
+
+    A file mapped into memory whose space is not there ends its process with a bus error. Raises
+    OSError where the disk is full.
+    """
+    with path.open("wb") as file:
+        if hasattr(os, "posix_fallocate") and size:
+            os.posix_fallocate(file.fileno(), 0, size)
+        file.truncate(size)
+
+
+@contextmanager
+def _partial(path: Path) -> Iterator[Path]:
+    """A place called as `path`, in a folder beside it that goes at the end."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    prefix = f".partial-{path.name}-"
+    for left in path.parent.glob(f"{glob.escape(prefix)}*"):
+        with _locked(left) as abandoned:
+            if abandoned:
+                shutil.rmtree(left, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=path.parent))
+    try:
+        with _locked(folder):
+            yield folder / path.name
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[bool]:
+    """Hold the folder's lock, which ends with its process; False where it cannot be had."""
+    descriptor, held = -1, False
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        held = True
+    except OSError:  # another process holds it, it is gone, or the disk knows no locks
+        pass
+    try:
+        yield held
+    finally:
+        if descriptor >= 0:
+            os.close(descriptor)

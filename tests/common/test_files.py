@@ -1,0 +1,106 @@
+"""Outputs appear whole or not at all."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from stages.common.files import atomic, atomic_folder, atomic_set, number, reserve, write_text
+
+
+def tree(folder: Path) -> dict[str, bytes | None]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else None
+        for path in folder.rglob("*")
+    }
+
+
+def write_all(folder: Path, text: str) -> None:
+    """A file, a folder and a set of files, all with the same text."""
+    with atomic(folder / "file.txt") as path:
+        path.write_text(text)
+    with atomic_folder(folder / "models") as path:
+        (path / f"{text}.txt").write_text(text)
+    with atomic_set(folder / "a.txt", folder / "b.txt") as paths:
+        for path in paths:
+            path.write_text(text)
+
+
+def test_the_new_replaces_the_old_and_nothing_else_stays(tmp_path: Path) -> None:
+    for text in ("first", "second"):
+        write_all(tmp_path / "new", text)
+        content = text.encode()
+        whole = {"file.txt": content, "models": None, f"models/{text}.txt": content}
+        assert tree(tmp_path / "new") == whole | {"a.txt": content, "b.txt": content}
+
+
+@pytest.mark.parametrize("kind", ["file", "folder", "set"])
+def test_a_failure_changes_nothing(kind: str, tmp_path: Path) -> None:
+    write_all(tmp_path, "old")
+    before = tree(tmp_path)
+    with pytest.raises(OSError, match="disk full"):
+        if kind == "file":
+            with atomic(tmp_path / "file.txt") as path:
+                path.write_text("half")
+                raise OSError("disk full")
+        elif kind == "folder":
+            with atomic_folder(tmp_path / "models") as path:
+                (path / "half.txt").write_text("half")
+                raise OSError("disk full")
+        else:
+            with atomic_set(tmp_path / "a.txt", tmp_path / "b.txt") as (first, _):
+                first.write_text("half")
+                raise OSError("disk full")
+    assert tree(tmp_path) == before
+
+
+def test_what_a_killed_process_left_goes_and_what_a_running_one_has_stays(tmp_path: Path) -> None:
+    code = """
+import sys
+from stages.common.files import atomic
+with atomic(sys.argv[1]) as path:
+    path.write_text("half")
+    print("writing", flush=True)
+    sys.stdin.read()
+"""
+    command = [sys.executable, "-c", code, str(tmp_path / "file.txt")]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
+        assert process.stdout and process.stdout.readline() == "writing\n"
+        write_text(tmp_path / "file.txt", "mine")
+        assert len(list(tmp_path.iterdir())) == 2
+        os.kill(process.pid, signal.SIGKILL)
+    assert len(list(tmp_path.iterdir())) == 2
+    write_text(tmp_path / "file.txt", "whole")
+    assert tree(tmp_path) == {"file.txt": b"whole"}
+
+
+def test_files_and_folders_get_the_usual_permissions(tmp_path: Path) -> None:
+    write_all(tmp_path, "text")
+    (tmp_path / "usual").mkdir()
+    (tmp_path / "usual/file").touch()
+    for made, usual in (("models", "usual"), ("models/text.txt", "usual/file")):
+        assert (tmp_path / made).stat().st_mode == (tmp_path / usual).stat().st_mode
+
+
+def test_text_is_utf_8_with_its_own_line_ends(tmp_path: Path) -> None:
+    write_text(tmp_path / "text", "größer\r\nnext\n")
+    assert (tmp_path / "text").read_bytes() == "größer\r\nnext\n".encode()
+
+
+def test_reserved_space_is_taken(tmp_path: Path) -> None:
+    reserve(tmp_path / "file", 1_000_000)
+    state = (tmp_path / "file").stat()
+    assert state.st_size == 1_000_000
+    assert state.st_blocks * 512 >= 1_000_000
+    reserve(tmp_path / "file", 0)
+    assert (tmp_path / "file").read_bytes() == b""
+
+
+def test_numbers_have_six_digits() -> None:
+    assert [number(x) for x in (1 / 3, 2e-7 / 3, 1234567.0, 0.1)] == [
+        *("0.333333", "6.66667e-08", "1.23457e+06", "0.1"),
+    ]
