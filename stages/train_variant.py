@@ -1,87 +1,69 @@
-"""One variant, all its seeds side by side -> models/<variant>/: weights, and one curve.csv.
+"""Variants -> models/<variant>/<implementation>/seed<k>/: weights of the last step, their average,
+and the training curve.
 
-seed<k>.safetensors is the model as the paper describes it, published_seed<k>.safetensors the same
-with the authors' wiring.
+`python -m stages.train_variant VARIANT ...` trains what is not kept already, as many trainings side
+by side as there are cores; `--all` takes every variant of configs/.
 """
 
-import csv
-import os
 import shutil
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict
-from multiprocessing import get_context, parent_process
 from pathlib import Path
-from threading import Thread
 
-from stages.common import memory
-from stages.common.errors import PipelineError, exits_cleanly
-from stages.common.settings import ModelSettings, read_models
-
-
-def train_seed(settings: ModelSettings, seed: int, position: int, folder: Path) -> list[dict]:
-    """Train one seed, write its weights into `folder`, return its curve."""
-    from stages.data import faces
-    from stages.model import network, training
-
-    memory.keep_freed()
-    model, curve = training.train(settings, seed, faces.load(), position)
-    network.save(model, folder / network.weights_file(settings, seed))
-    return [asdict(point) for point in curve]
+from stages.common.entry import entry_point
+from stages.common.errors import PipelineError
+from stages.common.files import atomic_folder
+from stages.common.settings import VARIANTS, Variant, read_variant
+from stages.data import faces
+from stages.model.checkpoint import Training
+from stages.model.side_by_side import obtain_all
 
 
-def end_with_parent() -> None:
-    """End this process when the one that started it does, even if that one was killed.
-
-    Left over, it would go on training and write its weights among those of a later run.
-    """
-
-    def wait() -> None:
-        parent_process().join()
-        os._exit(1)
-
-    Thread(target=wait, daemon=True).start()
-
-
-@exits_cleanly
-def main(variant: str) -> None:
-    models = read_models(f"configs/{variant}.yaml")
-    runs = [(settings, seed) for settings in models for seed in settings.seeds]
-    started = time.perf_counter()
-    target, partial = Path("models", variant), Path("models", f".{variant}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        with ProcessPoolExecutor(len(runs), get_context("spawn"), end_with_parent) as pool:
-            futures = [
-                pool.submit(train_seed, settings, seed, position, partial)
-                for position, (settings, seed) in enumerate(runs)
-            ]
-            rows = [row for future in futures for row in future.result()]
-        with open(partial / "curve.csv", "w", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
-        shutil.rmtree(target, ignore_errors=True)
-        os.replace(partial, target)
-    except BrokenProcessPool:
-        raise PipelineError(
-            f"{variant}: one of {len(runs)} training processes was killed, most likely for want of "
-            "memory; give the variant fewer seeds or published_seeds in params.yaml"
-        ) from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    for settings in models:
-        last = {"model": settings.name, "epoch": settings.epochs, "loss": "error"}
-        final = [row["value"] for row in rows if last.items() <= row.items()]
-        print(
-            f"{settings.name}: held-out error {', '.join(f'{value:.0f}' for value in final)} "
-            f"(seeds {', '.join(map(str, settings.seeds))})"
+def trainings(variant: Variant, faces_hash: str) -> dict[Path, Training]:
+    """Every training of a variant, by the folder of its outputs below the variant's."""
+    return {
+        Path(implementation, f"seed{seed}"): Training(
+            settings=settings, seed=seed, faces=faces_hash
         )
-    print(f"{variant}: {time.perf_counter() - started:.0f} s")
+        for implementation, settings in variant.models().items()
+        for seed in variant.seeds_of(implementation)
+    }
+
+
+def check_batches(name: str, variant: Variant, prepared: faces.Faces) -> None:
+    """Raise PipelineError where there are fewer faces to train on than a batch has."""
+    count = len(prepared.rows("train"))
+    if count < variant.batch_size:
+        raise PipelineError(
+            f"{name}: {count} faces to train on are fewer than a batch of {variant.batch_size}; "
+            "lower its batch_size or use more pictures"
+        )
+
+
+@entry_point
+def main(*variants: str) -> None:
+    started = time.perf_counter()
+    every = {path.stem: read_variant(path.stem) for path in sorted(VARIANTS.glob("*.yaml"))}
+    names = [*every] if variants == ("--all",) else variants
+    if not names:
+        raise PipelineError("usage: python -m stages.train_variant VARIANT ... | --all")
+    prepared = faces.load()
+    for name, variant in every.items():  # all of them, before any is trained
+        check_batches(name, variant, prepared)
+    wanted = {name: read_variant(name) for name in names}
+    planned = {name: trainings(variant, prepared.hash) for name, variant in wanted.items()}
+    kept = iter(obtain_all([training for own in planned.values() for training in own.values()]))
+    for name, own in planned.items():
+        with atomic_folder(Path("models", name)) as folder:
+            for place in own:
+                shutil.copytree(next(kept), folder / place)
+            if read_variant(name) != wanted[name] or faces.load().hash != prepared.hash:
+                raise PipelineError(
+                    f"the settings of {name} or the faces changed while it was trained; run "
+                    "`dvc repro` again"
+                )
+    print(f"{', '.join(names)}: {time.perf_counter() - started:.0f} s")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -9,16 +9,14 @@ from stages.common.settings import ModelSettings
 def model_settings(**changes: object) -> ModelSettings:
     """The settings of a plain recursive model, but for `changes`."""
     values = {
-        "name": "model",
         "training": "recursive",
         "norm": "none",
         "activation": "selu",
         "variational": False,
-        "wiring": "described",
+        "implementation": "described",
         "epochs": 1,
         "batch_size": 16,
         "lr": 0.001,
-        "seeds": [0],
     }
     return ModelSettings.model_validate(values | changes)
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
 import yaml
 from pydantic import (
@@ -14,6 +14,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    model_validator,
 )
 
 from stages.common.errors import PipelineError
@@ -21,10 +22,16 @@ from stages.common.errors import PipelineError
 # The paper's text, or the same with the accidents of the authors' released code.
 Implementation = Literal["described", "released"]
 IMPLEMENTATIONS: tuple[Implementation, ...] = ("described", "released")
+# Those after the last training step, or an exponential moving average of them over the steps.
+Weights = Literal["last_step", "averaged"]
+WEIGHTS: tuple[Weights, ...] = ("last_step", "averaged")
 CANDIDATE = "candidate"
 # The top level of params.yaml describes the candidate's network, section `train` every recipe.
 NETWORK_KEYS = ("training", "norm", "activation", "variational")
-TRAIN_KEYS = ("epochs", "batch_size", "lr", "seeds", "released_seeds")
+TRAIN_KEYS = ("epochs", "batch_size", "lr", "averaging", "seeds", "released_seeds")
+# What the authors' code did not have; at the top level they are the candidate's, too.
+BEYOND = ("upsample", "downsample", "level_weights", "stacked_epochs", "schedule")
+ADVICE = "set released_seeds: []"
 # Where `configure` writes what it resolved.
 CONFIGS = Path("configs")
 VARIANTS = CONFIGS / "variants"
@@ -49,6 +56,10 @@ def _distinct(seeds: list[int]) -> list[int]:
 
 
 Number = Annotated[float, BeforeValidator(_yaml_number), Field(allow_inf_nan=False)]
+LevelWeights = (
+    Literal["equal", "image", "latent"]
+    | Annotated[list[Annotated[Number, Field(gt=0)]], Field(min_length=7, max_length=7)]
+)
 Seeds = Annotated[list[Annotated[int, Field(ge=0, lt=2**63)]], AfterValidator(_distinct)]
 
 
@@ -85,41 +96,85 @@ class ModelSettings(Checked):
     """What decides a training, beside its seed and its faces; the recipe's values are those of the
     authors, Adam 1e-3 with batches of 32 for 10 epochs."""
 
-    training: Literal["stacked", "recursive"] = Field(
-        description="one loss end to end, or one for each level"
+    training: Literal["stacked", "recursive", "joint"] = Field(
+        description="one loss end to end, one for each level on its own, or `joint`: end to end "
+        "with a loss at every level"
     )
-    norm: Literal["none", "batch", "shared"] = Field(
+    norm: Literal["none", "batch", "shared", "tied"] = Field(
         description="batch normalisation after every level; `shared`: one for both halves of a "
-        "level"
+        "level; `tied`: as shared, but each half has statistics of its own"
     )
     activation: Literal["selu", "relu"] = Field(
         description="of every level but the last, which is a sigmoid"
     )
-    variational: bool = Field(
-        description="level 7's output becomes a mean and a log variance"
-    )
+    variational: bool = Field(description="level 7's output becomes a mean and a log variance")
     epochs: int = Field(ge=1, description="passes through the training faces")
     batch_size: int = Field(
         ge=2, description="faces a step; on a CPU multiples of 16 are several times faster"
     )
     lr: Number = Field(gt=0, description="Adam's learning rate")
+    upsample: Literal["transposed", "nearest", "bilinear"] = Field(
+        default="transposed",
+        description="the decoder's levels: transposed convolution, or interpolation and then a "
+        "convolution",
+    )
+    downsample: Literal["stride", "maxpool"] = Field(
+        default="stride",
+        description="the encoder's levels: strided convolution, or convolution and then pooling",
+    )
+    level_weights: LevelWeights = Field(
+        default="equal",
+        description="of joint training's seven losses, level 1 (the image) first: `equal`, `image` "
+        "or `latent` (each level twice the next, or the one before), or seven numbers",
+    )
+    stacked_epochs: int = Field(
+        default=0, ge=0, description="of a recursive training, the last epochs, end to end"
+    )
+    schedule: Literal["constant", "cosine"] = Field(
+        default="constant", description="of the learning rate; `cosine`: to zero at the end"
+    )
+    averaging: Number = Field(
+        default=0.99, gt=0, lt=1, description="decay a step of the averaged weights"
+    )
     implementation: Implementation = "described"
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Self:
+        if self.level_weights != "equal" and self.training != "joint":
+            raise ValueError("level_weights are of training: joint alone")
+        if self.stacked_epochs and self.training != "recursive":
+            raise ValueError("stacked_epochs are of training: recursive alone")
+        if self.stacked_epochs > self.epochs:
+            raise ValueError(f"stacked_epochs are more than all {self.epochs} epochs")
+        return self
 
 
 class Variant(ModelSettings):
     """A row of Table 1 or Figure 4: its settings, and the seeds of both implementations."""
 
+    implementation: Literal["described"] = Field(default="described", exclude=True)
     seeds: Seeds = Field(min_length=1, description="a model for each, as the paper describes it")
     released_seeds: Seeds = Field(
         description="a further model for each, with the accidents of the authors' released code"
     )
+
+    @model_validator(mode="after")
+    def _released_is_the_paper_s(self) -> Self:
+        if self.released_seeds and (self.training == "joint" or self.norm == "tied"):
+            raise ValueError(
+                f"the authors' code has no training: joint and no norm: tied; {ADVICE}"
+            )
+        ours = [key for key in BEYOND if getattr(self, key) != Variant.model_fields[key].default]
+        if self.released_seeds and ours:
+            raise ValueError(f"the authors' code has no {', '.join(ours)}; {ADVICE}")
+        return self
 
     def seeds_of(self, implementation: Implementation) -> list[int]:
         return self.seeds if implementation == "described" else self.released_seeds
 
     def models(self) -> dict[Implementation, ModelSettings]:
         """The model as described and, where it has seeds, as released."""
-        common = self.model_dump(exclude={"seeds", "released_seeds", "implementation"})
+        common = self.model_dump(exclude={"seeds", "released_seeds"})
         return {
             implementation: ModelSettings(**common, implementation=implementation)
             for implementation in IMPLEMENTATIONS
@@ -153,11 +208,11 @@ def read_params(path: str | Path = "params.yaml") -> Params:
     download, preprocess, train, entries = (
         _section(values, name, problems) for name in ("download", "preprocess", "train", "variants")
     )
-    network = {key: value for key, value in values.items() if key in NETWORK_KEYS}
+    network = {key: value for key, value in values.items() if key in (*NETWORK_KEYS, *BEYOND)}
     sections = {"download": DownloadSettings.model_fields, "train": TRAIN_KEYS}
     sections["preprocess"] = PreprocessSettings.model_fields
     known = [f"{section}.{key}" for section, keys in sections.items() for key in keys]
-    known += [*NETWORK_KEYS, *sections, "variants"]
+    known += [*NETWORK_KEYS, *BEYOND, *sections, "variants"]
     given = [*values, *(f"train.{key}" for key in train)]
     problems += [_unknown(key, known) for key in given if key not in known]
     train = {key: value for key, value in train.items() if key in TRAIN_KEYS}
@@ -165,7 +220,8 @@ def read_params(path: str | Path = "params.yaml") -> Params:
     checked_download = _check(DownloadSettings, download, "download.{}".format, problems)
     checked_preprocess = _check(PreprocessSettings, preprocess, "preprocess.{}".format, problems)
     # The defaults are checked as one variant, so that a bad one is named once.
-    top = {key: f"train.{key}" for key in TRAIN_KEYS} | {key: key for key in NETWORK_KEYS}
+    top = {key: f"train.{key}" for key in TRAIN_KEYS} | {key: key for key in network}
+    top |= {key: key for key in NETWORK_KEYS}
     _check(Variant, train | network, top.get, problems)
     variants = {}
     for name, own in entries.items():
@@ -184,7 +240,8 @@ def read_params(path: str | Path = "params.yaml") -> Params:
             )
         else:
             names = {str(key): f"{where}.{key}" for key in own}
-            checked = _check(Variant, train | network | own, names.get, problems)
+            defaults = train | network if name == CANDIDATE else train
+            checked = _check(Variant, defaults | own, names.get, problems, where)
             if checked:
                 variants[name] = checked
     if not entries:
@@ -205,7 +262,7 @@ def read_config(kind: type[Settings], path: str | Path) -> Settings:
     values, problems = _read_yaml(Path(path)), list[str]()
     if not isinstance(values, dict):
         raise PipelineError(f"{where}, should hold settings, but holds {values!r}")
-    checked = _check(kind, values, str, problems)
+    checked = _check(kind, values, str, problems, str(path))
     if checked is None:
         raise PipelineError(f"{where}: {'; '.join(problems)}")
     return checked
@@ -223,18 +280,21 @@ def _check(
     values: dict[str, object],
     name_of: Callable[[str], str | None],
     problems: list[str],
+    whole: str = "",
 ) -> Settings | None:
     """`kind` made of `values`; None where something is wrong, which is added to `problems`.
 
-    name_of: what to call a key; None for one whose problems have been told.
+    name_of: what to call a key; None for one whose problems have been told. whole: what to call all
+    of them, where they are to fit together.
     """
     try:
         return kind.model_validate(values)
     except ValidationError as error:
         for problem in error.errors(include_url=False):
-            first, *rest = problem["loc"]
-            if name := name_of(str(first)):
-                name = ".".join([name, *map(str, rest)])
+            if not problem["loc"]:  # of several keys together
+                problems += [f"{whole}: {problem['msg']}"] if whole else []
+            elif name := name_of(str(problem["loc"][0])):
+                name = ".".join([name, *map(str, problem["loc"][1:])])
                 said = "" if problem["type"] == "missing" else f" is {problem['input']!r}:"
                 problems.append(f"{name}{said} {problem['msg']}")
         return None

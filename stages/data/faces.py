@@ -22,6 +22,12 @@ class Faces:
     people: np.ndarray
     splits: np.ndarray
 
+    @property
+    def hash(self) -> str:
+        import hashlib
+
+        return hashlib.sha256(str((self.paths, self.splits)).encode()).hexdigest()
+
     def rows(self, split: str) -> np.ndarray:
         """The row numbers of "train", "test" or "all" images, ascending."""
         if split not in ("train", "test", "all"):

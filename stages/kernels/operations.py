@@ -78,6 +78,10 @@ def batch_norm(
     return out, mean.detach(), inverse.detach().pow(-2) - epsilon
 
 
+def kernels_on() -> bool:
+    return True
+
+
 def _fast(x: Tensor) -> bool:
     return x.device.type == "cpu" and x.dtype == torch.float32 and len(x) % compiled.LANES == 0
 

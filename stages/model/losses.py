@@ -1,24 +1,26 @@
-"""What a model is trained to minimise: stacked and recursive, from the same levels."""
+"""What a model is trained to minimise: stacked, recursive and joint, from the same levels."""
 
 import torch
 from torch import Tensor
 
-from stages.model.network import DEPTH, SIZE, Autoencoder
+from stages.common.settings import ModelSettings
 from stages.kernels.operations import squared_error
+from stages.model.network import DEPTH, SIZE, Autoencoder
 
 
-def losses(model: Autoencoder, images: Tensor) -> dict[str, Tensor]:
+def losses(model: Autoencoder, images: Tensor, stacked: bool = False) -> dict[str, Tensor]:
     """The scalar losses whose sum `model` minimises, for images (N,3,128,128) in [0,1].
 
-    Stacked: `reconstruction`, end to end. Recursive: `level_1` .. `level_7`, see `level_losses`.
-    Variational models add `kl`.
+    Stacked, or any other model where `stacked`: `reconstruction`, end to end. Recursive and joint:
+    `level_1` .. `level_7`. Variational models add `kl`.
     """
     kl: list[Tensor] = []
-    if model.settings.training == "recursive":
-        named = {f"level_{k}": x for k, x in enumerate(level_losses(model, images, kl), start=1)}
-    else:
+    if stacked or model.settings.training == "stacked":
         output = model.decode(_decoder_input(model, model.encode_levels(images), kl))
         named = {"reconstruction": squared_error(output, images)}
+    else:
+        of_levels = joint_losses if model.settings.training == "joint" else level_losses
+        named = {f"level_{k}": x for k, x in enumerate(of_levels(model, images, kl), start=1)}
     return named | ({"kl": kl[0]} if kl else {})
 
 
@@ -30,23 +32,21 @@ def level_losses(
     Decoder level k recreates the input of encoder level k from that level's output. Inputs and
     targets are detached, so loss k has a gradient in level k alone. What "input" means with norms:
 
-    - batch: the activation after its norm, recreated by decoder level k after *its* norm, so that
-      every norm is trained;
+    - batch and tied: the activation after its norm, recreated by decoder level k after *its* norm,
+      so that every norm is trained;
     - shared, and both as released: the activation before its norm. The shared norm then turns the
       recreated activation into what the next decoder level was trained on.
 
-    As released, deeper levels see the norms of shallower ones in evaluation mode (Keras runs
-    frozen norms so). A variational model's divergence is appended to `kl` where it is given.
+    As released, deeper levels see the norms of shallower ones in inference mode. A variational
+    model's KL divergence is appended to `kl` where it is given.
     """
-    settings = model.settings
-    released = settings.implementation == "released" and settings.norm != "none"
-    after_norm = settings.norm == "batch" and not released
+    after_norm = _after_norm(model)
     found = []
     x = target = images
     for k in range(1, DEPTH + 1):
         norm = model.encoder_norms[k - 1]
         activation = model.encoder[k - 1](x)
-        if released:
+        if model.accidents.inference_norms:
             with torch.no_grad():
                 x = norm.infer(activation)
         h = norm(activation)
@@ -54,17 +54,60 @@ def level_losses(
         if after_norm and k > 1:
             output = model.decoder_norms[k - 2](output)
         found.append(squared_error(output, target))
-        if not released:
+        if not model.accidents.inference_norms:
             x = h.detach()
         target = (h if after_norm else activation).detach()
     return found
 
 
+def joint_losses(
+    model: Autoencoder, images: Tensor, kl: list[Tensor] | None = None
+) -> list[Tensor]:
+    """A loss at every decoder level of one model, trained end to end: seven scalars, level 1 first.
+
+    Loss k is `level_weights` k times the mean squared error between what decoder level k makes of
+    level k+1's *recreation* and the matching encoder activation (before or after its norm as in
+    `level_losses`), and its gradient runs through all levels below. The targets are detached: no
+    gradient asks the encoder for activations that are easy to recreate, so that shrinking them
+    gains nothing, and loss 1 loses the image with them.
+    """
+    after_norm = _after_norm(model)
+    targets = [images]
+    h = images
+    for k in range(1, DEPTH + 1):
+        activation = model.encoder[k - 1](h)
+        h = model.encoder_norms[k - 1](activation)
+        targets.append((h if after_norm else activation).detach())
+    h = _decoder_input(model, h, kl)
+    found = []
+    for k in range(DEPTH, 0, -1):
+        activation = model.decoder[k - 1](h)
+        h = activation if k == 1 else model.decoder_norms[k - 2](activation)
+        found.append(squared_error(h if after_norm else activation, targets[k - 1]))
+    weights = level_weights(model.settings)
+    return [weight * loss for weight, loss in zip(weights, reversed(found), strict=True)]
+
+
+def level_weights(settings: ModelSettings) -> list[float]:
+    """The weights of joint training's losses, level 1 first; those with a name sum to 7."""
+    if isinstance(settings.level_weights, list):
+        return settings.level_weights
+    base = {"equal": 1.0, "image": 0.5, "latent": 2.0}[settings.level_weights]
+    powers = [base**k for k in range(DEPTH)]
+    return [DEPTH * power / sum(powers) for power in powers]
+
+
+def _after_norm(model: Autoencoder) -> bool:
+    """Whether a level recreates activations after their norm, with a norm of its own."""
+    separate = model.settings.norm in ("batch", "tied")
+    return separate and not model.accidents.untrained_decoder_norms
+
+
 def _decoder_input(model: Autoencoder, h: Tensor, kl: list[Tensor] | None) -> Tensor:
     """What decoder level 7 takes for level 7's activation h (N,384,1,1).
 
-    A variational model in training draws it from its latent distribution, whose divergence from a
-    standard normal (summed over dimensions, mean over the batch, divided by 128 * 128 as in the
+    A variational model in training draws it from its latent distribution, whose KL divergence from
+    a standard normal (summed over dimensions, mean over the batch, divided by 128 * 128 as in the
     authors' code) is appended to `kl`; in evaluation it takes the mean.
     """
     if not (model.settings.variational and model.training):

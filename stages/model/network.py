@@ -4,44 +4,55 @@ Decoder level k undoes encoder level k; level 1 is the one that touches the imag
 4.2). Filters, initialisation and norm constants are what the authors ran; the paper does not say.
 """
 
-from pathlib import Path
+from itertools import pairwise
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.nn import functional
 
-from stages.common.errors import PipelineError
-from stages.common.settings import RELEASED, ModelSettings
+from stages.common.settings import ModelSettings
 from stages.kernels import operations
+from stages.kernels.operations import Activation
+from stages.model.released import accidents
 
 FILTERS = (6, 12, 24, 48, 96, 192, 384)
 DEPTH = len(FILTERS)
 LATENT = FILTERS[-1]
-SIZE = 2**DEPTH
+SIZE = 2**DEPTH  # pixels a side: seven halvings leave one
+PIXEL_VALUES = 3 * SIZE * SIZE
 
 
 class Level(nn.Module):
     """One encoder or decoder level: weight (deep, shallow, k, k), bias, and its activation."""
 
-    def __init__(self, deep: int, shallow: int, kernel: int, bias: int, activation: str) -> None:
+    def __init__(
+        self, deep: int, shallow: int, kernel: int, bias: int, activation: Activation, resize: str
+    ) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(deep, shallow, kernel, kernel))
         self.bias = nn.Parameter(torch.zeros(bias))
         self.activation = activation
+        self.resize = resize
         nn.init.xavier_uniform_(self.weight)
 
 
 class EncoderLevel(Level):
     def forward(self, x: Tensor) -> Tensor:
         """(N, shallow, 2h, 2w) -> (N, deep, h, w)."""
-        return operations.convolution(x, self.weight, self.bias, self.activation)
+        if self.resize == "stride":
+            return operations.convolution(x, self.weight, self.bias, self.activation)
+        full = functional.conv2d(x, self.weight, self.bias, padding="same")
+        return functional.max_pool2d(operations.PLAIN[self.activation](full), 2)
 
 
 class DecoderLevel(Level):
     def forward(self, x: Tensor) -> Tensor:
         """(N, deep, h, w) -> (N, shallow, 2h, 2w)."""
-        return operations.transposed_convolution(x, self.weight, self.bias, self.activation)
+        if self.resize == "transposed":
+            return operations.transposed_convolution(x, self.weight, self.bias, self.activation)
+        wide = functional.interpolate(x, scale_factor=2, mode=self.resize)
+        full = functional.conv2d(wide, self.weight.transpose(0, 1), self.bias, padding="same")
+        return operations.PLAIN[self.activation](full)
 
 
 class Norm(nn.Module):
@@ -83,54 +94,56 @@ class Autoencoder(nn.Module):
 
     `encoder[k-1]` and `decoder[k-1]` are the two halves of level k, `encoder_norms[k-1]` follows
     encoder level k, `decoder_norms[k-1]` what decoder level k+1 recreates of level k. With a shared
-    norm the last two are one object.
+    norm the last two are one object; tied, they share weight and bias and keep statistics of their
+    own.
     """
 
     def __init__(self, settings: ModelSettings) -> None:
         super().__init__()
-        released = settings.implementation == "released"
         self.settings = settings
-        self.shared = settings.norm == "shared"
-        # The authors' notebooks with norms have kernel 3, not 5, in the last decoder level.
-        kernels = {("decoder", 1): 3 if released and settings.norm != "none" else 5}
-        kernels["encoder", 1] = 5
-        channels = (3, *FILTERS)
+        self.accidents = accidents(settings)
         self.encoder, self.decoder = nn.ModuleList(), nn.ModuleList()
-        for k in range(1, DEPTH + 1):
-            deep, shallow = channels[k], channels[k - 1]
-            kernel = kernels.get(("encoder", k), 3)
-            self.encoder.append(EncoderLevel(deep, shallow, kernel, deep, settings.activation))
-            activation = "sigmoid" if k == 1 else settings.activation
-            kernel = kernels.get(("decoder", k), 3)
-            self.decoder.append(DecoderLevel(deep, shallow, kernel, shallow, activation))
-        normed = settings.norm != "none"
-        norm = Norm if normed else lambda channels: nn.Identity()
-        self.encoder_norms = nn.ModuleList(norm(filters) for filters in FILTERS)
-        self.decoder_norms = (
-            self.encoder_norms[:-1]
-            if self.shared
-            else nn.ModuleList(norm(filters) for filters in FILTERS[:-1])
-        )
+        for k, (shallow, deep) in enumerate(pairwise((3, *FILTERS)), start=1):
+            kernel = 5 if k == 1 else 3
+            activation: Activation = settings.activation
+            self.encoder.append(
+                EncoderLevel(deep, shallow, kernel, deep, activation, settings.downsample)
+            )
+            if k == 1:
+                kernel = 3 if self.accidents.last_kernel_3 else 5
+                activation = "sigmoid"
+            self.decoder.append(
+                DecoderLevel(deep, shallow, kernel, shallow, activation, settings.upsample)
+            )
+        self._add_norms()
         if settings.variational:
             self.mean, self.log_variance = nn.Linear(LATENT, LATENT), nn.Linear(LATENT, LATENT)
             for head in (self.mean, self.log_variance):
                 nn.init.xavier_uniform_(head.weight)
                 nn.init.zeros_(head.bias)
-        # The authors' recursive variational model was saved without its head, and judged so.
-        self.without_head = released and settings.variational and settings.training == "recursive"
-        # Their stacked models with norms were copied after encoder levels 1 to 6 had been frozen.
-        self.frozen = released and normed and settings.training == "stacked"
-        if self.frozen:
+        if self.accidents.frozen_encoder:
             self.encoder[:-1].requires_grad_(False)
             self.encoder_norms[:-1].requires_grad_(False)
             self.train()
         self._check_size()
 
+    def _add_norms(self) -> None:
+        kind = self.settings.norm
+        norm = nn.Identity if kind == "none" else Norm
+        self.encoder_norms = nn.ModuleList(norm(filters) for filters in FILTERS)
+        if kind == "shared":
+            self.decoder_norms = self.encoder_norms[:-1]
+            return
+        self.decoder_norms = nn.ModuleList(norm(filters) for filters in FILTERS[:-1])
+        if kind == "tied":
+            for ours, theirs in zip(self.decoder_norms, self.encoder_norms, strict=False):
+                ours.weight, ours.bias = theirs.weight, theirs.bias
+
     def _check_size(self) -> None:
         expected = 885_732 + 885_351
-        expected += {"none": 0, "batch": 1_524 + 756, "shared": 1_524}[self.settings.norm]
+        expected += {"none": 0, "batch": 1_524 + 756}.get(self.settings.norm, 1_524)
         expected += 295_680 if self.settings.variational else 0
-        if self.decoder[0].weight.shape[2] == 3:
+        if self.accidents.last_kernel_3:
             expected -= FILTERS[0] * 3 * (25 - 9)
         count = sum(parameter.numel() for parameter in self.parameters())
         assert count == expected, f"{count} parameters, not the paper's {expected}"
@@ -138,9 +151,13 @@ class Autoencoder(nn.Module):
     def train(self, mode: bool = True) -> "Autoencoder":
         """As everywhere in PyTorch, but a frozen norm stays in evaluation mode, as in Keras."""
         super().train(mode)
-        if self.frozen:
+        if self.accidents.frozen_encoder:
             self.encoder_norms[:-1].eval()
         return self
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The reconstruction of images (N,3,128,128) in [0,1], likewise."""
+        return self.reconstruct(images)
 
     def encode_levels(self, images: Tensor, depth: int = DEPTH) -> Tensor:
         """Level `depth`'s activation, after its norm, for images (N,3,128,128) in [0,1]."""
@@ -173,7 +190,7 @@ class Autoencoder(nn.Module):
 
     def code(self, h: Tensor) -> Tensor:
         """What decoder level 7 takes for level 7's activation (N,384,1,1): h or its latent mean."""
-        if not self.settings.variational or self.without_head:
+        if not self.settings.variational or self.accidents.without_mean:
             return h
         return self.latent(h)[0].view_as(h)
 
@@ -190,43 +207,6 @@ class Autoencoder(nn.Module):
     def sample(self, latent: Tensor) -> Tensor:
         """Images (N,3,128,128) in [0,1] of latents (N,384), drawn from a standard normal."""
         return self.decode(latent.view(-1, LATENT, 1, 1))
-
-
-def weights_file(settings: ModelSettings, seed: int) -> str:
-    """The name of a seed's weights in models/<variant>/."""
-    return f"{RELEASED if settings.implementation == 'released' else ''}seed{seed}.safetensors"
-
-
-def save(model: Autoencoder, path: Path) -> None:
-    """Write the weights as safetensors, with the model's settings in the file's metadata."""
-    weights = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
-    if model.shared:
-        weights = {k: v for k, v in weights.items() if not k.startswith("decoder_norms.")}
-    save_file(weights, path, metadata={"settings": model.settings.model_dump_json()})
-
-
-def load(path: Path) -> tuple[Autoencoder, ModelSettings]:
-    """A model as `save` wrote it, in evaluation mode.
-
-    Raises PipelineError where there is none, or one that lacks something.
-    """
-    if not path.exists():
-        raise PipelineError(f"{path} does not exist; `dvc repro` trains it, `dvc pull` fetches it")
-    try:
-        with safe_open(path, "pt") as file:
-            settings = ModelSettings.model_validate_json(file.metadata()["settings"])
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        model = Autoencoder(settings)
-        if model.shared:
-            for name in model.decoder_norms.state_dict():
-                weights[f"decoder_norms.{name}"] = weights[f"encoder_norms.{name}"]
-        model.load_state_dict(weights)
-    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise PipelineError(
-            f"{path} is damaged ({reason}); delete it and run `dvc repro`"
-        ) from None
-    return model.eval(), settings
 
 
 def device() -> torch.device:

@@ -1,122 +1,198 @@
 """Train one model with one seed: readable top to bottom, the same code for every variant."""
 
+import math
+import sys
 from collections import defaultdict
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from stages.common.errors import PipelineError
-from stages.common.settings import ModelSettings
-from stages.kernels import compiled
-from stages.model.network import SIZE, Autoencoder, device
 from stages.data.faces import Faces
+from stages.kernels import compiled
+from stages.model.averaging import Average
+from stages.model.checkpoint import Training, state
 from stages.model.losses import losses
+from stages.model.network import SIZE, Autoencoder, device
 
-PIXEL_VALUES = 3 * SIZE * SIZE
 
-
-@dataclass(frozen=True)
-class CurvePoint:
+class CurvePoint(NamedTuple):
     """One point of a training curve: `value` of `loss` after `epoch` (1 is the first).
 
     Split `train`: the mean over the epoch's batches, of each of `losses` and of their sum `total`.
-    Split `test`: `error`, the held-out reconstruction error in the paper's unit.
+    Split `test`: `error`, the held-out reconstruction error in the paper's unit with the weights of
+    the last step, and `averaged_error`, with their average.
     """
 
-    model: str
-    seed: int
     epoch: int
     split: str
     loss: str
     value: float
 
 
-def train(
-    settings: ModelSettings, seed: int, faces: Faces, position: int = 0
-) -> tuple[Autoencoder, list[CurvePoint]]:
-    """The trained model, on the device it was trained on, and its training curve.
+class Diverged(Exception):
+    """A loss that is no number any more: which, when, and the last finite total."""
+
+    def __init__(self, epoch: int, loss: str, value: float, last_finite: float | None) -> None:
+        super().__init__(
+            f"{loss} became {value} in epoch {epoch} (the last finite total: {last_finite})"
+        )
+        self.epoch, self.loss, self.value, self.last_finite = epoch, loss, value, last_finite
+
+
+class Trainer:
+    """One training, epoch by epoch, on the GPU where there is one.
 
     The paper's recipe: Adam, batches of `batch_size`, the last partial batch of an epoch dropped,
-    as its single image would leave a norm at 1x1 without a variance. As released the
-    pictures are all there are, held-out ones too, in file order; otherwise the training split,
-    shuffled. One CPU thread, so that the same seed gives the same weights, bit for bit, whatever
-    runs beside it. `position` is the progress bar's line. Raises PipelineError where there are
-    fewer pictures than a batch, or the loss stops being a number.
+    as its single image would leave a norm at 1x1 without a variance. As described the faces are the
+    training split, shuffled. One CPU thread, so that the same seed gives the same weights, bit for
+    bit, whatever runs beside it.
+
+    `model` holds the weights of the last step, `average.model` their average, `curve` the points of
+    the `epoch` epochs done.
     """
-    torch.set_num_threads(1)
-    torch.manual_seed(seed)
-    order = np.random.default_rng(seed)
-    released = settings.implementation == "released"
-    rows = faces.rows("all" if released else "train")
-    steps = len(rows) // settings.batch_size
-    if not steps:
-        raise PipelineError(
-            f"{len(rows)} pictures to train on are fewer than a batch of {settings.batch_size}; "
-            "lower train.batch_size or use more pictures"
+
+    def __init__(self, training: Training, faces: Faces, position: int = 0) -> None:
+        torch.set_num_threads(1)
+        torch.manual_seed(training.seed)
+        settings = self.settings = training.settings
+        self.shuffle = np.random.default_rng(training.seed)
+        self.batches = Batches(faces, device())
+        self.model = Autoencoder(settings).to(self.batches.device)
+        self.in_file_order = self.model.accidents.every_face_in_file_order
+        self.rows = faces.rows("all" if self.in_file_order else "train")
+        self.held_out = faces.rows("test")
+        self.steps = len(self.rows) // settings.batch_size
+        self.on_gpu = self.batches.device.type != "cpu"
+        self.learning_rate = torch.tensor(settings.lr, device=self.batches.device)
+        self.optimizer = torch.optim.Adam(
+            [parameter for parameter in self.model.parameters() if parameter.requires_grad],
+            lr=self.learning_rate if self.on_gpu else settings.lr,
+            eps=1e-7,
+            fused=True,
+            capturable=self.on_gpu,
         )
-    batches = Batches(faces, device())
-    model = Autoencoder(settings).to(batches.device)
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    on_gpu = batches.device.type != "cpu"
-    optimizer = torch.optim.Adam(trained, lr=settings.lr, eps=1e-7, fused=True, capturable=on_gpu)
-    batch = torch.zeros(settings.batch_size, dtype=torch.long, device=batches.device)
-    sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=batches.device))
+        self.average = Average(self.model, settings.averaging)
+        self.batch = torch.zeros(settings.batch_size, dtype=torch.long, device=self.batches.device)
+        self.stacked: bool | None = None  # whether the present steps are
+        self.curve: list[CurvePoint] = []
+        self.epoch = 0
+        self.last_finite: float | None = None
+        self.label, self.position = f"{settings.training}, seed {training.seed}", position
 
-    def step() -> None:
-        parts = losses(model, batches(batch))
-        total = sum(parts.values())
-        optimizer.zero_grad()
-        total.backward()
-        optimizer.step()
-        for name, value in (parts | {"total": total}).items():
-            sums[name] += value.detach()
-
-    take_step = Replayed(step) if on_gpu else step
-    curve: list[CurvePoint] = []
-    progress = tqdm(
-        total=settings.epochs * steps * settings.batch_size,
-        desc=f"{settings.name} seed {seed}",
-        unit=" images",
-        unit_scale=True,
-        position=position,
-        disable=None,
-    )
-    for epoch in range(1, settings.epochs + 1):
-        model.train()
-        for value in sums.values():
+    def run_epoch(self) -> None:
+        """One pass through the faces. Raises Diverged where a loss stops being a number."""
+        done, self.epoch = self.epoch, self.epoch + 1
+        stacked = self.epoch > self.settings.epochs - self.settings.stacked_epochs
+        if stacked != self.stacked:
+            self._prepare(stacked)
+        self.model.train()
+        for value in self.sums.values():
             value.zero_()
-        epoch_rows = rows if released else order.permutation(rows)
-        epoch_rows = torch.from_numpy(epoch_rows[: steps * settings.batch_size]).to(batch.device)
-        for chosen in epoch_rows.split(settings.batch_size):
-            batch.copy_(chosen)
-            take_step()
-            progress.update(settings.batch_size)
-        values = {name: value.item() / steps for name, value in sums.items()}
-        if not np.isfinite(values["total"]):
-            raise PipelineError(
-                f"{settings.name}, seed {seed}: the loss is {values['total']} in epoch {epoch}; "
-                f"lower its learning rate (lr: {settings.lr})"
-            )
+        rows = self.rows if self.in_file_order else self.shuffle.permutation(self.rows)
+        size = self.settings.batch_size
+        rows = torch.from_numpy(rows[: self.steps * size]).to(self.batches.device)
+        label = f"{self.label}, epoch {self.epoch} of {self.settings.epochs}"
+        with tqdm(
+            total=len(rows), desc=label, unit=" images", position=self.position, disable=None
+        ) as progress:
+            for number, chosen in enumerate(rows.split(size), start=done * self.steps):
+                self._set_learning_rate(number)
+                self.batch.copy_(chosen)
+                self.take_step()
+                progress.update(size)
+        values = {name: value.item() / self.steps for name, value in self.sums.items()}
+        self._check(values["total"], values)
         points = [("train", name, value) for name, value in values.items()]
-        points.append(("test", "error", held_out_error(model, batches, faces.rows("test"))))
-        curve += [CurvePoint(settings.name, seed, epoch, *point) for point in points]
-        progress.set_postfix(held_out_error=f"{points[-1][2]:.0f}")
-    progress.close()
-    return model, curve
+        for name, model in (("error", self.model), ("averaged_error", self.average.model)):
+            points.append(("test", name, held_out_error(model, self.batches, self.held_out)))
+        self.curve += [CurvePoint(self.epoch, *point) for point in points]
+
+    def _prepare(self, stacked: bool) -> None:
+        self.stacked = stacked
+        self.sums = defaultdict(lambda: torch.zeros((), device=self.batches.device))
+        self.take_step = Replayed(self._step) if self.on_gpu else self._step
+
+    def _step(self) -> None:
+        parts = losses(self.model, self.batches(self.batch), self.stacked or False)
+        total = parts["total"] = sum(parts.values(), torch.zeros((), device=self.batches.device))
+        if not self.on_gpu:  # there it would wait for every step
+            self._check(total.item(), parts)
+        self.optimizer.zero_grad()
+        total.backward()
+        self.optimizer.step()
+        self.average.update()
+        for name, value in parts.items():
+            self.sums[name] += value.detach()
+
+    def _check(self, total: float, parts: Mapping[str, Tensor | float]) -> None:
+        if math.isfinite(total):
+            self.last_finite = total
+            return
+        name, value = next((k, float(v)) for k, v in parts.items() if not math.isfinite(v))
+        raise Diverged(self.epoch, name, value, self.last_finite)
+
+    def _set_learning_rate(self, step: int) -> None:
+        if self.settings.schedule == "cosine":
+            done = step / (self.settings.epochs * self.steps)
+            lr = self.settings.lr * (1 + math.cos(math.pi * done)) / 2
+            if self.on_gpu:  # a replayed step reads it from memory
+                self.learning_rate.fill_(lr)
+            else:
+                self.optimizer.param_groups[0]["lr"] = lr
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """All that the next epoch depends on: tensors, and what JSON can hold."""
+        tensors = {f"model.{name}": value for name, value in state(self.model).items()}
+        tensors |= {f"average.{name}": v for name, v in state(self.average.model).items()}
+        for index, values in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"adam.{index}.{name}": value for name, value in values.items()}
+        tensors["random"] = torch.get_rng_state()
+        if self.on_gpu:
+            tensors["random_gpu"] = torch.cuda.get_rng_state()
+        return tensors, {
+            "epoch": self.epoch,
+            "curve": self.curve,
+            "shuffle": self.shuffle.bit_generator.state,
+        }
+
+    def restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        adam: dict[int, dict[str, Tensor]] = defaultdict(dict)
+        ours = {
+            "model": state(self.model),
+            "average": state(self.average.model),
+        }
+        with torch.no_grad():
+            for name, value in tensors.items():
+                kind, _, rest = name.partition(".")
+                if kind in ours:
+                    ours[kind][rest].copy_(value)
+                elif kind == "adam":
+                    index, _, key = rest.partition(".")
+                    adam[int(index)][key] = value
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": dict(adam), "param_groups": groups})
+        self.average.started = True
+        self.epoch = values["epoch"]
+        self.curve = [CurvePoint(*point) for point in values["curve"]]
+        self.shuffle.bit_generator.state = values["shuffle"]
+        torch.set_rng_state(tensors["random"])
+        if self.on_gpu:
+            torch.cuda.set_rng_state(tensors["random_gpu"])
 
 
+@torch.inference_mode()
 def held_out_error(model: Autoencoder, batches: "Batches", rows: np.ndarray) -> float:
     """Squared error summed over an image's 49,152 values, mean over the faces of `rows`."""
     model.eval()
     total = torch.zeros((), dtype=torch.float64, device=batches.device)
-    with torch.inference_mode():
-        for start in range(0, len(rows), 64):
-            images = batches(torch.from_numpy(rows[start : start + 64]))
-            total += (model.reconstruct(images) - images).square().sum()
+    for start in range(0, len(rows), 64):
+        images = batches(torch.from_numpy(rows[start : start + 64]))
+        total += (model(images) - images).square().sum()
     return total.item() / len(rows)
 
 
@@ -153,17 +229,30 @@ class Replayed:
     def __init__(self, function: Callable[[], None]) -> None:
         self.function = function
         self.calls = 0
-        self.stream, self.graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
+        self.stream = torch.cuda.Stream()
+        self.graph: torch.cuda.CUDAGraph | None = torch.cuda.CUDAGraph()
 
     def __call__(self) -> None:
-        if self.calls < self.EAGER:
+        self.calls += 1
+        if self.graph is None:
+            self.function()
+        elif self.calls <= self.EAGER:
             self.stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(self.stream):
                 self.function()
             torch.cuda.current_stream().wait_stream(self.stream)
         else:
-            if self.calls == self.EAGER:
-                with torch.cuda.graph(self.graph):
-                    self.function()
-            self.graph.replay()
-        self.calls += 1
+            if self.calls == self.EAGER + 1:
+                self._capture(self.graph)
+            if self.graph is not None:
+                self.graph.replay()
+
+    def _capture(self, graph: torch.cuda.CUDAGraph) -> None:
+        try:
+            with torch.cuda.graph(graph):
+                self.function()
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[0]
+            print(f"training goes on without replayed steps ({reason})", file=sys.stderr)
+            self.graph = None
+            self.function()

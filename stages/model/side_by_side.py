@@ -1,0 +1,90 @@
+"""Several trainings at a time, a process each."""
+
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import active_children, get_context
+from pathlib import Path
+
+import torch
+
+from stages.common import memory
+from stages.common.errors import PipelineError
+from stages.common.processes import end_with_parent
+from stages.data import faces
+from stages.model import kept
+from stages.model.checkpoint import Training
+
+GPU_MEMORY = 2 * 2**30  # bytes that a training may take there, all faces among them
+
+
+def obtain_all(trainings: Sequence[Training]) -> list[Path]:
+    """The folder of each training's outputs: what is kept already, and the rest trained now.
+
+    As many at a time as there are cores, or as a GPU's memory carries. What became of each is
+    printed as soon as it is known. Raises PipelineError where a process was killed: the trainings
+    that ended are kept, and the others go on from their last epoch the next time.
+    """
+    found = [kept.finished(training) for training in trainings]
+    missing = {
+        folder: training
+        for folder, training in zip(found, trainings, strict=True)
+        if not folder.exists()
+    }
+    if not missing:
+        return found
+    workers = min(len(missing), _room())
+    with ProcessPoolExecutor(workers, get_context("spawn"), _begin) as pool:
+        futures: dict[Future[Path], Training] = {
+            pool.submit(_obtain, training, number % workers): training
+            for number, training in enumerate(missing.values())
+        }
+        try:
+            for future in as_completed(futures):
+                print(_told(futures[future], future.result()), flush=True)
+        except BrokenProcessPool:
+            raise PipelineError(
+                f"one of {workers} training processes was killed, most likely for want of memory; "
+                "`dvc repro` goes on from the last finished epoch of each training"
+            ) from None
+        except BaseException:
+            for process in active_children():
+                process.kill()
+            raise
+    return found
+
+
+def _room() -> int:
+    """How many trainings this machine carries at a time."""
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    if not torch.cuda.is_available():
+        return cores
+    free, _ = torch.cuda.mem_get_info()
+    return max(1, min(cores, free // GPU_MEMORY))
+
+
+def _begin() -> None:
+    end_with_parent()
+    memory.keep_freed()
+
+
+def _obtain(training: Training, position: int) -> Path:
+    return kept.obtain(training, faces.load(), position)
+
+
+def _told(training: Training, folder: Path) -> str:
+    settings = training.settings
+    name = f"{settings.training}, norm {settings.norm}, {settings.activation}"
+    name += ", variational" if settings.variational else ""
+    name += ", as released" if settings.implementation == "released" else ""
+    name += f", seed {training.seed}: "
+    if (folder / "diverged.json").exists():
+        told = json.loads((folder / "diverged.json").read_text(encoding="utf-8"))
+        return f"{name}diverged, {told['loss']} became {told['value']} in epoch {told['epoch']}"
+    *_, error, averaged = (folder / "curve.csv").read_text(encoding="utf-8").splitlines()
+    last, mean = (float(line.split(",")[-1]) for line in (error, averaged))
+    return f"{name}held-out error {last:.0f}, averaged weights {mean:.0f}"
