@@ -13,9 +13,8 @@ from pathlib import Path
 from stages.common.entry import entry_point
 from stages.common.errors import PipelineError
 from stages.common.files import atomic_folder
-from stages.common.settings import VARIANTS, Variant, read_variant
+from stages.common.settings import VARIANTS, Training, Variant, read_variant
 from stages.data import faces
-from stages.model.checkpoint import Training
 from stages.model.side_by_side import obtain_all
 
 

@@ -149,6 +149,17 @@ class ModelSettings(Checked):
         return self
 
 
+class Training(Checked):
+    """What decides the weights of one training but for code and machine, and nothing else.
+
+    faces: the content hash of the prepared faces. The settings' name and other seeds are not in it.
+    """
+
+    settings: ModelSettings
+    seed: int = Field(ge=0)
+    faces: str
+
+
 class Variant(ModelSettings):
     """A row of Table 1 or Figure 4: its settings, and the seeds of both implementations."""
 

@@ -4,8 +4,7 @@ from copy import deepcopy
 
 import torch
 
-from stages.model.checkpoint import state
-from stages.model.network import Autoencoder
+from stages.model.network import Autoencoder, state
 
 
 class Average:

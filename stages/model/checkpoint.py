@@ -9,39 +9,13 @@ Safetensors: data, no code. A model comes back in three lines:
 
 from pathlib import Path
 
-from pydantic import Field
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from stages.common.errors import PipelineError
-from stages.common.settings import Checked, ModelSettings, Weights
-from stages.model.network import Autoencoder
-
-
-class Training(Checked):
-    """What decides the weights of one training but for code and machine, and nothing else.
-
-    faces: the content hash of the prepared faces. The settings' name and other seeds are not in it.
-    """
-
-    settings: ModelSettings
-    seed: int = Field(ge=0)
-    faces: str
-
-
-def state(model: Autoencoder) -> dict[str, Tensor]:
-    """The model's own tensors by name, weights and running statistics: what is shared stands once.
-
-    They are the model's, not copies.
-    """
-    found: dict[str, Tensor] = {}
-    addresses: set[int] = set()
-    for name, value in model.state_dict().items():
-        if value.data_ptr() not in addresses:
-            found[name] = value
-        addresses.add(value.data_ptr())
-    return found
+from stages.common.settings import Training, Weights
+from stages.model.network import Autoencoder, state
 
 
 def save(tensors: dict[str, Tensor], path: Path, training: Training, weights: Weights) -> None:

@@ -26,15 +26,20 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from stages.common.files import atomic, atomic_folder, number, write_text
+from stages.common.settings import Training
 from stages.data.faces import Faces
 from stages.kernels import operations
 from stages.model import checkpoint
-from stages.model.checkpoint import Training
+from stages.model.network import state
 from stages.model.training import CurvePoint, Diverged, Trainer
 
 STAGES = Path(__file__).parents[1]
-# What decides weights: a change of anything else retrains nothing.
-CODE = ("kernels/*.py", "model/*.py", "data/faces.py")
+# What decides weights, also what dvc.yaml's train-variant depends on.
+CODE = (
+    "data/faces.py",
+    "kernels/*.py",
+    *(f"model/{name}.py" for name in ("averaging", "losses", "network", "released", "training")),
+)
 LIBRARIES = ("torch", "numpy", "numba", "llvmlite")
 
 
@@ -129,7 +134,7 @@ def _write(trainer: Trainer, training: Training, diverged: Diverged | None, to: 
         return
     models = {"last_step": trainer.model, "averaged": trainer.average.model}
     for weights, model in models.items():
-        checkpoint.save(checkpoint.state(model), to / f"{weights}.safetensors", training, weights)
+        checkpoint.save(state(model), to / f"{weights}.safetensors", training, weights)
 
 
 def _keep(trainer: Trainer, path: Path) -> None:

@@ -209,6 +209,20 @@ class Autoencoder(nn.Module):
         return self.decode(latent.view(-1, LATENT, 1, 1))
 
 
+def state(model: Autoencoder) -> dict[str, Tensor]:
+    """The model's own tensors by name, weights and running statistics: what is shared stands once.
+
+    They are the model's, not copies.
+    """
+    found: dict[str, Tensor] = {}
+    addresses: set[int] = set()
+    for name, value in model.state_dict().items():
+        if value.data_ptr() not in addresses:
+            found[name] = value
+        addresses.add(value.data_ptr())
+    return found
+
+
 def device() -> torch.device:
     """The GPU where there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")

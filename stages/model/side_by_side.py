@@ -13,9 +13,9 @@ import torch
 from stages.common import memory
 from stages.common.errors import PipelineError
 from stages.common.processes import end_with_parent
+from stages.common.settings import Training
 from stages.data import faces
 from stages.model import kept
-from stages.model.checkpoint import Training
 
 GPU_MEMORY = 2 * 2**30  # bytes that a training may take there, all faces among them
 
