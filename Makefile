@@ -6,7 +6,7 @@ READY_TO_TEST := .venv/.ready-to-test
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: demo test test-all repro bench clean-trainings
+.PHONY: demo test test-all test-slow repro bench clean-trainings
 
 # The whole pipeline on drawn faces, in a copy of this folder, so that nothing tracked changes. One
 # variant is trained as released, too.
@@ -30,8 +30,10 @@ test: $(READY_TO_TEST)
 	python -m mypy
 	python -m pytest -m "not slow"
 
-test-all: $(READY_TO_TEST)
-	python -m pytest -rs
+test-all: test test-slow
+
+test-slow: $(READY_TO_TEST)
+	python -m pytest -m slow -rs
 
 repro: $(READY)
 	dvc repro
