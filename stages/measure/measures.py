@@ -21,13 +21,13 @@ class Measure:
     None where neither is.
 
     function: what computes it, "module.name" of this package, from (reconstructions, images), both
-    (N, 3, 128, 128) in [0, 1]: a value an image, (N,), whose mean is the measure (of booleans: the
-    fraction), or a `statistics.Ratio`. Functions of `fidelity` are given the model's values, those
-    of `clarity` the 8 bit pictures made of them, as they would be looked at.
+    (N, 3, 128, 128) in [0, 1]: a number an image, from which the function `statistic` of
+    `statistics` makes the measure. Functions of `fidelity` are given the model's values, those of
+    `clarity` the 8 bit pictures made of them, as they would be looked at.
 
-    depth: the level from which the image is reconstructed, None for the deepest. images: at most
-    so many images, evenly spaced; None for all. splits: of which images. What is measured of
-    `samples` looks at a picture alone, and is measured of the inputs and of noise, too.
+    depth: the level from which the image is reconstructed. images: at most so many, evenly spaced;
+    None for all. splits: of which images. What is measured of `samples` looks at a picture alone,
+    and is measured of the inputs and of noise, too.
     """
 
     name: str
@@ -36,7 +36,8 @@ class Measure:
     comparison: Literal["ratio", "difference"]
     function: str
     better: Literal["higher", "lower"] | None
-    depth: int | None = None
+    statistic: Literal["mean", "fraction", "ratio", "folded_ratio"] = "mean"
+    depth: int = LEVELS
     images: int | None = None
     splits: tuple[Split, ...] = ("test",)
 
@@ -63,15 +64,23 @@ _TABLE = [
     ),
     Measure(
         "high_frequency_ratio", "fraction of high frequencies", _INPUT, "ratio",
-        "clarity.high_frequency_ratio", None,
+        "clarity.high_frequency_ratio", None, statistic="ratio",
     ),
-    Measure("sharpness", "sharpness", "", "ratio", "clarity.sharpness", "higher"),
-    Measure("grid_ratio", "grid ratio", "", "ratio", "clarity.grid_ratio", "lower"),
+    Measure(
+        "sharpness", "sharpness", "", "ratio", "clarity.high_frequency_ratio", "higher",
+        statistic="folded_ratio",
+    ),
+    Measure(
+        "grid_ratio", "grid ratio", "", "ratio", "clarity.grid_ratio", "lower", statistic="ratio"
+    ),
     Measure("colour_shift", "colour shift", "", "ratio", "clarity.colour_shift", "lower"),
-    Measure("contrast_ratio", "contrast", _INPUT, "ratio", "clarity.contrast_ratio", None),
+    Measure(
+        "contrast_ratio", "contrast", _INPUT, "ratio", "clarity.contrast_ratio", None,
+        statistic="ratio",
+    ),
     Measure(
         "faces_found", "faces found", "", "difference", "clarity.faces_found", "higher",
-        images=DETECTED, splits=("test", "samples"),
+        statistic="fraction", images=DETECTED, splits=("test", "samples"),
     ),
 ]  # fmt: skip
 

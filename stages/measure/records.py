@@ -1,16 +1,55 @@
-"""What evaluation leaves in reports/, in git: written and read here, without torch."""
+"""What evaluation leaves in reports/, in git: written and read here, without torch.
 
+    reports/references/                 `References`, once
+    reports/records/<variant>/          what the models of a variant were measured to be
+        contents.yaml                   settings, faces and weights they are of; hashes of all files
+        curve.csv                       training curves of all seeds
+        <implementation>_<weights>.csv  the measures
+        <implementation>_<weights>.npz  error of each held-out image, in half precision; spectra
+    reports/grids/<variant>/<implementation>_<weights>.png
+                                        a model's reconstructions, and below them its samples
+
+A face takes 24 kB as PNG, and a variant may take 300 kB with up to 13 seeds, which need 100: so the
+inputs are kept once, and the model as described with averaged weights alone has its eight faces.
+"""
+
+import hashlib
+import io
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from pathlib import Path
+from typing import Generic, Literal, NamedTuple, TypeVar
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
+import yaml
+from PIL import Image
 
-from stages.common.settings import Implementation, ModelSettings
+from stages.common import files
+from stages.common.errors import PipelineError
+from stages.common.settings import (
+    CONFIGS,
+    IMPLEMENTATIONS,
+    VARIANTS,
+    Checked,
+    DownloadSettings,
+    Implementation,
+    ModelSettings,
+    Variant,
+    read_config,
+    read_variant,
+)
 
 Weights = Literal["last_step", "averaged"]
 WEIGHTS: tuple[Weights, ...] = ("last_step", "averaged")
-FACES = 8  # in the grid of a model
+REPORTS = Path("reports")
+FACES = 8  # of the inputs, and of the model shown in full
+SIZE = 128
+CONTENTS = "contents.yaml"
+MEASURED = ["split", "measure", "seed", "value", "standard_error", "n"]
+CURVE = {"seed": int, "epoch": int, "split": str, "loss": str, "value": float}
+EPOCH = ["implementation", "seed", "epoch"]
 
 
 class Model(NamedTuple):
@@ -20,12 +59,21 @@ class Model(NamedTuple):
     implementation: Implementation
     weights: Weights
 
+    @property
+    def file(self) -> str:
+        return f"{self.implementation}_{self.weights}"
+
+    @property
+    def faces(self) -> int:
+        """How many are kept of its pictures."""
+        return FACES if self[1:] == ("described", "averaged") else 1
+
 
 @dataclass(frozen=True)
 class Record:
     """One evaluated model, all its seeds.
 
-    seeds: all of them, ascending as in the settings. diverged: those without weights, and what
+    seeds: all of them, in the order of the settings. diverged: those without weights, and what
     happened, in words.
 
     measures: columns value, standard_error and n, indexed by split ("test", "train", "samples"),
@@ -38,8 +86,8 @@ class Record:
     not diverge, (len(seeds) - len(diverged), 65).
 
     reconstructions: of the first seed that did not diverge, uint8 (n, 128, 128, 3), of the first n
-    of `References.inputs`; n is 0 where all diverged. samples: uint8 (8, 128, 128, 3) of a
-    variational model, else (0, 128, 128, 3).
+    of `References.inputs`: eight of the model as described with averaged weights, one of others,
+    none where all seeds diverged. samples: as many of a variational model, else none.
     """
 
     model: Model
@@ -89,3 +137,290 @@ class Records:
     references: References
     dataset: str
     images: dict[str, int] | None
+
+
+class _Contents(Checked):
+    """What a folder of records is of. faces: content hash of the prepared faces. files: SHA-256 of
+    every other file, by its place below reports/."""
+
+    faces: str
+    files: dict[str, str]
+
+
+class _VariantContents(_Contents):
+    """weights: SHA-256 of each file of weights below models/<variant>/. diverged: what happened to
+    those trainings, by folder."""
+
+    settings: Variant
+    weights: dict[str, str]
+    diverged: dict[str, str]
+
+
+class _ReferencesContents(_Contents):
+    dataset: str
+    images: dict[str, int]
+
+
+Contents = TypeVar("Contents", bound=_Contents)
+
+
+# Writing.
+
+
+def write_variant(
+    name: str,
+    settings: Variant,
+    faces: str,
+    weights: dict[str, str],
+    records: Sequence[Record],
+    root: str | Path = ".",
+) -> None:
+    """Replace what reports/ holds of a variant, but for its metrics.
+
+    faces, weights: what was measured, see the module's docstring. records: of all its models.
+    """
+    reports = Path(root) / REPORTS
+    folder, grids = reports / "records" / name, reports / "grids" / name
+    with files.atomic_folder(folder) as numbers, files.atomic_folder(grids) as pictures:
+        curves = {}
+        for record in records:
+            _write_table(
+                record.measures.reset_index()[MEASURED], numbers / f"{record.model.file}.csv"
+            )
+            np.savez_compressed(
+                numbers / f"{record.model.file}.npz",
+                test_error=record.test_error.astype(np.float16),
+                spectrum=record.spectrum.astype(np.float32),
+            )
+            rows = [row for row in (record.reconstructions, record.samples) if len(row)]
+            if rows:
+                _write_grid(rows, pictures / f"{record.model.file}.png")
+            curves[record.model.implementation] = record.curve
+        _write_table(_wide(curves), numbers / "curve.csv")
+        contents = _VariantContents(
+            faces=faces,
+            files=_hashes({numbers: folder, pictures: grids}, reports),
+            settings=settings,
+            weights=weights,
+            diverged={
+                f"{record.model.implementation}/seed{seed}": what
+                for record in records
+                for seed, what in record.diverged.items()
+            },
+        )
+        _write_contents(contents, numbers)
+
+
+def write_references(
+    references: References,
+    dataset: str,
+    faces: str,
+    images: dict[str, int],
+    root: str | Path = ".",
+) -> None:
+    """Replace reports/references/. images: pictures a split."""
+    reports = Path(root) / REPORTS
+    folder = reports / "references"
+    with files.atomic_folder(folder) as unfinished:
+        _write_grid([references.inputs], unfinished / "inputs.png")
+        _write_table(references.measures.reset_index(), unfinished / "measures.csv")
+        np.savez_compressed(
+            unfinished / "spectrum.npz", input_spectrum=references.input_spectrum.astype(np.float32)
+        )
+        hashes = _hashes({unfinished: folder}, reports)
+        contents = _ReferencesContents(faces=faces, files=hashes, dataset=dataset, images=images)
+        _write_contents(contents, unfinished)
+
+
+def _write_contents(contents: _Contents, folder: Path) -> None:
+    text = yaml.safe_dump(contents.model_dump(), sort_keys=False)
+    (folder / CONTENTS).write_text(text, encoding="utf-8")
+
+
+def _write_table(table: pd.DataFrame, path: Path) -> None:
+    table.to_csv(path, index=False, float_format=files.number, lineterminator="\n")
+
+
+def _write_grid(rows: Sequence[np.ndarray], path: Path) -> None:
+    from stages.measure.grids import grid  # torch, which reading does without
+
+    grid(rows).save(path, optimize=True)
+
+
+def _wide(curves: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Curves by implementation as one table: a row an epoch, a column `split/loss`."""
+    table = pd.concat(curves, names=["implementation"]).reset_index("implementation")
+    table["column"] = table.split + "/" + table.loss
+    return table.pivot(index=EPOCH, columns="column", values="value").reset_index()
+
+
+def _long(table: pd.DataFrame) -> pd.DataFrame:
+    """What `_wide` was made of one implementation's curve."""
+    points = table.melt(["seed", "epoch"], var_name="column").dropna(subset="value")
+    points[["split", "loss"]] = points.column.str.extract("(.*)/(.*)")
+    points = points.sort_values(["seed", "epoch"], kind="stable", ignore_index=True)
+    return points[[*CURVE]].astype(CURVE)
+
+
+def _hashes(folders: Mapping[Path, Path], reports: Path) -> dict[str, str]:
+    """SHA-256 of every file in the folders, by where it will be: below the folder's value."""
+    return {
+        (place / path.name).relative_to(reports).as_posix(): _sha256(path.read_bytes())
+        for folder, place in folders.items()
+        for path in sorted(folder.iterdir())
+    }
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+# Reading.
+
+
+def read(root: str | Path = ".") -> Records:
+    """What evaluation left of every variant in configs/ under `root`, the project's folder.
+
+    Raises PipelineError where nothing is evaluated, a file is damaged, or a record is of other
+    settings or faces than configs/ and the references are.
+    """
+    root = Path(root)
+    reports = root / REPORTS
+    references = _Folder(_ReferencesContents, reports, "references", "dvc repro references")
+    dataset = read_config(DownloadSettings, root / CONFIGS / "download.yaml").dataset
+    if references.contents.dataset != dataset:
+        raise PipelineError(
+            f"reports/references is of dataset {references.contents.dataset}, not of {dataset}; "
+            "run `dvc repro`"
+        )
+    found: dict[Model, Record] = {}
+    missing: dict[Model, str] = {}
+    for path in sorted((root / VARIANTS).glob("*.yaml")):
+        name, settings = path.stem, read_variant(path.stem, root)
+        models = [Model(name, how, weights) for how in IMPLEMENTATIONS for weights in WEIGHTS]
+        trained = [model for model in models if settings.seeds_of(model.implementation)]
+        missing |= dict.fromkeys(set(models) - set(trained), "not trained (no released_seeds)")
+        if not (reports / "records" / name / CONTENTS).exists():
+            missing |= dict.fromkeys(trained, f"not evaluated: no reports/records/{name}")
+            continue
+        advice = f"dvc repro evaluate@{name}"
+        folder = _Folder(_VariantContents, reports, f"records/{name}", advice)
+        _check_settings(folder, settings, path)
+        if folder.contents.faces != references.contents.faces:
+            raise PipelineError(
+                f"{folder.name} was measured on other faces than reports/references; "
+                "run `dvc repro`"
+            )
+        found |= {model: _read_record(folder, model) for model in trained}
+    if not found:
+        raise PipelineError("no variant of configs/ has been evaluated yet; run `dvc repro`")
+    return Records(
+        found={model: found[model] for model in sorted(found)},
+        missing={model: missing[model] for model in sorted(missing)},
+        references=_read_references(references),
+        dataset=dataset,
+        images=references.contents.images,
+    )
+
+
+class _Folder(Generic[Contents]):
+    """A folder of reports/ and what of it lies elsewhere there; all files as they were written.
+
+    Raises PipelineError where one is not.
+    """
+
+    def __init__(self, kind: type[Contents], reports: Path, name: str, advice: str) -> None:
+        self.name, self.advice = f"{REPORTS}/{name}", advice
+        path = reports / name / CONTENTS
+        try:
+            self.contents = kind.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            raise PipelineError(f"{self.name} is missing; run `{advice}`") from None
+        except (yaml.YAMLError, ValueError):
+            raise self.damaged(CONTENTS) from None
+        self.data: dict[str, bytes] = {}
+        for file, expected in self.contents.files.items():
+            try:
+                data = (reports / file).read_bytes()
+            except FileNotFoundError:
+                raise self.damaged(file, "is missing") from None
+            if _sha256(data) != expected:
+                raise self.damaged(file)
+            self.data[Path(file).name] = data
+
+    def damaged(self, file: str, how: str = "is not as it was written") -> PipelineError:
+        return PipelineError(f"{self.name}: {Path(file).name} {how}; run `{self.advice}`")
+
+    def table(self, file: str, text: Sequence[str]) -> pd.DataFrame:
+        """A CSV; columns `text` hold names, which may look like numbers or like none."""
+        return pd.read_csv(
+            io.BytesIO(self.data[file]),
+            dtype=dict.fromkeys(text, str),
+            keep_default_na=False,
+            na_values=dict.fromkeys(("value", "standard_error"), ""),
+        )
+
+    def arrays(self, file: str) -> dict[str, np.ndarray]:
+        with np.load(io.BytesIO(self.data[file])) as arrays:
+            return dict(arrays)
+
+    def faces(self, file: str) -> list[np.ndarray]:
+        """The rows of a grid, each uint8 (n, 128, 128, 3); none where it was not written."""
+        if file not in self.data:
+            return []
+        pixels = np.asarray(Image.open(io.BytesIO(self.data[file])))
+        down, across = pixels.shape[0] // SIZE, pixels.shape[1] // SIZE
+        tiles = pixels.reshape(down, SIZE, across, SIZE, 3).swapaxes(1, 2)
+        return list(tiles)
+
+
+def _check_settings(folder: _Folder[_VariantContents], settings: Variant, config: Path) -> None:
+    theirs, ours = folder.contents.settings.model_dump(), settings.model_dump()
+    if other := [
+        f"{key} {theirs[key]}, not {ours[key]}" for key in ours if theirs[key] != ours[key]
+    ]:
+        raise PipelineError(
+            f"{folder.name} is of other settings than {VARIANTS / config.name} "
+            f"({'; '.join(other)}); run `{folder.advice}`"
+        )
+
+
+def _read_record(folder: _Folder[_VariantContents], model: Model) -> Record:
+    contents = folder.contents
+    try:
+        measures = folder.table(f"{model.file}.csv", ["split", "measure"])
+        curve = folder.table("curve.csv", ["implementation"])
+        arrays = folder.arrays(f"{model.file}.npz")
+        grid = folder.faces(f"{model.file}.png")
+    except (KeyError, ValueError, OSError, BadZipFile):
+        raise folder.damaged(model.file, "cannot be read") from None
+    none = np.empty((0, SIZE, SIZE, 3), np.uint8)
+    reconstructions, samples = [*grid, none, none][:2]
+    return Record(
+        model=model,
+        settings=contents.settings.models()[model.implementation],
+        seeds=contents.settings.seeds_of(model.implementation),
+        diverged={
+            int(place.rpartition("seed")[2]): what
+            for place, what in contents.diverged.items()
+            if place.startswith(f"{model.implementation}/")
+        },
+        measures=measures.set_index(["split", "measure", "seed"]).sort_index(),
+        curve=_long(
+            curve[curve.implementation == model.implementation].drop(columns="implementation")
+        ),
+        test_error=arrays["test_error"].astype(np.float64),
+        spectrum=arrays["spectrum"],
+        reconstructions=reconstructions,
+        samples=samples,
+    )
+
+
+def _read_references(folder: _Folder[_ReferencesContents]) -> References:
+    try:
+        (inputs,) = folder.faces("inputs.png")
+        measures = folder.table("measures.csv", ["of", "measure"])
+        spectrum = folder.arrays("spectrum.npz")["input_spectrum"]
+    except (KeyError, ValueError, OSError, BadZipFile):
+        raise folder.damaged("a file", "cannot be read") from None
+    return References(inputs, spectrum, measures.set_index(["of", "measure"]).sort_index())
