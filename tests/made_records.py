@@ -10,13 +10,12 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from stages.common.settings import IMPLEMENTATIONS, Variant
+from stages.common.settings import IMPLEMENTATIONS, WEIGHTS, Variant
 from stages.measure.measures import LEVELS
 from stages.measure.records import (
     CURVE,
     FACES,
     MEASURED,
-    WEIGHTS,
     Model,
     Record,
     Records,

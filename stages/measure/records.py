@@ -18,7 +18,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, Literal, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 from zipfile import BadZipFile
 
 import numpy as np
@@ -32,20 +32,21 @@ from stages.common.settings import (
     CONFIGS,
     IMPLEMENTATIONS,
     VARIANTS,
+    WEIGHTS,
     Checked,
     DownloadSettings,
     Implementation,
     ModelSettings,
     Variant,
+    Weights,
     read_config,
     read_variant,
 )
 
-Weights = Literal["last_step", "averaged"]
-WEIGHTS: tuple[Weights, ...] = ("last_step", "averaged")
 REPORTS = Path("reports")
 FACES = 8  # of the inputs, and of the model shown in full
 SIZE = 128
+FREQUENCIES = 65
 CONTENTS = "contents.yaml"
 MEASURED = ["split", "measure", "seed", "value", "standard_error", "n"]
 CURVE = {"seed": int, "epoch": int, "split": str, "loss": str, "value": float}
