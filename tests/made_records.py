@@ -1,34 +1,52 @@
-"""Small made-up evaluations, written as the earlier stages would, for tests of what follows."""
+"""Small made-up records of models, in memory and on disk, for tests of what reads them."""
 
-import json
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import yaml
 
-from stages.common.settings import VariantSettings
+from stages.common.settings import IMPLEMENTATIONS, WEIGHTS, Variant
+from stages.measure.measures import LEVELS
+from stages.measure.records import (
+    CURVE,
+    FACES,
+    MEASURED,
+    Model,
+    Record,
+    Records,
+    References,
+    write_references,
+    write_variant,
+)
 
-PARAMS = Path(__file__).parents[1] / "params.yaml"
 IMAGES = 60  # held out
-PICTURES = 4
-TRAINING_IMAGES = 9600
+SPLITS = {"train": 9600, "test": IMAGES}
+DATASET = "lfw-deepfunneled"
 
 
 @dataclass
 class Made:
-    """What a model is to have measured. error: held-out error of each seed."""
+    """What a model is to have measured. error: held-out error of each seed, inf where it diverged;
+    of averaged weights, and of the last step where last_step_error does not tell."""
 
     error: Iterable[float] = (250.0, 251.0, 252.0)
+    last_step_error: Iterable[float] | None = None
     high_frequency_ratio: float = 0.2
     grid_ratio: float = 1.0
     contrast_ratio: float = 1.0
     ssim: float = 0.7
+    faces_found: float = 0.9
     samples_found: float = 0.5
-    settings: dict = field(default_factory=dict)  # where the name does not tell them
+    settings: dict[str, Any] = field(default_factory=dict)  # where the name does not tell them
+
+    def errors(self, weights: str) -> list[float]:
+        told = self.last_step_error if weights == "last_step" else None
+        return list(self.error if told is None else told)
 
 
 def around(error: float, spread: float = 0.002, seeds: int = 3) -> list[float]:
@@ -37,13 +55,13 @@ def around(error: float, spread: float = 0.002, seeds: int = 3) -> list[float]:
 
 
 def as_in_the_paper(seeds: int = 3) -> dict[str, Made]:
-    """Evaluations of which all nine claims hold."""
+    """Models of which all nine claims hold."""
 
     def stacked(error: float, **measures: float) -> Made:
-        return Made(around(error, 0.001, seeds), **measures)
+        return Made(around(error, 0.001, seeds), **measures)  # type: ignore[arg-type]
 
     def recursive(error: float, **measures: float) -> Made:
-        return Made(around(error, 0.02, seeds), **measures)
+        return Made(around(error, 0.02, seeds), **measures)  # type: ignore[arg-type]
 
     return {
         "stacked": stacked(258),
@@ -59,35 +77,57 @@ def as_in_the_paper(seeds: int = 3) -> dict[str, Made]:
     }
 
 
-def published(models: dict[str, Made]) -> dict[str, Made]:
-    return {f"published_{name}": made for name, made in models.items()}
+def make(
+    described: Mapping[str, Made],
+    released: Mapping[str, Made] | None = None,
+    dataset: str = DATASET,
+) -> Records:
+    """Records of these models; those `released` are also among the described, by name."""
+    found: dict[Model, Record] = {}
+    missing: dict[Model, str] = {}
+    for name in sorted(described):
+        made = {"described": described[name], "released": (released or {}).get(name)}
+        settings = _settings(name, made["described"], made["released"])
+        for implementation in sorted(IMPLEMENTATIONS):
+            for weights in sorted(WEIGHTS):
+                model = Model(name, implementation, weights)
+                one = made[implementation]
+                if one:
+                    found[model] = _record(model, settings, one)
+                else:
+                    missing[model] = "not trained (no released_seeds)"
+    return Records(found, missing, _references(), dataset, dict(SPLITS))
 
 
-def write(root: Path, models: dict[str, Made], dataset: str = "lfw-deepfunneled") -> Path:
-    """Everything `plot` reads, for these models, under `root`; returns `root`."""
-    for folder in ("configs", "reports/metrics", "reports/evaluations", "data/evaluations"):
-        (root / folder).mkdir(parents=True)
-    params = yaml.safe_load(PARAMS.read_text())
-    params["download"]["dataset"] = dataset
-    (root / "params.yaml").write_text(yaml.safe_dump(params))
-    splits = ["test"] * IMAGES + ["train"] * TRAINING_IMAGES
-    pd.DataFrame({"split": splits}).to_csv(root / "data/faces.csv", index=False)
-    for name in {name.removeprefix("published_"): None for name in models}:
-        assert name in models, f"{name} is to have the published wiring alone"
-        _write_variant(root, name, models[name], models.get(f"published_{name}"))
+def write(
+    root: Path,
+    described: Mapping[str, Made],
+    released: Mapping[str, Made] | None = None,
+    dataset: str = DATASET,
+) -> Path:
+    """The same as everything that `plot` reads, under `root`; returns `root`."""
+    (root / "configs/variants").mkdir(parents=True)
+    text = yaml.safe_dump({"dataset": dataset})
+    (root / "configs/download.yaml").write_text(text, encoding="utf-8")
+    records = make(described, released, dataset)
+    write_references(records.references, dataset, "faces", SPLITS, root)
+    for name, made in described.items():
+        settings = _settings(name, made, (released or {}).get(name))
+        config = root / f"configs/variants/{name}.yaml"
+        config.write_text(yaml.safe_dump(settings.model_dump()), encoding="utf-8")
+        own = [record for model, record in records.found.items() if model.variant == name]
+        write_variant(name, settings, "faces", {}, own, root)
     return root
 
 
 def faces(count: int) -> np.ndarray:
     """The pictures that stand for inputs: uint8 (count, 128, 128, 3), each of its own colours."""
-    rng = np.random.default_rng(count)
-    coarse = rng.integers(0, 256, (count, 8, 8, 3), np.uint8)
-    return coarse.repeat(16, axis=1).repeat(16, axis=2)
+    coarse = np.random.default_rng(0).integers(0, 256, (FACES, 8, 8, 3), np.uint8)
+    return coarse[:count].repeat(16, axis=1).repeat(16, axis=2)
 
 
-def _write_variant(root: Path, name: str, made: Made, published: Made | None) -> None:
-    settings = {
-        "name": name,
+def _settings(name: str, described: Made, released: Made | None) -> Variant:
+    values = {
         "training": "stacked" if name.startswith("stacked") else "recursive",
         "norm": "shared" if "shared" in name else "batch" if "_bn" in name else "none",
         "activation": "relu" if name.endswith("relu") else "selu",
@@ -95,80 +135,87 @@ def _write_variant(root: Path, name: str, made: Made, published: Made | None) ->
         "epochs": 2,
         "batch_size": 32,
         "lr": 0.001,
-        "seeds": list(range(len(list(made.error)))),
-        "published_seeds": list(range(len(list(published.error)))) if published else [],
-    } | made.settings
-    models = VariantSettings.model_validate(settings).models()
-    config = yaml.safe_dump([model.model_dump() for model in models])
-    (root / f"configs/{name}.yaml").write_text(config)
-    folder = root / "data" / "evaluations" / name
-    folder.mkdir(parents=True)
-    rows, curve, headline = _model(folder, name, made, settings["variational"])
-    others = dict.fromkeys(("test_error", "test_error_sd", "train_error", "n"))
-    if published:
-        found = _model(folder, f"published_{name}", published, settings["variational"])
-        rows, curve = rows + found[0], curve + found[1]
-        others = {key: found[2][key] for key in others}
-    headline |= {f"published_{key}": value for key, value in others.items()}
-    (root / f"reports/metrics/{name}.json").write_text(json.dumps(headline))
-    columns = ["model", "seed", "split", "measure", "value", "standard_error", "n"]
-    pd.DataFrame(rows, columns=columns).to_csv(root / f"reports/evaluations/{name}.csv")
-    columns = ["model", "seed", "epoch", "split", "loss", "value"]
-    pd.DataFrame(curve, columns=columns).to_csv(folder / "curve.csv", index=False)
-
-
-def _model(
-    folder: Path, name: str, made: Made, variational: bool
-) -> tuple[list[tuple], list[tuple], dict[str, float | None]]:
-    """One model's rows, curve and headline; its arrays are written into `folder`."""
-    errors = list(made.error)
-    # The same pictures are hard for every model, and each variant has its own luck with a picture.
-    rng = np.random.default_rng(zlib.crc32(folder.name.encode()))
-    hardness = np.random.default_rng(0).uniform(0.5, 2, IMAGES)
-    test_error = hardness * rng.normal(1, 0.01, (len(errors), IMAGES))
-    test_error *= np.array(errors)[:, None] / test_error.mean(1, keepdims=True)
-
-    rows, curve = [], []
-    for seed, error in enumerate(errors):
-        measures = {
-            "error": (error, error / 20),
-            "high_frequency_ratio": (made.high_frequency_ratio, made.high_frequency_ratio / 500),
-            "grid_ratio": (made.grid_ratio, made.grid_ratio / 500),
-            "contrast_ratio": (made.contrast_ratio, made.contrast_ratio / 500),
-            "ssim": (made.ssim, 0.001),
-            "input_faces_found": (0.98, 0.01),
-        }
-        measures |= {f"depth_error_{k}": (error * k / 7, 1.0) for k in range(1, 8)}
-        rows += [(name, seed, "test", key, *value, IMAGES) for key, value in measures.items()]
-        rows.append((name, seed, "train", "error", error * 0.99, 1.0, 1000))
-        if variational:
-            rate = made.samples_found
-            deviation = (rate * (1 - rate) / 500) ** 0.5
-            rows.append((name, seed, "samples", "faces_found", rate, deviation, 500))
-        for epoch in (1, 2):
-            curve.append((name, seed, epoch, "train", "total", error / epoch))
-            curve.append((name, seed, epoch, "test", "error", error * (3 - epoch)))
-            curve += [(name, seed, epoch, "train", f"level_{k}", k / epoch) for k in range(1, 8)]
-
-    np.savez(
-        folder / f"{name}.npz",
-        test_error=test_error.astype(np.float32),
-        inputs=faces(PICTURES),
-        reconstructions=255 - faces(PICTURES),
-        samples=faces(PICTURES if variational else 0),
-        spectrum=np.ones((len(errors), 65)),
-        input_spectrum=np.ones(65),
-    )
-    spread = float(np.std(errors, ddof=1)) if len(errors) > 1 else None
-    headline = {
-        "test_error": float(np.mean(errors)),
-        "test_error_sd": spread,
-        "test_error_se": float(np.mean(errors)) / 20,
-        "mse": float(np.mean(errors)) / 49152,
-        "psnr": 23.0,
-        "ssim": made.ssim,
-        "train_error": float(np.mean(errors)) * 0.99,
-        "train_error_sd": spread,
-        "n": len(errors),
+        "seeds": list(range(len(described.errors("averaged")))),
+        "released_seeds": list(range(len(released.errors("averaged")))) if released else [],
     }
-    return rows, curve, headline
+    return Variant.model_validate(values | described.settings)
+
+
+def _record(model: Model, variant: Variant, made: Made) -> Record:
+    settings = variant.models()[model.implementation]
+    seeds = variant.seeds_of(model.implementation)
+    errors = np.array(made.errors(model.weights))
+    converged = np.isfinite(errors)
+    # The same pictures are hard for every model, and each variant has its own luck with a picture.
+    rng = np.random.default_rng(zlib.crc32(model.variant.encode()))
+    hardness = np.random.default_rng(0).uniform(0.5, 2, IMAGES)
+    test_error = hardness * rng.normal(1, 0.01, (len(seeds), IMAGES))
+    test_error *= errors[:, None] / test_error.mean(1, keepdims=True)
+
+    rows: list[tuple[str, str, int, float, float, int]] = []
+    for seed, error in zip(seeds, errors, strict=True):
+        rows += _measured(seed, float(error), made, settings.variational)
+    curve = []
+    last_step = made.errors("last_step")
+    for seed, error, last in zip(seeds, made.errors("averaged"), last_step, strict=True):
+        for epoch in (1, 2) if np.isfinite(error) else ():
+            curve += [(seed, epoch, "train", f"level_{k}", k / epoch) for k in range(1, 8)]
+            curve.append((seed, epoch, "train", "total", 28 / epoch))
+            curve.append((seed, epoch, "test", "error", last * (3 - epoch)))
+            curve.append((seed, epoch, "test", "averaged_error", error * (3 - epoch)))
+    shown = model.faces if converged.any() else 0
+    return Record(
+        model=model,
+        settings=settings,
+        seeds=seeds,
+        diverged={
+            seed: "total became nan in epoch 1"
+            for seed, fine in zip(seeds, converged, strict=True)
+            if not fine
+        },
+        measures=pd.DataFrame(rows, columns=MEASURED)
+        .set_index(["split", "measure", "seed"])
+        .sort_index(),
+        curve=pd.DataFrame(curve, columns=[*CURVE]).astype(CURVE),
+        test_error=test_error.astype(np.float16).astype(float),
+        spectrum=np.ones((int(converged.sum()), 65), np.float32),
+        reconstructions=255 - faces(shown),
+        samples=faces(shown if settings.variational else 0),
+    )
+
+
+def _measured(
+    seed: int, error: float, made: Made, variational: bool
+) -> list[tuple[str, str, int, float, float, int]]:
+    if not np.isfinite(error):
+        return [
+            ("test", "error", seed, error, float("nan"), IMAGES),
+            ("train", "error", seed, error, float("nan"), 1000),
+        ]
+    sharpness = min(made.high_frequency_ratio, 1 / made.high_frequency_ratio)
+    measures = {
+        "error": (error, error / 20),
+        "high_frequency_ratio": (made.high_frequency_ratio, made.high_frequency_ratio / 500),
+        "sharpness": (sharpness, sharpness / 500),
+        "grid_ratio": (made.grid_ratio, made.grid_ratio / 500),
+        "contrast_ratio": (made.contrast_ratio, made.contrast_ratio / 500),
+        "ssim": (made.ssim, 0.001),
+        "faces_found": (made.faces_found, 0.01),
+    }
+    measures |= {f"depth_error_{k}": (error * k / LEVELS, 1.0) for k in range(1, LEVELS + 1)}
+    rows = [("test", name, seed, *value, IMAGES) for name, value in measures.items()]
+    rows.append(("train", "error", seed, error * 0.99, 1.0, 1000))
+    if variational:
+        rate = made.samples_found
+        rows.append(("samples", "faces_found", seed, rate, (rate * (1 - rate) / 250) ** 0.5, 250))
+    return rows
+
+
+def _references() -> References:
+    rows = [("input", "faces_found", 0.98, 0.01, IMAGES), ("noise", "faces_found", 0.0, 0.0, 100)]
+    measures = pd.DataFrame(rows, columns=["of", "measure", "value", "standard_error", "n"])
+    return References(
+        inputs=faces(FACES),
+        input_spectrum=np.ones(65, np.float32),
+        measures=measures.set_index(["of", "measure"]),
+    )

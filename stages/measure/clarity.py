@@ -7,9 +7,11 @@ tests/measure/test_clarity.py, where blurred, noisy, washed-out and gridded imag
 A power spectrum is the squared modulus of the Fourier transform of luminance, its mean taken away
 and a Hann window laid over it, since the jump between opposite borders would pass for detail.
 Frequencies are counted in cycles per image, 0 to 64 (the Nyquist frequency) along an axis.
+
+What compares reconstructions with their images returns the parts of a `statistics.ratio`: by image,
+what is multiplied above the line and what below, (N, 2, m).
 """
 
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
 import numpy as np
@@ -45,21 +47,19 @@ def radial_spectrum(power: Tensor) -> Tensor:
     return power.flatten(1) @ _circles().to(power.device)
 
 
-def high_frequency_energy(power: Tensor) -> tuple[Tensor, Tensor]:
-    """Energy (N,) above 1/8 of a cycle per pixel, and at all frequencies, for a `power_spectrum`.
+def high_frequency_ratio(reconstructions: Tensor, images: Tensor) -> Tensor:
+    """Parts (N, 2, 2): the fraction of energy above 1/8 of a cycle per pixel, over the images'.
 
-    Both without the frequencies of `grid_energy`. high_frequency_ratio is the share of the first in
-    the second, over that of the inputs: 1 is as sharp as the input, below is blur, above is grain.
-    As a share it does not change with contrast, and without those frequencies not with a grid.
+    1 is as sharp as the image, below is blur, above is grain. As a fraction it does not change with
+    contrast, and leaving out the frequencies of a grid (see `grid_ratio`), not with one either.
     """
-    kept = ~_grid()[0].any(0)
-    masks = torch.stack([kept & (_radius() >= HIGH), kept]).flatten(1).to(power.device, power.dtype)
-    high, energy = (power.flatten(1) @ masks.T).unbind(1)
-    return high, energy
+    high, energy = _high_frequency_energy(power_spectrum(reconstructions))
+    image_high, image_energy = _high_frequency_energy(power_spectrum(images))
+    return _parts([high, image_energy], [energy, image_high])
 
 
-def grid_energy(power: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean power (N,) at the frequencies of a grid, and around them, for a `power_spectrum`.
+def grid_ratio(reconstructions: Tensor, images: Tensor) -> Tensor:
+    """Parts (N, 2, 1): mean power at the frequencies of a grid, over that around them.
 
     Transposed convolutions of stride 2 leave checkerboards and stripes with a period of 2 pixels
     (the last level) and 4 (the last but one). Whatever repeats every 4 pixels has its energy at
@@ -67,16 +67,13 @@ def grid_energy(power: Tensor) -> tuple[Tensor, Tensor]:
     first number takes them with their nearest neighbours, over which the window spreads a peak; the
     second takes the neighbours at a distance of 2 to 4 cycles per image.
 
-    grid_ratio compares the two for reconstructions, after adding to both what the inputs have
-    around these frequencies: 1 is no grid, and where it is 2 the grid is as strong as the texture
-    of a photograph. Without that addition a grid too faint to be seen would count in a blurred
-    image, which has nothing around it.
+    What the images have around these frequencies is added to both: 1 is no grid, and where it is 2
+    the grid is as strong as the texture of a photograph. Without that addition a grid too faint to
+    be seen would count in a blurred image, which has nothing around it.
     """
-    peak, around = (masks.to(power.device, power.dtype) for masks in _grid())
-    at, near = (
-        torch.einsum("nhw,hw->n", power, masks.sum(0) / masks.sum()) for masks in (peak, around)
-    )
-    return at, near
+    at_grid, around_grid = _grid_energy(power_spectrum(reconstructions))
+    _, texture = _grid_energy(power_spectrum(images))
+    return _parts([at_grid + texture], [around_grid + texture])
 
 
 def colour_shift(reconstructions: Tensor, images: Tensor) -> Tensor:
@@ -90,41 +87,70 @@ def colour_shift(reconstructions: Tensor, images: Tensor) -> Tensor:
     return (after - before).square().sum(1).mean(1).sqrt()
 
 
-def contrast(images: Tensor) -> Tensor:
-    """Standard deviation of a colour channel, root mean square over the three channels (N,).
+def contrast_ratio(reconstructions: Tensor, images: Tensor) -> Tensor:
+    """Parts (N, 2, 1): `contrast` over that of the images; below 1 is washed out."""
+    return _parts([contrast(reconstructions)], [contrast(images)])
 
-    contrast_ratio is its mean over that of the inputs: below 1 is washed out.
-    """
+
+def contrast(images: Tensor) -> Tensor:
+    """Standard deviation of a colour channel, root mean square over the three channels (N,)."""
     return _colours(images)[:, 1].square().mean(1).sqrt()
 
 
-def faces_found(images: np.ndarray) -> np.ndarray:
-    """Whether a face detector finds a face: bool (N,), for uint8 images (N, 128, 128, 3).
+def faces_found(reconstructions: Tensor, images: Tensor) -> Tensor:
+    """Whether `detect` finds a face in each reconstruction, bool (N,), whatever the images."""
+    return torch.from_numpy(detect(to_pictures(reconstructions).cpu().numpy()))
+
+
+def detect(pictures: np.ndarray) -> np.ndarray:
+    """Whether a face detector finds a face: bool (N,), for uint8 pictures (N, 128, 128, 3).
 
     scikit-image's local binary pattern cascade for frontal faces, windows of 56 to 128 pixels in
     steps of a factor of 1.2 (a face fills 80 to 120 of an image's), two overlapping detections or
     more.
     """
-    cascade = _cascade()
-
-    def found(image: np.ndarray) -> bool:
-        return bool(
-            cascade.detect_multi_scale(
-                image,
-                scale_factor=1.2,
-                step_ratio=1,
-                min_size=(56, 56),
-                max_size=(SIZE, SIZE),
-                min_neighbor_number=2,
-            )
+    found = [
+        _cascade().detect_multi_scale(
+            picture,
+            scale_factor=1.2,
+            step_ratio=1,
+            min_size=(56, 56),
+            max_size=(SIZE, SIZE),
+            min_neighbor_number=2,
         )
+        for picture in pictures
+    ]
+    return np.array([len(faces) > 0 for faces in found], bool)
 
-    with ThreadPoolExecutor() as pool:
-        return np.fromiter(pool.map(found, images), bool, count=len(images))
+
+def to_pictures(images: Tensor) -> Tensor:
+    """uint8 (N, 128, 128, 3) of images (N, 3, 128, 128) in [0, 1]."""
+    return images.mul(255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+
+def _parts(over: list[Tensor], under: list[Tensor]) -> Tensor:
+    return torch.stack([torch.stack(over, 1), torch.stack(under, 1)], 1)
+
+
+def _high_frequency_energy(power: Tensor) -> tuple[Tensor, Tensor]:
+    """Energy (N,) above 1/8 of a cycle per pixel, and at all frequencies, without a grid's."""
+    kept = ~_grid()[0].any(0)
+    masks = torch.stack([kept & (_radius() >= HIGH), kept]).flatten(1).to(power.device, power.dtype)
+    high, energy = (power.flatten(1) @ masks.T).unbind(1)
+    return high, energy
+
+
+def _grid_energy(power: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean power (N,) at the frequencies of a grid, and around them."""
+    peak, around = (masks.to(power.device, power.dtype) for masks in _grid())
+    at_grid, around_grid = (
+        torch.einsum("nhw,hw->n", power, masks.sum(0) / masks.sum()) for masks in (peak, around)
+    )
+    return at_grid, around_grid
 
 
 @cache
-def _cascade():
+def _cascade() -> Cascade:
     return Cascade(lbp_frontal_face_cascade_filename())
 
 

@@ -1,13 +1,9 @@
-"""How far reconstructions are from their images, image by image, and what that is on average.
+"""How far reconstructions are from their images, image by image.
 
 Images are float tensors (N, 3, 128, 128) in [0, 1]; every measure is a tensor (N,).
 """
 
-from collections.abc import Sequence
-
-import numpy as np
 import torch
-from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.nn import functional
 from torchmetrics.functional.image import structural_similarity_index_measure
@@ -38,12 +34,14 @@ def squared_error(reconstructions: Tensor, images: Tensor) -> Tensor:
     return lines.sum((1, 2), dtype=torch.float64)
 
 
-def psnr(mse: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio, 10 log10(1 / MSE), in decibel; at most 100 dB (identical).
+def mean_squared_error(reconstructions: Tensor, images: Tensor) -> Tensor:
+    """Squared error, mean over the 49,152 values of an image."""
+    return squared_error(reconstructions, images) / images[0].numel()
 
-    `mse` (N,) is the mean squared error over an image's values, in [0, 1].
-    """
-    return -10 * mse.clamp(min=LOWEST_MSE).log10()
+
+def psnr(reconstructions: Tensor, images: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio, 10 log10(1 / MSE), in decibel; at most 100 dB (identical)."""
+    return -10 * mean_squared_error(reconstructions, images).clamp(min=LOWEST_MSE).log10()
 
 
 def ssim(reconstructions: Tensor, images: Tensor) -> Tensor:
@@ -83,40 +81,3 @@ def _similarity(after: Tensor, before: Tensor, k1: float) -> Tensor:
     )
     inner = slice(WINDOW_REACH, -WINDOW_REACH)
     return similarity[0, :, inner, inner].mean((1, 2))
-
-
-def mean(values: ArrayLike) -> tuple[float, float]:
-    """Mean of one value an image (N,), and its standard error s / sqrt(N); nan for one image."""
-    values = np.asarray(values, np.float64)
-    return float(values.mean()), _standard_error(values)
-
-
-def share(found: ArrayLike) -> tuple[float, float]:
-    """Share p of True among N, and its binomial standard error sqrt(p (1 - p) / N)."""
-    found = np.asarray(found, bool)
-    p = float(found.mean())
-    return p, (p * (1 - p) / len(found)) ** 0.5
-
-
-def ratio(over: Sequence[ArrayLike], under: Sequence[ArrayLike]) -> tuple[float, float]:
-    """Product of the means of `over` over that of `under`, and its standard error.
-
-    Each is one positive value an image (N,). A ratio of means, not a mean of ratios: the few images
-    that have next to nothing of what is compared do not decide. The standard error is linearised:
-    the ratio times that of the mean of sum(x_i / mean(x), over) - sum(x_i / mean(x), under). Both
-    are nan where a mean is 0.
-    """
-    over = [np.asarray(values, np.float64) for values in over]
-    under = [np.asarray(values, np.float64) for values in under]
-    if any(values.mean() <= 0 for values in (*over, *under)):
-        return float("nan"), float("nan")
-    value = np.prod([values.mean() for values in over]) / np.prod([v.mean() for v in under])
-    relative = sum(values / values.mean() for values in over)
-    relative = relative - sum(values / values.mean() for values in under)
-    return float(value), float(value) * _standard_error(relative)
-
-
-def _standard_error(values: np.ndarray) -> float:
-    if len(values) < 2:
-        return float("nan")
-    return float(values.std(ddof=1) / len(values) ** 0.5)

@@ -1,67 +1,106 @@
-"""What the evaluated variants left behind, in the one order of every table and figure."""
+"""What evaluation leaves in reports/, in git: written and read here, without torch.
 
-import json
+    reports/references/                 `References`, once
+    reports/records/<variant>/          what the models of a variant were measured to be
+        contents.yaml                   settings, faces and weights they are of; hashes of all files
+        curve.csv                       training curves of all seeds
+        <implementation>_<weights>.csv  the measures
+        <implementation>_<weights>.npz  error of each held-out image, in half precision; spectra
+    reports/grids/<variant>/<implementation>_<weights>.png
+                                        a model's reconstructions, and below them its samples
+
+A face takes 24 kB as PNG, and a variant may take 300 kB with up to 13 seeds, which need 100: so the
+inputs are kept once, and the model as described with averaged weights alone has its eight faces.
+"""
+
+import hashlib
+import io
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, NamedTuple, TypeVar
 from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
+import yaml
+from PIL import Image
 
+from stages.common import files
 from stages.common.errors import PipelineError
-from stages.report.paper import PAPER
-from stages.common.settings import CANDIDATE, PUBLISHED, ModelSettings, read_models, read_params
+from stages.common.settings import (
+    CONFIGS,
+    IMPLEMENTATIONS,
+    VARIANTS,
+    WEIGHTS,
+    Checked,
+    DownloadSettings,
+    Implementation,
+    ModelSettings,
+    Variant,
+    Weights,
+    read_config,
+    read_variant,
+)
 
-RUN_AGAIN = "run `dvc repro`"
-ARRAYS = ["test_error", "inputs", "reconstructions", "samples", "spectrum", "input_spectrum"]
-CURVE = ["model", "seed", "epoch", "split", "loss", "value"]
-MEASURES = {
-    "error": "error",
-    "sharpness": "sharpness",
-    "high_frequency_ratio": "share of high frequencies",
-    "grid_ratio": "grid ratio",
-    "colour_shift": "colour shift",
-    "contrast_ratio": "contrast",
-    "ssim": "SSIM",
-    "ms_ssim": "MS-SSIM",
-    "faces_found": "faces found",
-}
+REPORTS = Path("reports")
+FACES = 8  # of the inputs, and of the model shown in full
+SIZE = 128
+FREQUENCIES = 65
+CONTENTS = "contents.yaml"
+MEASURED = ["split", "measure", "seed", "value", "standard_error", "n"]
+CURVE = {"seed": int, "epoch": int, "split": str, "loss": str, "value": float}
+EPOCH = ["implementation", "seed", "epoch"]
+
+
+class Model(NamedTuple):
+    """One of the models of a variant."""
+
+    variant: str
+    implementation: Implementation
+    weights: Weights
+
+    @property
+    def file(self) -> str:
+        return f"{self.implementation}_{self.weights}"
+
+    @property
+    def faces(self) -> int:
+        """How many are kept of its pictures."""
+        return FACES if self[1:] == ("described", "averaged") else 1
 
 
 @dataclass(frozen=True)
-class Result:
-    """One evaluated model: a variant with one of the two wirings.
+class Record:
+    """One evaluated model, all its seeds.
 
-    headline: its part of reports/metrics/<variant>.json. measures: its rows of
-    reports/evaluations/<variant>.csv, indexed by split, measure and seed. curve: its training
-    curve. test_error: squared error of every held-out image, float (seeds, images). inputs,
-    reconstructions: uint8 (faces, 128, 128, 3), the same faces for every model. samples: likewise,
-    none unless variational. spectrum: radial power spectrum (seeds, frequencies), input_spectrum
-    (frequencies,).
+    seeds: all of them, in the order of the settings. diverged: those without weights, and what
+    happened, in words.
+
+    measures: columns value, standard_error and n, indexed by split ("test", "train", "samples"),
+    measure and seed. A diverged seed has but the error, inf. curve: columns seed, epoch, split,
+    loss and value; the same for both weights of a model. Its split "test" has losses "error", of
+    the last step, and "averaged_error", of the averaged weights.
+
+    test_error: squared error of each held-out image, float (seeds, images), a row of inf for a
+    diverged seed. spectrum: radial power spectrum of the reconstructions, a row a seed that did
+    not diverge, (len(seeds) - len(diverged), 65).
+
+    reconstructions: of the first seed that did not diverge, uint8 (n, 128, 128, 3), of the first n
+    of `References.inputs`: eight of the model as described with averaged weights, one of others,
+    none where all seeds diverged. samples: as many of a variational model, else none.
     """
 
+    model: Model
     settings: ModelSettings
-    headline: dict[str, float | None]
+    seeds: list[int]
+    diverged: dict[int, str]
     measures: pd.DataFrame
     curve: pd.DataFrame
     test_error: np.ndarray
-    inputs: np.ndarray
+    spectrum: np.ndarray
     reconstructions: np.ndarray
     samples: np.ndarray
-    spectrum: np.ndarray
-    input_spectrum: np.ndarray
-
-    @property
-    def name(self) -> str:
-        return self.settings.name
-
-    @property
-    def variant(self) -> str:
-        return self.name.removeprefix(PUBLISHED)
-
-    @property
-    def label(self) -> str:
-        return label(self.name)
 
     def per_seed(self, measure: str, split: str = "test") -> pd.DataFrame:
         """Columns value, standard_error and n, indexed by seed; empty where it was not measured."""
@@ -70,152 +109,319 @@ class Result:
         return self.measures.loc[(split, measure)]
 
     def mean(self, measure: str, split: str = "test") -> float:
-        """Mean over seeds; nan where it was not measured."""
+        """Mean over seeds, inf where one diverged; nan where it was not measured."""
         return float(self.per_seed(measure, split).value.mean())
 
 
 @dataclass(frozen=True)
-class Results:
-    """Every model of configs/: those evaluated, and what the others lack.
+class References:
+    """Measured once, of no model: the held-out inputs, and noise in which no face should be found.
 
-    images: pictures a split, None where data/faces.csv is not there.
+    inputs: uint8 (8, 128, 128, 3). input_spectrum: (65,). measures: columns value, standard_error
+    and n, indexed by `of` ("input" or "noise") and measure.
     """
 
-    found: dict[str, Result]
-    missing: dict[str, str]
+    inputs: np.ndarray
+    input_spectrum: np.ndarray
+    measures: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Records:
+    """Every model of configs/: those evaluated, sorted by name, and why the others are not.
+
+    images: pictures a split.
+    """
+
+    found: dict[Model, Record]
+    missing: dict[Model, str]
+    references: References
     dataset: str
     images: dict[str, int] | None
 
-    def absence(self, name: str) -> str:
-        """Why a model is not in `found`."""
-        return self.missing.get(name, "not among the variants")
 
-    def described(self) -> list[Result]:
-        """Those wired as the paper describes."""
-        return [model for model in self.found.values() if model.settings.wiring == "described"]
+class _Contents(Checked):
+    """What a folder of records is of. faces: content hash of the prepared faces. files: SHA-256 of
+    every other file, by its place below reports/."""
 
-    def published(self) -> list[Result]:
-        """Those wired as the authors' code."""
-        return [model for model in self.found.values() if model.settings.wiring == "published"]
-
-    def rows(self) -> list[str]:
-        """The rows of Table 1: the paper's models, evaluated or not, then all other variants.
-
-        A model with the authors' wiring is no row but columns of its variant's.
-        """
-        return [*PAPER, *(model.name for model in self.described() if model.name not in PAPER)]
-
-    def twins(self) -> list[tuple[Result, Result]]:
-        """Each recursive model with the stacked one of otherwise the same settings."""
-        ignored = {"name", "training", "seeds"}
-        pairs = []
-        for one in self.found.values():
-            if one.settings.training != "recursive":
-                continue
-            alike = [
-                other
-                for other in self.found.values()
-                if other.settings.training == "stacked"
-                and other.settings.model_dump(exclude=ignored)
-                == one.settings.model_dump(exclude=ignored)
-            ]
-            namesake = one.name.replace("recursive", "stacked")
-            alike.sort(key=lambda other: other.name != namesake)
-            if alike:
-                pairs.append((one, alike[0]))
-        return pairs
+    faces: str
+    files: dict[str, str]
 
 
-def distinct(models: list[Result]) -> list[Result]:
-    """Without the candidate's where another variant's has its very settings, but for the seeds."""
+class _VariantContents(_Contents):
+    """weights: SHA-256 of each file of weights below models/<variant>/. diverged: what happened to
+    those trainings, by folder."""
 
-    def settings(model: Result) -> dict:
-        return model.settings.model_dump(exclude={"name", "seeds"})
-
-    return [
-        model
-        for model in models
-        if model.variant != CANDIDATE
-        or all(settings(model) != settings(other) for other in models if other is not model)
-    ]
+    settings: Variant
+    weights: dict[str, str]
+    diverged: dict[str, str]
 
 
-def label(name: str) -> str:
-    """What tables and figures call a model: the paper's words, or its name in params.yaml."""
-    base = name.removeprefix(PUBLISHED)
-    told = PAPER[base].label if base in PAPER else base
-    return told + (", published wiring" if name != base else "")
+class _ReferencesContents(_Contents):
+    dataset: str
+    images: dict[str, int]
 
 
-def _rank(name: str) -> tuple[bool, int, str]:
-    base = name.removeprefix(PUBLISHED)
-    order = [*PAPER, CANDIDATE]
-    return name != base, order.index(base) if base in order else len(order), name
+Contents = TypeVar("Contents", bound=_Contents)
 
 
-def read_results(root: str | Path = ".") -> Results:
-    """Read what configure, train-variant and evaluate left under `root`, the project's folder.
+# Writing.
 
-    The models of a variant that lacks a file are reported in `missing`; files of a variant that is
-    no longer in configs/ are not read. Raises PipelineError where no variant at all is complete or
-    a file cannot be understood.
+
+def write_variant(
+    name: str,
+    settings: Variant,
+    faces: str,
+    weights: dict[str, str],
+    records: Sequence[Record],
+    root: str | Path = ".",
+) -> None:
+    """Replace what reports/ holds of a variant, but for its metrics.
+
+    faces, weights: what was measured, see the module's docstring. records: of all its models.
+    """
+    reports = Path(root) / REPORTS
+    folder, grids = reports / "records" / name, reports / "grids" / name
+    with files.atomic_folder(folder) as numbers, files.atomic_folder(grids) as pictures:
+        curves = {}
+        for record in records:
+            _write_table(
+                record.measures.reset_index()[MEASURED], numbers / f"{record.model.file}.csv"
+            )
+            np.savez_compressed(
+                numbers / f"{record.model.file}.npz",
+                test_error=record.test_error.astype(np.float16),
+                spectrum=record.spectrum.astype(np.float32),
+            )
+            rows = [row for row in (record.reconstructions, record.samples) if len(row)]
+            if rows:
+                _write_grid(rows, pictures / f"{record.model.file}.png")
+            curves[record.model.implementation] = record.curve
+        _write_table(_wide(curves), numbers / "curve.csv")
+        contents = _VariantContents(
+            faces=faces,
+            files=_hashes({numbers: folder, pictures: grids}, reports),
+            settings=settings,
+            weights=weights,
+            diverged={
+                f"{record.model.implementation}/seed{seed}": what
+                for record in records
+                for seed, what in record.diverged.items()
+            },
+        )
+        _write_contents(contents, numbers)
+
+
+def write_references(
+    references: References,
+    dataset: str,
+    faces: str,
+    images: dict[str, int],
+    root: str | Path = ".",
+) -> None:
+    """Replace reports/references/. images: pictures a split."""
+    reports = Path(root) / REPORTS
+    folder = reports / "references"
+    with files.atomic_folder(folder) as unfinished:
+        _write_grid([references.inputs], unfinished / "inputs.png")
+        _write_table(references.measures.reset_index(), unfinished / "measures.csv")
+        np.savez_compressed(
+            unfinished / "spectrum.npz", input_spectrum=references.input_spectrum.astype(np.float32)
+        )
+        hashes = _hashes({unfinished: folder}, reports)
+        contents = _ReferencesContents(faces=faces, files=hashes, dataset=dataset, images=images)
+        _write_contents(contents, unfinished)
+
+
+def _write_contents(contents: _Contents, folder: Path) -> None:
+    text = yaml.safe_dump(contents.model_dump(), sort_keys=False)
+    (folder / CONTENTS).write_text(text, encoding="utf-8")
+
+
+def _write_table(table: pd.DataFrame, path: Path) -> None:
+    table.to_csv(path, index=False, float_format=files.number, lineterminator="\n")
+
+
+def _write_grid(rows: Sequence[np.ndarray], path: Path) -> None:
+    from stages.measure.grids import grid  # torch, which reading does without
+
+    grid(rows).save(path, optimize=True)
+
+
+def _wide(curves: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Curves by implementation as one table: a row an epoch, a column `split/loss`."""
+    table = pd.concat(curves, names=["implementation"]).reset_index("implementation")
+    table["column"] = table.split + "/" + table.loss
+    return table.pivot(index=EPOCH, columns="column", values="value").reset_index()
+
+
+def _long(table: pd.DataFrame) -> pd.DataFrame:
+    """What `_wide` was made of one implementation's curve."""
+    points = table.melt(["seed", "epoch"], var_name="column").dropna(subset="value")
+    points[["split", "loss"]] = points.column.str.extract("(.*)/(.*)")
+    points = points.sort_values(["seed", "epoch"], kind="stable", ignore_index=True)
+    return points[[*CURVE]].astype(CURVE)
+
+
+def _hashes(folders: Mapping[Path, Path], reports: Path) -> dict[str, str]:
+    """SHA-256 of every file in the folders, by where it will be: below the folder's value."""
+    return {
+        (place / path.name).relative_to(reports).as_posix(): _sha256(path.read_bytes())
+        for folder, place in folders.items()
+        for path in sorted(folder.iterdir())
+    }
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+# Reading.
+
+
+def read(root: str | Path = ".") -> Records:
+    """What evaluation left of every variant in configs/ under `root`, the project's folder.
+
+    Raises PipelineError where nothing is evaluated, a file is damaged, or a record is of other
+    settings or faces than configs/ and the references are.
     """
     root = Path(root)
-    found, missing = {}, {}
-    for config in root.glob("configs/*.yaml"):
-        models = read_models(config)
-        if len(models) == 1:
-            missing[PUBLISHED + config.stem] = "not trained (no published_seeds)"
-        folder = root / "data/evaluations" / config.stem
-        headline = root / f"reports/metrics/{config.stem}.json"
-        measures, curve = root / f"reports/evaluations/{config.stem}.csv", folder / "curve.csv"
-        arrays = {model.name: folder / f"{model.name}.npz" for model in models}
-        files = (headline, measures, curve, *arrays.values())
-        lacking = [str(path.relative_to(root)) for path in files if not path.exists()]
-        if lacking:
-            missing |= dict.fromkeys(arrays, f"not evaluated: {lacking[0]} is missing")
+    reports = root / REPORTS
+    references = _Folder(_ReferencesContents, reports, "references", "dvc repro references")
+    dataset = read_config(DownloadSettings, root / CONFIGS / "download.yaml").dataset
+    if references.contents.dataset != dataset:
+        raise PipelineError(
+            f"reports/references is of dataset {references.contents.dataset}, not of {dataset}; "
+            "run `dvc repro`"
+        )
+    found: dict[Model, Record] = {}
+    missing: dict[Model, str] = {}
+    for path in sorted((root / VARIANTS).glob("*.yaml")):
+        name, settings = path.stem, read_variant(path.stem, root)
+        models = [Model(name, how, weights) for how in IMPLEMENTATIONS for weights in WEIGHTS]
+        trained = [model for model in models if settings.seeds_of(model.implementation)]
+        missing |= dict.fromkeys(set(models) - set(trained), "not trained (no released_seeds)")
+        if not (reports / "records" / name / CONTENTS).exists():
+            missing |= dict.fromkeys(trained, f"not evaluated: no reports/records/{name}")
             continue
-        try:
-            tables = json.loads(headline.read_text()), pd.read_csv(measures), pd.read_csv(curve)
-            for model in models:
-                found[model.name] = _result(model, *tables, arrays[model.name])
-        except (ValueError, KeyError, TypeError, OSError, EOFError, BadZipFile) as error:
-            reason = " ".join(str(error).split())
+        advice = f"dvc repro evaluate@{name}"
+        folder = _Folder(_VariantContents, reports, f"records/{name}", advice)
+        _check_settings(folder, settings, path)
+        if folder.contents.faces != references.contents.faces:
             raise PipelineError(
-                f"the evaluation of {config.stem} is damaged ({reason}); {RUN_AGAIN}"
-            ) from None
+                f"{folder.name} was measured on other faces than reports/references; "
+                "run `dvc repro`"
+            )
+        found |= {model: _read_record(folder, model) for model in trained}
     if not found:
-        raise PipelineError(f"no variant of configs/ has been evaluated yet; {RUN_AGAIN}")
-    if len({result.test_error.shape[1] for result in found.values()}) > 1:
-        raise PipelineError(f"variants were evaluated on different pictures; {RUN_AGAIN}")
-    faces = root / "data/faces.csv"
-    return Results(
-        found={name: found[name] for name in sorted(found, key=_rank)},
-        missing=missing,
-        dataset=read_params(root / "params.yaml").download.dataset,
-        images=pd.read_csv(faces).split.value_counts().to_dict() if faces.exists() else None,
+        raise PipelineError("no variant of configs/ has been evaluated yet; run `dvc repro`")
+    return Records(
+        found={model: found[model] for model in sorted(found)},
+        missing={model: missing[model] for model in sorted(missing)},
+        references=_read_references(references),
+        dataset=dataset,
+        images=references.contents.images,
     )
 
 
-def _result(
-    settings: ModelSettings, row: dict, table: pd.DataFrame, points: pd.DataFrame, arrays: Path
-) -> Result:
-    """One model's part of its variant's metrics, measures and curves, with its own arrays."""
-    published = settings.wiring == "published"
-    table, points = (each[each["model"] == settings.name] for each in (table, points))
-    if table.empty or points.empty:
-        raise ValueError(f"no rows of {settings.name}")
-    with np.load(arrays) as file:
-        return Result(
-            settings=settings,
-            headline={
-                key.removeprefix(PUBLISHED): value
-                for key, value in row.items()
-                if key.startswith(PUBLISHED) == published
-            },
-            measures=table.set_index(["split", "measure", "seed"])[
-                ["value", "standard_error", "n"]
-            ].sort_index(),
-            curve=points[CURVE],
-            **{key: file[key] for key in ARRAYS},
+class _Folder(Generic[Contents]):
+    """A folder of reports/ and what of it lies elsewhere there; all files as they were written.
+
+    Raises PipelineError where one is not.
+    """
+
+    def __init__(self, kind: type[Contents], reports: Path, name: str, advice: str) -> None:
+        self.name, self.advice = f"{REPORTS}/{name}", advice
+        path = reports / name / CONTENTS
+        try:
+            self.contents = kind.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            raise PipelineError(f"{self.name} is missing; run `{advice}`") from None
+        except (yaml.YAMLError, ValueError):
+            raise self.damaged(CONTENTS) from None
+        self.data: dict[str, bytes] = {}
+        for file, expected in self.contents.files.items():
+            try:
+                data = (reports / file).read_bytes()
+            except FileNotFoundError:
+                raise self.damaged(file, "is missing") from None
+            if _sha256(data) != expected:
+                raise self.damaged(file)
+            self.data[Path(file).name] = data
+
+    def damaged(self, file: str, how: str = "is not as it was written") -> PipelineError:
+        return PipelineError(f"{self.name}: {Path(file).name} {how}; run `{self.advice}`")
+
+    def table(self, file: str, text: Sequence[str]) -> pd.DataFrame:
+        """A CSV; columns `text` hold names, which may look like numbers or like none."""
+        return pd.read_csv(
+            io.BytesIO(self.data[file]),
+            dtype=dict.fromkeys(text, str),
+            keep_default_na=False,
+            na_values=dict.fromkeys(("value", "standard_error"), ""),
         )
+
+    def arrays(self, file: str) -> dict[str, np.ndarray]:
+        with np.load(io.BytesIO(self.data[file])) as arrays:
+            return dict(arrays)
+
+    def faces(self, file: str) -> list[np.ndarray]:
+        """The rows of a grid, each uint8 (n, 128, 128, 3); none where it was not written."""
+        if file not in self.data:
+            return []
+        pixels = np.asarray(Image.open(io.BytesIO(self.data[file])))
+        down, across = pixels.shape[0] // SIZE, pixels.shape[1] // SIZE
+        tiles = pixels.reshape(down, SIZE, across, SIZE, 3).swapaxes(1, 2)
+        return list(tiles)
+
+
+def _check_settings(folder: _Folder[_VariantContents], settings: Variant, config: Path) -> None:
+    theirs, ours = folder.contents.settings.model_dump(), settings.model_dump()
+    if other := [
+        f"{key} {theirs[key]}, not {ours[key]}" for key in ours if theirs[key] != ours[key]
+    ]:
+        raise PipelineError(
+            f"{folder.name} is of other settings than {VARIANTS / config.name} "
+            f"({'; '.join(other)}); run `{folder.advice}`"
+        )
+
+
+def _read_record(folder: _Folder[_VariantContents], model: Model) -> Record:
+    contents = folder.contents
+    try:
+        measures = folder.table(f"{model.file}.csv", ["split", "measure"])
+        curve = folder.table("curve.csv", ["implementation"])
+        arrays = folder.arrays(f"{model.file}.npz")
+        grid = folder.faces(f"{model.file}.png")
+    except (KeyError, ValueError, OSError, BadZipFile):
+        raise folder.damaged(model.file, "cannot be read") from None
+    none = np.empty((0, SIZE, SIZE, 3), np.uint8)
+    reconstructions, samples = [*grid, none, none][:2]
+    return Record(
+        model=model,
+        settings=contents.settings.models()[model.implementation],
+        seeds=contents.settings.seeds_of(model.implementation),
+        diverged={
+            int(place.rpartition("seed")[2]): what
+            for place, what in contents.diverged.items()
+            if place.startswith(f"{model.implementation}/")
+        },
+        measures=measures.set_index(["split", "measure", "seed"]).sort_index(),
+        curve=_long(
+            curve[curve.implementation == model.implementation].drop(columns="implementation")
+        ),
+        test_error=arrays["test_error"].astype(np.float64),
+        spectrum=arrays["spectrum"],
+        reconstructions=reconstructions,
+        samples=samples,
+    )
+
+
+def _read_references(folder: _Folder[_ReferencesContents]) -> References:
+    try:
+        (inputs,) = folder.faces("inputs.png")
+        measures = folder.table("measures.csv", ["of", "measure"])
+        spectrum = folder.arrays("spectrum.npz")["input_spectrum"]
+    except (KeyError, ValueError, OSError, BadZipFile):
+        raise folder.damaged("a file", "cannot be read") from None
+    return References(inputs, spectrum, measures.set_index(["of", "measure"]).sort_index())

@@ -1,0 +1,223 @@
+"""The measures of the table, of one model: on held-out and training faces, and on samples."""
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from stages.common.errors import PipelineError
+from stages.data.faces import Faces, to_tensor
+from stages.measure import clarity, fidelity, statistics
+from stages.measure.measures import DETECTED, MEASURES, Measure, Split
+from stages.measure.records import FACES, References
+from stages.model.network import DEPTH, LATENT, SIZE, Autoencoder, device
+
+TRAINING_SAMPLE = 1000
+NOISE = 100  # images of noise, in which no face should be found
+BATCH = 16
+
+Row = tuple[str, str, float, float, int]  # split, measure, value, standard error, images
+Values = dict[str, np.ndarray]  # numbers of every image, the first axis
+
+
+class Measured(NamedTuple):
+    """One seed's part of a `Record`. pictures: reconstructions of the faces shown."""
+
+    rows: list[Row]
+    test_error: np.ndarray
+    spectrum: np.ndarray
+    pictures: np.ndarray
+    samples: np.ndarray
+
+
+@contextmanager
+def threads() -> Iterator[Executor]:
+    """Threads for batches, each on one core: the numbers do not depend on how many there are."""
+    # Similarity indices subtract nearly equal results of convolutions: they need all 24 bits.
+    torch.backends.cudnn.allow_tf32 = False
+    with ThreadPoolExecutor(min(8, torch.get_num_threads())) as pool:
+        torch.set_num_threads(1)
+        yield pool
+
+
+def measured_faces(faces: Faces) -> tuple[np.ndarray, np.ndarray]:
+    """Held-out images and a sample of the training images, uint8 (n, 128, 128, 3)."""
+    test, train = faces.rows("test"), faces.rows("train")
+    if not len(test) or not len(train):
+        raise PipelineError(
+            f"data/faces.csv has {len(test)} test and {len(train)} train rows, and both are "
+            "needed; change preprocess.held_out or take more pictures"
+        )
+    return faces.images[test], faces.images[train[evenly_spaced(len(train), TRAINING_SAMPLE)]]
+
+
+def measure(pool: Executor, model: Autoencoder, test: np.ndarray, train: np.ndarray) -> Measured:
+    """Every measure of one model; test, train: uint8 (n, 128, 128, 3)."""
+    on_test = [m for m in MEASURES.values() if "test" in m.splits]
+    of_all = [m for m in on_test if m.images is None]
+    seen = in_batches(pool, partial(look, model, of_all, pictures=True), test)
+    rows = _rows("test", of_all, seen)
+    for one in on_test:
+        if one.images is not None:
+            chosen = evenly_spaced(len(test), one.images)
+            rows += of_pictures(pool, "test", [one], seen["pictures"][chosen], test[chosen])
+
+    on_train = [m for m in MEASURES.values() if "train" in m.splits]
+    rows += _rows("train", on_train, in_batches(pool, partial(look, model, on_train), train))
+
+    drawn = test[:0]
+    if model.settings.variational:
+        drawn = in_batches(pool, partial(_sample, model), latents(DETECTED))["pictures"]
+        rows += of_pictures(pool, "samples", _of_one_picture(), drawn, drawn)
+    return Measured(
+        rows=rows,
+        test_error=seen[_key(MEASURES["error"])],
+        spectrum=seen["spectrum"].mean(0),
+        pictures=seen["pictures"][shown(test)],
+        samples=drawn[:FACES],
+    )
+
+
+def measure_references(pool: Executor, test: np.ndarray) -> References:
+    """What is measured of the held-out images and of noise: uint8 (n, 128, 128, 3)."""
+    noise = np.random.default_rng(0).integers(0, 256, (NOISE, SIZE, SIZE, 3), np.uint8)
+    rows = []
+    for one in _of_one_picture():
+        chosen = test[evenly_spaced(len(test), one.images or len(test))]
+        for of, pictures in (("input", chosen), ("noise", noise)):
+            for _, *row in of_pictures(pool, "samples", [one], pictures, pictures):
+                rows.append((of, *row))
+    table = pd.DataFrame(rows, columns=["of", "measure", "value", "standard_error", "n"])
+    spectra = in_batches(pool, lambda images: {"": _spectrum(_tensor(images))}, test)[""]
+    return References(test[shown(test)], spectra.mean(0), table.set_index(["of", "measure"]))
+
+
+def shown(test: np.ndarray) -> np.ndarray:
+    """Which of the held-out images are shown, the same of every model."""
+    return evenly_spaced(len(test), FACES)
+
+
+def evenly_spaced(total: int, count: int) -> np.ndarray:
+    """`count` indices from 0 to below `total` at equal distances; all if there are fewer."""
+    count = min(count, total)
+    return np.arange(count) * total // count
+
+
+def latents(count: int) -> Tensor:
+    """Standard normal latents (count, 384), the same for every model."""
+    return torch.randn(count, LATENT, generator=torch.Generator().manual_seed(0))
+
+
+def in_batches(
+    pool: Executor, function: Callable[..., Mapping[str, Tensor]], *items: np.ndarray | Tensor
+) -> Values:
+    """What `function` returns for `items`, batch by batch and several at a time."""
+    found: Values = {}
+    count = len(items[0])
+
+    def run(start: int) -> None:
+        batch = (each[start : start + BATCH] for each in items)
+        for name, value in function(*batch).items():
+            part = value.cpu().numpy()
+            # Made once and filled: parts kept between the large tensors of two batches would keep
+            # the memory of those from being given back.
+            if name not in found:
+                found.setdefault(name, np.empty((count, *part.shape[1:]), part.dtype))
+            found[name][start : start + BATCH] = part
+
+    list(pool.map(run, range(0, count, BATCH)))
+    return found
+
+
+@torch.inference_mode()
+def look(
+    model: Autoencoder, measures: Collection[Measure], images: np.ndarray, pictures: bool = False
+) -> dict[str, Tensor]:
+    """The numbers behind `measures` for every one of uint8 images (n, 128, 128, 3).
+
+    With `pictures` also the reconstructions, likewise, and their `spectrum` (n, 65).
+    """
+    inputs = _tensor(images)
+    levels = [inputs]
+    for k in range(1, DEPTH + 1):
+        levels.append(model.encode_level(k, levels[-1]))
+    found: dict[str, Tensor] = {}
+    for depth in sorted({one.depth for one in measures}):
+        code = model.code(levels[DEPTH]) if depth == DEPTH else levels[depth]
+        outputs = model.decode(code, depth).contiguous()
+        found |= _numbers([one for one in measures if one.depth == depth], outputs, inputs)
+    if pictures:
+        found["pictures"] = clarity.to_pictures(outputs)
+        found["spectrum"] = _spectrum(_seen(outputs))
+    return found
+
+
+def of_pictures(
+    pool: Executor,
+    split: Split,
+    measures: Collection[Measure],
+    pictures: np.ndarray,
+    images: np.ndarray,
+) -> list[Row]:
+    """Measures of pictures beside their images, both uint8 (n, 128, 128, 3)."""
+
+    def numbers(pictures: np.ndarray, images: np.ndarray) -> dict[str, Tensor]:
+        return _numbers(measures, _tensor(pictures), _tensor(images))
+
+    return _rows(split, measures, in_batches(pool, numbers, pictures, images))
+
+
+def _numbers(measures: Collection[Measure], outputs: Tensor, inputs: Tensor) -> dict[str, Tensor]:
+    """By `_key`, what the function of each measure makes of reconstructions and their images."""
+    found: dict[str, Tensor] = {}
+    seen = None
+    for one in measures:
+        module, _, function = one.function.partition(".")
+        if _key(one) in found:
+            continue
+        if module == "fidelity":
+            found[_key(one)] = getattr(fidelity, function)(outputs, inputs)
+        else:
+            seen = _seen(outputs) if seen is None else seen
+            found[_key(one)] = getattr(clarity, function)(seen, inputs)
+    return found
+
+
+def _rows(split: Split, measures: Collection[Measure], values: Values) -> list[Row]:
+    rows = []
+    for one in measures:
+        numbers = values[_key(one)]
+        rows.append((split, one.name, *getattr(statistics, one.statistic)(numbers), len(numbers)))
+    return rows
+
+
+def _key(measure: Measure) -> str:
+    return f"{measure.function} from level {measure.depth}"
+
+
+def _of_one_picture() -> list[Measure]:
+    return [one for one in MEASURES.values() if "samples" in one.splits]
+
+
+@torch.inference_mode()
+def _sample(model: Autoencoder, latent: Tensor) -> dict[str, Tensor]:
+    return {"pictures": clarity.to_pictures(model.sample(latent.to(device())))}
+
+
+def _tensor(images: np.ndarray) -> Tensor:
+    return to_tensor(images).to(device())
+
+
+def _seen(images: Tensor) -> Tensor:
+    """The images in 8 bits, as they would be looked at."""
+    return _tensor(clarity.to_pictures(images).cpu().numpy())
+
+
+def _spectrum(images: Tensor) -> Tensor:
+    return clarity.radial_spectrum(clarity.power_spectrum(images))

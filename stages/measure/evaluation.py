@@ -1,0 +1,108 @@
+"""All models of a variant, read from where they were trained, measured, and put in records."""
+
+import hashlib
+import json
+from concurrent.futures import Executor
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from stages.common.errors import PipelineError
+from stages.common.settings import WEIGHTS, Training, Variant
+from stages.data.faces import Faces
+from stages.measure.compute import Measured, measure, measured_faces
+from stages.measure.records import CURVE, FREQUENCIES, MEASURED, SIZE, Model, Record
+from stages.model import checkpoint
+from stages.model.network import device
+
+
+def evaluate(
+    pool: Executor, name: str, variant: Variant, faces: Faces, folder: Path
+) -> tuple[list[Record], dict[str, str]]:
+    """All models of a variant, trained in `folder`, and the SHA-256 of each file of weights.
+
+    Raises PipelineError where a file there is missing, damaged or of another training.
+    """
+    test, train = measured_faces(faces)
+    records, hashes = [], {}
+    for implementation, settings in variant.models().items():
+        seeds = variant.seeds_of(implementation)
+        places = {seed: folder / implementation / f"seed{seed}" for seed in seeds}
+        diverged = {seed: what for seed in seeds if (what := _divergence(places[seed]))}
+        curve = pd.concat([_curve(place, seed) for seed, place in places.items()])
+        for weights in WEIGHTS:
+            found = {}
+            for seed in seeds:
+                if seed in diverged:
+                    continue
+                path = places[seed] / f"{weights}.safetensors"
+                training = Training(settings=settings, seed=seed, faces=faces.hash)
+                model = checkpoint.load_trained(path, training, weights).to(device())
+                hashes[path.relative_to(folder).as_posix()] = _sha256(path)
+                found[seed] = measure(pool, model, test, train)
+            key = Model(name, implementation, weights)
+            records.append(_record(key, variant, diverged, curve, found, len(test), len(train)))
+    return records, hashes
+
+
+def _record(
+    model: Model,
+    variant: Variant,
+    diverged: dict[int, str],
+    curve: pd.DataFrame,
+    found: dict[int, Measured],
+    test: int,
+    train: int,
+) -> Record:
+    """Seeds put together; test, train: how many images were measured."""
+    seeds = variant.seeds_of(model.implementation)
+    rows = [(*row[:2], seed, *row[2:]) for seed, one in found.items() for row in one.rows]
+    for split, images in (("test", test), ("train", train)):
+        rows += [(split, "error", seed, float("inf"), float("nan"), images) for seed in diverged]
+    table = pd.DataFrame(rows, columns=MEASURED).set_index(["split", "measure", "seed"])
+    none = np.empty((0, SIZE, SIZE, 3), np.uint8)
+    first = next(iter(found.values()), None)
+    lost = np.full(test, np.inf)
+    return Record(
+        model=model,
+        settings=variant.models()[model.implementation],
+        seeds=seeds,
+        diverged=diverged,
+        measures=table.sort_index(),
+        curve=curve,
+        test_error=np.stack([found[s].test_error if s in found else lost for s in seeds]),
+        spectrum=np.array([one.spectrum for one in found.values()] or np.empty((0, FREQUENCIES))),
+        reconstructions=first.pictures[: model.faces] if first else none,
+        samples=first.samples[: model.faces] if first else none,
+    )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _divergence(folder: Path) -> str:
+    """What happened to a training that has no weights; empty where it has."""
+    path = folder / "diverged.json"
+    if not path.exists():
+        return ""
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        return "{loss} became {value} in epoch {epoch}".format(**told)
+    except (ValueError, TypeError, KeyError):
+        raise PipelineError(f"{path} is damaged; delete it and run `dvc repro`") from None
+
+
+def _curve(folder: Path, seed: int) -> pd.DataFrame:
+    path = folder / "curve.csv"
+    try:
+        table = pd.read_csv(path).assign(seed=seed)
+        return table[[*CURVE]].astype(CURVE)
+    except FileNotFoundError:
+        raise PipelineError(
+            f"{path} does not exist; `dvc repro` trains it, `dvc pull` fetches it"
+        ) from None
+    except (KeyError, ValueError):
+        raise PipelineError(f"{path} is damaged; delete it and run `dvc repro`") from None

@@ -1,0 +1,45 @@
+"""What `dvc metrics show` tells of a variant: few numbers, the same keys for every one."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from stages.common.files import number
+from stages.measure.records import Record
+
+DIVERGED = "diverged"
+
+
+def headline(records: Sequence[Record]) -> dict[str, float | str | None]:
+    """Means over seeds of a variant's models, and standard deviations over them (`sd`).
+
+    As described but for `released`, of averaged weights but for `last_step`. None where a value
+    needs more seeds than there are, "diverged" where a seed has none. No key is `error` alone: dvc
+    takes that for a failure to load the file.
+    """
+    of = {record.model[1:]: record for record in records}
+    averaged, last = of["described", "averaged"], of["described", "last_step"]
+    released = of.get(("released", "last_step"))
+    return {
+        "averaged_error": _mean(averaged),
+        "averaged_sd": _deviation(averaged),
+        "last_error": _mean(last),
+        "last_sd": _deviation(last),
+        "ssim": _mean(averaged, "ssim"),
+        "high_frequency": _mean(averaged, "high_frequency_ratio"),
+        "n": len(averaged.seeds),
+        "released_error": _mean(released) if released else None,
+    }
+
+
+def _mean(record: Record, measure: str = "error") -> float | str:
+    value = record.mean(measure)
+    return float(number(value)) if math.isfinite(value) and not record.diverged else DIVERGED
+
+
+def _deviation(record: Record) -> float | str | None:
+    values = record.per_seed("error").value
+    if len(values) < 2:
+        return None
+    return DIVERGED if record.diverged else float(number(float(np.std(values, ddof=1))))

@@ -1,0 +1,51 @@
+"""From one value an image to a measure: the value on average, and its standard error.
+
+Each takes what a measure's function returned of N images, and returns nan for a standard error
+that needs more of them.
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+
+def mean(values: ArrayLike) -> tuple[float, float]:
+    """Mean of one value an image (N,), and its standard error s / sqrt(N)."""
+    values = np.asarray(values, np.float64)
+    return float(values.mean()), _standard_error(values)
+
+
+def fraction(found: ArrayLike) -> tuple[float, float]:
+    """Fraction p of True among (N,), and its binomial standard error sqrt(p (1 - p) / N)."""
+    found = np.asarray(found, bool)
+    p = float(found.mean())
+    return p, float((p * (1 - p) / len(found)) ** 0.5)
+
+
+def ratio(parts: ArrayLike) -> tuple[float, float]:
+    """Product of the means of parts[:, 0] over that of parts[:, 1], and its standard error.
+
+    parts: (N, 2, m), positive. A ratio of means, not a mean of ratios: the few images that have
+    next to nothing of what is compared do not decide. The standard error is linearised: the ratio
+    times that of the mean of sum_j over_j / mean(over_j) - sum_j under_j / mean(under_j). Both are
+    nan where a mean is 0.
+    """
+    parts = np.asarray(parts, np.float64)
+    means = parts.mean(0)
+    if (means <= 0).any():
+        return float("nan"), float("nan")
+    over, under = (parts / means).sum(2).T
+    value = float(np.prod(means[0]) / np.prod(means[1]))
+    return value, value * _standard_error(over - under)
+
+
+def folded_ratio(parts: ArrayLike) -> tuple[float, float]:
+    """The `ratio` or its inverse, whichever is at most 1; the relative standard error is one."""
+    value, error = ratio(parts)
+    folded = min(value, 1 / value)
+    return folded, error / value * folded
+
+
+def _standard_error(values: np.ndarray) -> float:
+    if len(values) < 2:
+        return float("nan")
+    return float(values.std(ddof=1) / len(values) ** 0.5)

@@ -1,0 +1,28 @@
+"""The held-out inputs, and noise, measured once -> reports/references/ (in git)."""
+
+import sys
+
+from stages.common import memory
+from stages.common.entry import entry_point
+from stages.common.settings import CONFIGS, DownloadSettings, read_config
+from stages.data import faces
+from stages.measure import records
+from stages.measure.compute import measure_references, measured_faces, threads
+
+
+@entry_point
+def main() -> None:
+    memory.keep_freed()
+    dataset = read_config(DownloadSettings, CONFIGS / "download.yaml").dataset
+    prepared = faces.load()
+    test, _ = measured_faces(prepared)
+    with threads() as pool:
+        references = measure_references(pool, test)
+    images = {split: len(prepared.rows(split)) for split in ("train", "test")}
+    records.write_references(references, dataset, prepared.hash, images)
+    for (of, measure), row in references.measures.iterrows():
+        print(f"{of}: {measure} {row.value:.3g}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
