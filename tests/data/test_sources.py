@@ -18,13 +18,12 @@ import yaml
 from PIL import Image
 
 from stages import download
-from stages.measure import clarity
-from stages.data import sources
-from stages.data import drawn_faces
-from stages.data.archives import content_hash, read_pictures, write_tar
-from stages.data.sources import Archive, Dataset, GitFolder, StreamedFolder, obtain
 from stages.common.errors import PipelineError
 from stages.common.settings import DownloadSettings
+from stages.data import drawn_faces, sources
+from stages.data.archives import content_hash, read_pictures, write_tar
+from stages.data.sources import Archive, Dataset, GitFolder, StreamedFolder, obtain
+from stages.measure import clarity
 
 PEOPLE = ("Zoe", "Abel_Aguilar", "Jean-Luc_Bideau")
 PICTURES = {

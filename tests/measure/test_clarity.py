@@ -8,10 +8,9 @@ import torch
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from stages.measure import clarity
-from stages.measure import fidelity
-from stages.data.sources.synthetic.drawn_faces import draw
 from stages.data.faces import to_tensor
+from stages.data.sources.synthetic.drawn_faces import draw
+from stages.measure import clarity, fidelity
 
 ROW, COLUMN = np.indices((128, 128))[..., None]
 
