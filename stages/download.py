@@ -1,29 +1,40 @@
-"""params.yaml: download -> data/<dataset>.tar, the same bytes whatever the source.
+"""configs/download.yaml -> data/<dataset>.tar, the same bytes whatever the source.
 
-With LFW_ARCHIVE=/path/to/archive-or-folder the pictures come from there, not from the network.
+With LFW_ARCHIVE=/path/to/archive-or-folder LFW comes from there, not from the network.
 """
 
 import os
 import shutil
 from pathlib import Path
 
-from stages.data import archives
-from stages.data import sources
-from stages.data import drawn_faces
 from stages.common.errors import exits_cleanly
-from stages.common.settings import read_params
+from stages.common.settings import CONFIGS, DownloadSettings, read_config
+from stages.data import lfw
+from stages.data.archives import TOTAL_BYTES
+from stages.data.pictures import PARTIAL, store, tell_skipped, write_tar
+from stages.data.sources.own import own_pictures
+from stages.data.sources.synthetic import drawn_faces
 
 
 @exits_cleanly
 def main() -> None:
-    settings = read_params().download
+    settings = read_config(DownloadSettings, CONFIGS / "download.yaml")
+    path = Path("data") / f"{settings.dataset}.tar"
     if settings.dataset == "synthetic":
-        pictures = drawn_faces.pictures(settings.count)
+        pictures = store(drawn_faces.draw(settings.count), TOTAL_BYTES)
+    elif settings.dataset == "own":
+        pictures, skipped = own_pictures.read(Path(settings.pictures))
+        if skipped:
+            print(tell_skipped(skipped))
     else:
-        dataset = sources.DATASETS[settings.dataset]
-        pictures = sources.obtain(dataset, archive=os.environ.get("LFW_ARCHIVE"))
-    archives.write_tar(pictures, Path("data") / f"{settings.dataset}.tar")
-    shutil.rmtree(archives.PARTIAL)
+        dataset = lfw.dataset(settings.dataset)
+        archive = os.environ.get("LFW_ARCHIVE")
+        if not archive and lfw.holds(path, dataset):  # dvc reran the stage for another reason
+            print(f"{path} is here already, with the right content")
+            return
+        pictures = lfw.obtain(dataset, archive)
+    write_tar(pictures, path)
+    shutil.rmtree(PARTIAL, ignore_errors=True)
     print(f"{settings.dataset}: {len(pictures):,} pictures")
 
 

@@ -1,37 +1,32 @@
 """All variants -> reports/table1.csv, curves.csv, README.md and figures/*.png."""
 
-import os
-import tempfile
 from pathlib import Path
 
-from stages.report import page
-from stages.report.claims import judge
-from stages.common.errors import exits_cleanly
-from stages.report.charts import draw_all
-from stages.measure.records import read_results
+from stages.common.entry import entry_point
+from stages.common.files import atomic_folder, write_text
+from stages.measure.records import read
+from stages.report.figures import draw_all
+from stages.report.page import page
+from stages.report.rule import judge_all
+from stages.report.tables import curves, table1
+from stages.report.terminal import summary
 
 REPORTS = Path("reports")
 FIGURES = REPORTS / "figures"
 
 
-@exits_cleanly
+@entry_point
 def main() -> None:
-    results = read_results()
-    judgements = judge(results)
-    FIGURES.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=REPORTS, prefix=".plot-") as temporary:
-        partial = Path(temporary)
-        (partial / "figures").mkdir()
-        drawn = draw_all(results, partial / "figures")
-        for name, table in (("table1", page.table1(results)), ("curves", page.curves(results))):
-            table.to_csv(partial / f"{name}.csv", index=False, float_format="%.6g")
-        (partial / "README.md").write_text(page.page(results, judgements, drawn))
-        for path in partial.rglob("*.*"):
-            os.replace(path, REPORTS / path.relative_to(partial))
-    for path in FIGURES.glob("*.png"):
-        if path.name not in drawn:
-            path.unlink()
-    print(page.summary(results, judgements))
+    records = read()
+    verdicts = judge_all(records)
+    tables = {"table1": table1(records), "curves": curves(records)}
+    with atomic_folder(FIGURES) as folder:
+        drawn = draw_all(records, folder)
+        text = page(records, verdicts, drawn)
+    for name, table in tables.items():
+        write_text(REPORTS / f"{name}.csv", table.to_csv(index=False, float_format="%.6g"))
+    write_text(REPORTS / "README.md", text)
+    print(summary(records, verdicts))
     print(f"\nThe evidence: {REPORTS}/README.md; the pictures: {FIGURES}/")
 
 

@@ -1,14 +1,16 @@
 """What several test files need."""
 
+import numpy as np
 import pytest
 import torch
 
 from stages.common.settings import ModelSettings
+from stages.data.faces import Faces
 
 
 def model_settings(**changes: object) -> ModelSettings:
     """The settings of a plain recursive model, but for `changes`."""
-    values = {
+    values: dict[str, object] = {
         "training": "recursive",
         "norm": "none",
         "activation": "selu",
@@ -25,3 +27,17 @@ def model_settings(**changes: object) -> ModelSettings:
 def images() -> torch.Tensor:
     """Random images (16,3,128,128) in [0,1]: as many as the compiled kernels take at a time."""
     return torch.rand(16, 3, 128, 128, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="session")
+def faces() -> Faces:
+    """48 pictures of random smooth colours, every sixth held out."""
+    return made_faces(48)
+
+
+def made_faces(count: int) -> Faces:
+    """Pictures of random smooth colours, every sixth held out."""
+    small = np.random.default_rng(0).integers(0, 256, (count, 4, 4, 3), np.uint8)
+    splits = np.array(["test" if row % 6 == 0 else "train" for row in range(count)])
+    names = np.array([f"Name_{row}" for row in range(count)])
+    return Faces(small.repeat(32, 1).repeat(32, 2), names, names, splits)

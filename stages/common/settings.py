@@ -72,16 +72,23 @@ class Checked(BaseModel):
 class DownloadSettings(Checked):
     """Section `download`."""
 
-    dataset: Literal["lfw-deepfunneled", "lfw", "synthetic"] = Field(
-        description="the pictures: two versions of LFW, or faces that the project draws itself"
+    dataset: Literal["lfw-deepfunneled", "lfw", "synthetic", "own"] = Field(
+        description="the pictures: two versions of LFW, faces that the project draws itself, or "
+        "your own"
     )
-    count: int | None = Field(
-        default=None, ge=64, le=100_000, description="pictures to draw, for `synthetic` only"
+    count: int = Field(
+        default=1000, ge=64, le=100_000, description="pictures to draw, for `synthetic` only"
+    )
+    pictures: str = Field(
+        default="pictures",
+        min_length=1,
+        description="a folder or archive (.tar, .tgz, .zip) of pictures, for `own` only",
     )
 
     def effective(self) -> "DownloadSettings":
-        """Without what does not matter for this dataset, so that it does not fetch it again."""
-        return self if self.dataset == "synthetic" else DownloadSettings(dataset=self.dataset)
+        """With defaults for what does not matter for this dataset, which then is not made anew."""
+        matters = {"synthetic": {"count"}, "own": {"pictures"}}.get(self.dataset, set[str]())
+        return DownloadSettings.model_validate(self.model_dump(include={"dataset"} | matters))
 
 
 class PreprocessSettings(Checked):

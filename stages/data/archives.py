@@ -1,86 +1,198 @@
-"""Pictures in archives: read from a tar, zip or folder, stored as one canonical tar.
+"""The archives and folders that people have, member by member, in bounded time and memory.
 
-Pictures travel as {"<Name>/<Name>_<NNNN>.jpg": JPEG bytes}. Archives are read member by member in
-memory and never extracted, so no name inside one can reach the disk.
+Nothing is ever extracted, so no name in an archive reaches the disk. Of a folder, links are
+followed, each folder is read once, and what is no regular file is never opened.
 """
 
-import hashlib
-import io
+import gzip
 import os
-import re
+import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import partial as bind
 from pathlib import Path
+from typing import IO, Protocol, Self, cast
 
 from stages.common.errors import PipelineError
 
-Pictures = dict[str, bytes]
-Members = Iterable[tuple[str, Callable[[], bytes]]]  # of an archive: name, what reads the content
-
-PICTURE = re.compile(r"(?:^|/)(([A-Za-z][\w-]*)/\2_\d{4}\.jpg)$", re.ASCII)
-PARTIAL = Path("data/partial")  # unfinished downloads and outputs; git-ignored
+MEMBERS = 1_000_000  # in an archive or folder
+PICTURE_BYTES = 2**26
+TOTAL_BYTES = 2**34  # of an archive, unpacked
+HEADER_BYTES = 2**20  # that a tar may put before a member
+KINDS = "a folder nor a .tar, .tgz or .zip archive"
 # What the readers of damaged archives raise.
 UNREADABLE = (
-    *(OSError, EOFError, ValueError, RuntimeError),
+    *(OSError, EOFError, ValueError, RuntimeError, OverflowError),
     *(tarfile.TarError, zipfile.BadZipFile, zlib.error),
 )
 
 
-def read_pictures(path: Path) -> Pictures:
-    """Every <Name>/<Name>_<NNNN>.jpg in an archive or folder; anything else in it is skipped.
+@dataclass(frozen=True)
+class Member:
+    """A file in an archive or folder: its path with slashes, how many bytes it has, and what reads
+    them, which has to happen before the next member is asked for."""
 
-    Raises PipelineError where `path` does not exist or cannot be read to its end.
+    name: str
+    size: int
+    read: Callable[[], bytes]
+
+
+class Stream(Protocol):
+    """What can be read, but not from another place."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
+def members(path: Path) -> Iterator[Member]:
+    """The regular files in a folder or in a .tar, .tgz or .zip archive.
+
+    Raises PipelineError, as reading a member does, where `path` does not exist, is something else
+    or cannot be read, and where it has more members or bytes than allowed above.
     """
+    with _explained(path):
+        for number, member in enumerate(_members(path)):
+            if number == MEMBERS:
+                raise PipelineError(f"{path} has more than {MEMBERS:,} files")
+            yield replace(member, read=bind(_read, path, member))
+
+
+def _read(path: Path, member: Member) -> bytes:
+    with _explained(path):
+        return member.read()
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
     try:
-        if path.is_dir():
-            return keep_pictures((file.as_posix(), file.read_bytes) for file in path.rglob("*.jpg"))
-        if tarfile.is_tarfile(path):
-            with tarfile.open(path) as tar:
-                return keep_pictures(tar_members(tar))
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as file:
-                return keep_pictures((name, bind(file.read, name)) for name in file.namelist())
-    except FileNotFoundError:
-        raise PipelineError(f"{path.absolute()} does not exist") from None
+        yield
+    except FileNotFoundError as error:
+        raise PipelineError(f"{Path(error.filename).absolute()} does not exist") from None
     except UNREADABLE as error:
-        raise PipelineError(f"{path} cannot be read: {error}") from None
-    raise PipelineError(f"{path} is neither a folder nor a .tar, .tgz or .zip archive")
+        raise PipelineError(f"{path} cannot be read: {error or type(error).__name__}") from None
 
 
-def write_tar(pictures: Pictures, path: Path, partial: Path = PARTIAL) -> None:
-    """Store pictures, sorted and with fixed headers: the same pictures give the same bytes.
-
-    `partial`, a folder on the same disk, holds the file until it is complete.
-    """
-    partial.mkdir(parents=True, exist_ok=True)
-    unfinished = partial / path.name
-    with tarfile.open(unfinished, "w", format=tarfile.USTAR_FORMAT) as tar:
-        for name in sorted(pictures):
-            member = tarfile.TarInfo(name)  # mode 0644, owner and group 0, time 0
-            member.size = len(pictures[name])
-            tar.addfile(member, io.BytesIO(pictures[name]))
-    os.replace(unfinished, path)
-
-
-def content_hash(pictures: Pictures) -> str:
-    """sha256 of the lines `<sha256 of a picture>  <its path>`, in bytewise path order."""
-    listing = hashlib.sha256()
-    for path in sorted(pictures):
-        listing.update(f"{hashlib.sha256(pictures[path]).hexdigest()}  {path}\n".encode())
-    return listing.hexdigest()
-
-
-def tar_members(tar: tarfile.TarFile) -> Members:
-    """The regular files of an open tar, in its order; read each before going on to the next."""
-    for member in tar:
-        if member.isfile():
-            yield member.name, tar.extractfile(member).read
+def _members(path: Path) -> Iterator[Member]:
+    mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
+        yield from _folder_members(path)
+    elif not stat.S_ISREG(mode):
+        raise PipelineError(f"{path} is neither {KINDS}")
+    else:
+        with path.open("rb") as file:
+            start = file.read(512)
+            file.seek(0)
+            if start.startswith(b"\x1f\x8b"):
+                yield from gzipped_tar_members(file)
+            elif start[257:262] == b"ustar":
+                yield from tar_members(file)
+            elif zipfile.is_zipfile(file):
+                yield from _zip_members(file)
+            else:
+                page = b"<html" in start.lower() or b"<!doctype" in start.lower()
+                what = "a web page, " if page else ""
+                raise PipelineError(f"{path} is {what}neither {KINDS}")
 
 
-def keep_pictures(members: Members) -> Pictures:
-    """The members called <Name>/<Name>_<NNNN>.jpg, in whatever folder they are."""
-    found = ((PICTURE.search(name), read) for name, read in members)
-    return {picture[1]: read() for picture, read in found if picture}
+def _folder_members(root: Path) -> Iterator[Member]:
+    """Those of linked folders come last, so that a folder is read at its own place if it has one
+    here; a second way to it, and with that every loop, is left out."""
+    top = root.resolve().name
+    real, linked = [(root, top)], list[tuple[Path, str]]()
+    seen = set[tuple[int, int]]()
+    while real or linked:
+        folder, name = real.pop() if real else linked.pop(0)
+        state = folder.stat()
+        if (state.st_dev, state.st_ino) in seen:
+            continue
+        seen.add((state.st_dev, state.st_ino))
+        with os.scandir(folder) as entries:
+            for entry in sorted(entries, key=lambda entry: entry.name):
+                inner = f"{name}/{entry.name}"
+                if entry.is_dir():
+                    (linked if entry.is_symlink() else real).append((Path(entry.path), inner))
+                elif entry.is_file():  # neither a broken link nor one to a device
+                    size = entry.stat().st_size
+                    yield Member(inner, size, bind(_read_file, Path(entry.path), size))
+
+
+def _read_file(path: Path, size: int) -> bytes:
+    with path.open("rb") as file:
+        return file.read(size)
+
+
+def _zip_members(file: IO[bytes]) -> Iterator[Member]:
+    with zipfile.ZipFile(file) as archive:
+        for info in archive.infolist():
+            if not info.is_dir():
+                # Made on Windows, some archives have backslashes.
+                name = info.filename.replace("\\", "/")
+                yield Member(name, info.file_size, bind(_read_zipped, archive, info))
+
+
+def _read_zipped(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    with archive.open(info) as file:
+        return file.read(info.file_size)  # not all there is: the size that it says may be a lie
+
+
+def gzipped_tar_members(file: Stream) -> Iterator[Member]:
+    with gzip.GzipFile(fileobj=cast(IO[bytes], file)) as stream:
+        yield from tar_members(stream)
+
+
+def tar_members(stream: Stream) -> Iterator[Member]:
+    """Read to the end of `stream`, too, which then finds out whether its checksum is right."""
+    bounded = _Bounded(stream)
+    with tarfile.open(fileobj=cast(IO[bytes], bounded), mode="r|", tarinfo=_Header) as tar:
+        while member := tar.next():
+            tar.members.clear()  # type: ignore[attr-defined]  # it would keep all it has seen
+            bounded.allow(member.size)
+            if member.isreg():
+                name = member.name.replace("\\", "/")
+                yield Member(name, member.size, bind(_read_tarred, tar, member))
+    bounded.allow(TOTAL_BYTES)
+    while bounded.read(1 << 20):
+        pass
+
+
+def _read_tarred(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    file = tar.extractfile(member)
+    assert file is not None  # as it is a regular file
+    return file.read()
+
+
+class _Header(tarfile.TarInfo):
+    """A tar's member whose header has to be right: tarfile would take a damaged one for the end."""
+
+    @classmethod
+    def fromtarfile(cls, tar: tarfile.TarFile) -> Self:
+        try:
+            return super().fromtarfile(tar)
+        except tarfile.HeaderError as error:
+            if type(error).__name__ == "EOFHeaderError":
+                raise
+            raise tarfile.ReadError(str(error)) from None
+
+
+class _Bounded:
+    """A stream that lets no more be read than was allowed: tarfile reads headers of any size."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream, self._left, self._total = stream, HEADER_BYTES, TOTAL_BYTES
+
+    def allow(self, size: int) -> None:
+        """Let a member of this size and the headers behind it be read."""
+        self._left = size + HEADER_BYTES
+
+    def read(self, size: int) -> bytes:
+        content = self._stream.read(size)
+        self._left -= len(content)
+        self._total -= len(content)
+        if self._left < 0:
+            raise tarfile.ReadError(f"a header of more than {HEADER_BYTES:,} bytes")
+        if self._total < 0:
+            raise tarfile.ReadError(f"it has more than {TOTAL_BYTES:,} bytes")
+        return content

@@ -28,6 +28,9 @@ class Measure:
     depth: the level from which the image is reconstructed. images: at most so many, evenly spaced;
     None for all. splits: of which images. What is measured of `samples` looks at a picture alone,
     and is measured of the inputs and of noise, too.
+
+    worst: the worst value there can be, which a training that diverged counts as; None where there
+    is no such bound.
     """
 
     name: str
@@ -40,6 +43,7 @@ class Measure:
     depth: int = LEVELS
     images: int | None = None
     splits: tuple[Split, ...] = ("test",)
+    worst: float | None = None
 
 
 _BOTH: tuple[Split, ...] = ("test", "train")
@@ -47,14 +51,19 @@ _PIXELS = "squared error of an image"
 _INPUT = "times the input's"
 
 _TABLE = [
-    Measure("error", "error", _PIXELS, "ratio", "fidelity.squared_error", "lower", splits=_BOTH),
+    Measure(
+        "error", "error", _PIXELS, "ratio", "fidelity.squared_error", "lower",
+        splits=_BOTH, worst=3.0 * 128 * 128,
+    ),
     Measure(
         "mse", "mean squared error", "", "ratio", "fidelity.mean_squared_error", "lower",
-        splits=_BOTH,
+        splits=_BOTH, worst=1.0,
     ),
-    Measure("psnr", "PSNR", "dB", "difference", "fidelity.psnr", "higher", splits=_BOTH),
-    Measure("ssim", "SSIM", "", "difference", "fidelity.ssim", "higher", splits=_BOTH),
-    Measure("ms_ssim", "MS-SSIM", "", "difference", "fidelity.ms_ssim", "higher"),
+    Measure(
+        "psnr", "PSNR", "dB", "difference", "fidelity.psnr", "higher", splits=_BOTH, worst=0.0
+    ),
+    Measure("ssim", "SSIM", "", "difference", "fidelity.ssim", "higher", splits=_BOTH, worst=-1.0),
+    Measure("ms_ssim", "MS-SSIM", "", "difference", "fidelity.ms_ssim", "higher", worst=0.0),
     *(
         Measure(
             f"depth_error_{k}", f"error from level {k}", _PIXELS, "ratio",
@@ -80,7 +89,7 @@ _TABLE = [
     ),
     Measure(
         "faces_found", "faces found", "", "difference", "clarity.faces_found", "higher",
-        statistic="fraction", images=DETECTED, splits=("test", "samples"),
+        statistic="fraction", images=DETECTED, splits=("test", "samples"), worst=0.0,
     ),
 ]  # fmt: skip
 

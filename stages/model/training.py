@@ -132,7 +132,8 @@ class Trainer:
         if math.isfinite(total):
             self.last_finite = total
             return
-        name, value = next((k, float(v)) for k, v in parts.items() if not math.isfinite(v))
+        values = ((k, v.item() if isinstance(v, Tensor) else v) for k, v in parts.items())
+        name, value = next((k, v) for k, v in values if not math.isfinite(v))
         raise Diverged(self.epoch, name, value, self.last_finite)
 
     def _set_learning_rate(self, step: int) -> None:

@@ -1,6 +1,9 @@
-"""What the paper gives: the error of each model. Ray and Hannon, 2022."""
+"""What the paper gives: the error of each model, its order and its words. Ray and Hannon, 2022."""
 
 from dataclasses import dataclass
+
+from stages.common.settings import CANDIDATE, Implementation
+from stages.measure.records import Weights
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,12 @@ class PaperModel:
         table1 = None if self.note else self.table1
         return sorted(error for error in (table1, self.figure5) if error is not None)
 
+    @property
+    def printed(self) -> str:
+        """All that the paper prints for this model, with the places."""
+        places = ((self.table1, "Table 1"), (self.figure5, "Figure 5"))
+        return ", ".join(f"{value} ({place})" for value, place in places if value is not None)
+
 
 # In the order of Table 1, then the variational autoencoders of Figure 4.
 PAPER = {
@@ -38,3 +47,20 @@ PAPER = {
     "stacked_vae": PaperModel("stacked VAE", None, 421),
     "recursive_vae": PaperModel("recursive VAE", None, 3979),
 }
+
+IMPLEMENTATION_LABELS: dict[Implementation, str] = {
+    "described": "as described",
+    "released": "as released",
+}
+WEIGHTS_LABELS: dict[Weights, str] = {"last_step": "last step", "averaged": "averaged"}
+
+
+def label(variant: str) -> str:
+    """What tables and figures call a variant: the paper's words, or its name in params.yaml."""
+    return PAPER[variant].label if variant in PAPER else variant
+
+
+def rank(variant: str) -> tuple[int, str]:
+    """Sorts variants: the paper's in its order, the candidate, then all others by name."""
+    order = [*PAPER, CANDIDATE]
+    return order.index(variant) if variant in order else len(order), variant

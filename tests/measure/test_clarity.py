@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 
 from stages.measure import clarity
 from stages.measure import fidelity
-from stages.data.drawn_faces import pictures
+from stages.data.sources.synthetic.drawn_faces import draw
 from stages.data.faces import to_tensor
 
 ROW, COLUMN = np.indices((128, 128))[..., None]
@@ -19,7 +19,7 @@ ROW, COLUMN = np.indices((128, 128))[..., None]
 @pytest.fixture(scope="module")
 def faces() -> np.ndarray:
     """Sixteen drawn faces, uint8 (16, 128, 128, 3)."""
-    drawn = [np.asarray(Image.open(io.BytesIO(data))) for data in pictures(16).values()]
+    drawn = [np.asarray(Image.open(io.BytesIO(data))) for data in dict(draw(16)).values()]
     return np.stack(drawn)[:, 61:-61, 61:-61]
 
 

@@ -1,13 +1,14 @@
-"""The network: its size, its shapes, what its norms share, and its files."""
+"""The network: its size, its shapes, what its norms share."""
 
-from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 
-from stages.common.errors import PipelineError
-from stages.model import network
+from stages.kernels import operations
+from stages.model.losses import losses
 from stages.model.network import FILTERS, Autoencoder, Norm
 from tests.conftest import model_settings
 
@@ -22,10 +23,11 @@ def count(module: torch.nn.Module) -> int:
         ("none", False, 0),
         ("batch", False, 2_280),
         ("shared", False, 1_524),
+        ("tied", False, 1_524),
         ("none", True, 295_680),
     ],
 )
-@pytest.mark.parametrize("training", ["stacked", "recursive"])
+@pytest.mark.parametrize("training", ["stacked", "recursive", "joint"])
 def test_parameter_counts(training: str, norm: str, variational: bool, extra: int) -> None:
     model = Autoencoder(model_settings(training=training, norm=norm, variational=variational))
     assert count(model.encoder) == 885_732
@@ -42,6 +44,7 @@ def test_every_depth_halves_the_image_and_comes_back(images: Tensor) -> None:
         assert out.shape == images.shape
         assert out.min() >= 0 and out.max() <= 1
         assert torch.equal(out, model.reconstruct(images, depth))
+    assert torch.equal(model(images), model.reconstruct(images))
 
 
 def test_weights_start_as_keras_would_draw_them() -> None:
@@ -79,8 +82,6 @@ def test_norm_is_keras_batch_normalisation() -> None:
 
 
 def test_stacked_training_updates_a_shared_norm_twice_a_step(images: Tensor) -> None:
-    from stages.model.losses import losses
-
     for training, times in (("stacked", 2), ("recursive", 1)):
         model = Autoencoder(model_settings(norm="shared", training=training))
         calls = []
@@ -89,33 +90,100 @@ def test_stacked_training_updates_a_shared_norm_twice_a_step(images: Tensor) -> 
         assert len(calls) == times
 
 
-@pytest.mark.parametrize("norm", ["none", "batch", "shared"])
-def test_a_saved_model_comes_back_whole(tmp_path: Path, norm: str, images: Tensor) -> None:
-    settings = model_settings(norm=norm, variational=norm == "none")
-    model = Autoencoder(settings)
-    model.reconstruct(images)  # moves the running statistics
-    network.save(model, tmp_path / "model.safetensors")
-    loaded, read = network.load(tmp_path / "model.safetensors")
-    assert read == settings
-    assert not loaded.training
-    model.eval()
-    with torch.no_grad():
-        assert torch.equal(loaded.reconstruct(images), model.reconstruct(images))
+def test_a_tied_norm_shares_its_parameters_and_not_its_statistics(images: Tensor) -> None:
+    model = Autoencoder(model_settings(norm="tied"))
+    losses(model, images)
+    for ours, theirs in zip(model.decoder_norms, model.encoder_norms, strict=False):
+        assert ours.weight is theirs.weight and ours.bias is theirs.bias
+        assert not ours.running_mean.equal(theirs.running_mean)
+        assert not ours.running_var.equal(theirs.running_var)
 
 
-@pytest.mark.parametrize("norm", ["none", "shared"])
-def test_a_damaged_model_is_refused(tmp_path: Path, norm: str) -> None:
-    path = tmp_path / "model.safetensors"
-    model = Autoencoder(model_settings(norm=norm))
-    del model.encoder[3].weight
-    network.save(model, path)
-    with pytest.raises(PipelineError, match=r"model.safetensors is damaged .*encoder\.3\.weight"):
-        network.load(path)
-    path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(PipelineError, match=r"model.safetensors is damaged"):
-        network.load(path)
+def test_both_halves_of_a_level_move_a_shared_norm_s_statistics() -> None:
+    """What is normalised there twice has one set of statistics, of the encoder's and decoder's."""
+    shared, tied = (Autoencoder(model_settings(norm=norm)) for norm in ("shared", "tied"))
+    x = torch.randn(16, 6, 8, 8, generator=torch.Generator().manual_seed(0)) + 1
+    for model in (shared, tied):
+        model.decoder_norms[0](x)
+    assert shared.encoder_norms[0].running_mean.any()
+    assert not tied.encoder_norms[0].running_mean.any()
 
 
-def test_a_missing_model_says_how_to_get_it(tmp_path: Path) -> None:
-    with pytest.raises(PipelineError, match="dvc pull"):
-        network.load(tmp_path / "none.safetensors")
+def same(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """A convolution of stride 1 whose output is as large as its input, as sums of shifts."""
+    size = weight.shape[2]
+    padded = functional.pad(x, [size // 2] * 4)
+    _, _, height, width = x.shape
+    return bias.view(-1, 1, 1) + sum(
+        torch.einsum(
+            "nchw,oc->nohw", padded[:, :, i : i + height, j : j + width], weight[:, :, i, j]
+        )
+        for i in range(size)
+        for j in range(size)
+    )
+
+
+@pytest.mark.parametrize("kind", ["nearest", "bilinear"])
+@torch.no_grad()
+def test_a_level_may_widen_by_interpolation(kind: str) -> None:
+    level = Autoencoder(model_settings(upsample=kind)).decoder[1].double()
+    nn.init.normal_(level.bias)
+    x = torch.randn(2, 12, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    if kind == "nearest":
+        wide = x.repeat_interleave(2, 2).repeat_interleave(2, 3)
+    else:  # pixel centres: a new pixel is a quarter of the way from the old one to its neighbour
+        wide = x
+        for axis in (2, 3):
+            before = torch.cat([wide.narrow(axis, 0, 1), wide.narrow(axis, 0, 3)], axis)
+            after = torch.cat([wide.narrow(axis, 1, 3), wide.narrow(axis, 3, 1)], axis)
+            pairs = torch.stack([0.75 * wide + 0.25 * before, 0.75 * wide + 0.25 * after], axis + 1)
+            wide = pairs.flatten(axis, axis + 1)
+    expected = functional.selu(same(wide, level.weight.transpose(0, 1), level.bias))
+    torch.testing.assert_close(level(x), expected)
+
+
+@torch.no_grad()
+def test_a_level_may_pool() -> None:
+    level = Autoencoder(model_settings(downsample="maxpool")).encoder[0].double()
+    nn.init.normal_(level.bias)
+    x = torch.randn(2, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    full = functional.selu(same(x, level.weight, level.bias))
+    expected = full.view(2, 6, 4, 2, 4, 2).amax((3, 5))
+    torch.testing.assert_close(level(x), expected)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"upsample": "nearest"}, {"upsample": "bilinear"}, {"downsample": "maxpool"}],
+    ids=str,
+)
+def test_other_levels_have_the_same_shapes_and_parameters(
+    changes: dict[str, Any], images: Tensor
+) -> None:
+    ours, usual = (Autoencoder(model_settings(**x)).eval() for x in (changes, {}))
+    shapes = [{name: p.shape for name, p in model.named_parameters()} for model in (ours, usual)]
+    assert shapes[0] == shapes[1]
+    for depth in range(1, 8):
+        assert ours.encode(images, depth).shape == usual.encode(images, depth).shape
+    out = ours(images)
+    assert out.shape == images.shape and out.min() >= 0 and out.max() <= 1
+
+
+@pytest.mark.skipif(
+    not hasattr(operations, "supports"), reason="the compiled kernels do not step aside yet"
+)
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"norm": "shared"}, {"variational": True}, {"upsample": "bilinear"}],
+    ids=str,
+)
+def test_an_exported_model_takes_any_number_of_images(
+    changes: dict[str, Any], images: Tensor
+) -> None:
+    model = Autoencoder(model_settings(**changes)).eval()
+    shapes = {"images": {0: torch.export.Dim.DYNAMIC}}
+    exported = torch.export.export(model, (images,), dynamic_shapes=shapes).module()
+    for count in (16, 5, 1):
+        with torch.no_grad():
+            found, expected = exported(images[:count]), model(images[:count])
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)

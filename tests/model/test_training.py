@@ -1,102 +1,167 @@
-"""A training run: reproducible to the bit, the recipe's order of pictures, its errors."""
+"""A training: reproducible to the bit, the recipe's order of pictures, its averages, its errors."""
 
-import os
-import subprocess
-import sys
-import time
-from pathlib import Path
+import math
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 import torch
-import yaml
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from stages.common.errors import PipelineError
-from stages.model import training
 from stages.data.faces import Faces
+from stages.model import training
+from stages.model.averaging import Average
+from stages.model.checkpoint import Training, state
+from stages.model.network import Autoencoder
+from stages.model.training import Diverged, Trainer
 from tests.conftest import model_settings
 
 
-@pytest.fixture
-def faces() -> Faces:
-    """48 pictures of random smooth colours, every sixth held out."""
-    random = np.random.default_rng(0)
-    small = random.integers(0, 256, (48, 4, 4, 3), np.uint8)
-    splits = np.array(["test" if row % 6 == 0 else "train" for row in range(48)])
-    names = np.array([f"Name_{row}" for row in range(48)])
-    return Faces(small.repeat(32, 1).repeat(32, 2), names, names, splits)
+def trainer(faces: Faces, seed: int = 0, **changes: Any) -> Trainer:
+    settings = model_settings(**changes)
+    return Trainer(Training(settings=settings, seed=seed, faces=faces.hash), faces)
+
+
+def trained(faces: Faces, seed: int = 0, **changes: Any) -> Trainer:
+    made = trainer(faces, seed, **changes)
+    for _ in range(made.settings.epochs):
+        made.run_epoch()
+    return made
 
 
 def weights(model: torch.nn.Module) -> list[torch.Tensor]:
     return list(model.state_dict().values())
 
 
-@pytest.mark.parametrize("variational", [False, True])
-def test_the_same_seed_gives_the_same_weights_whatever_the_name(
-    faces: Faces, variational: bool
-) -> None:
-    first, curve = training.train(
-        model_settings(name="candidate", variational=variational, epochs=2), 3, faces
-    )
-    second, _ = training.train(
-        model_settings(name="recursive", variational=variational, epochs=2), 3, faces
-    )
-    other, _ = training.train(
-        model_settings(name="recursive", variational=variational, epochs=2), 4, faces
-    )
-    assert all(a.equal(b) for a, b in zip(weights(first), weights(second), strict=True))
-    assert not all(a.equal(b) for a, b in zip(weights(first), weights(other), strict=True))
-    assert {point.epoch for point in curve} == {1, 2}
+def same(first: torch.nn.Module, second: torch.nn.Module) -> bool:
+    return all(a.equal(b) for a, b in zip(weights(first), weights(second), strict=True))
 
 
-def test_the_curve_holds_every_loss_and_the_held_out_error(faces: Faces) -> None:
-    model, curve = training.train(model_settings(lr=1e-9), 0, faces)
-    by_name = {(point.split, point.loss): point.value for point in curve}
+@pytest.mark.parametrize("changes", [{}, {"variational": True}, {"norm": "shared"}], ids=str)
+def test_the_same_seed_gives_the_same_weights(faces: Faces, changes: dict[str, Any]) -> None:
+    first, second, other = (trained(faces, seed, epochs=2, **changes) for seed in (3, 3, 4))
+    assert same(first.model, second.model)
+    assert same(first.average.model, second.average.model)
+    assert first.curve == second.curve
+    assert not same(first.model, other.model)
+    assert not same(first.model, first.average.model)
+
+
+def test_the_curve_holds_every_loss_and_the_held_out_errors(faces: Faces) -> None:
+    done = trained(faces, epochs=2, lr=1e-3)
+    assert [point.epoch for point in done.curve] == [1] * 10 + [2] * 10
+    by_name = {(point.split, point.loss): point.value for point in done.curve[10:]}
     levels = [by_name["train", f"level_{k}"] for k in range(1, 8)]
     assert by_name["train", "total"] == pytest.approx(sum(levels), rel=1e-6)
     images = torch.from_numpy(faces.images[faces.rows("test")]).permute(0, 3, 1, 2) / 255
-    with torch.no_grad():
-        error = (model.eval().reconstruct(images) - images).square().sum() / len(images)
-    assert by_name["test", "error"] == pytest.approx(error.item(), rel=1e-5)
+    for name, model in (("error", done.model), ("averaged_error", done.average.model)):
+        with torch.no_grad():
+            error = (model.eval()(images) - images).square().sum() / len(images)
+        assert by_name["test", name] == pytest.approx(error.item(), rel=1e-5)
+    assert by_name["test", "error"] != pytest.approx(by_name["test", "averaged_error"], rel=1e-4)
 
 
-@pytest.mark.parametrize(("wiring", "order"), [("described", None), ("published", range(48))])
-def test_the_order_of_the_pictures(
-    faces: Faces, wiring: str, order: range | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    drawn = []
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[np.ndarray]]:
+    """The rows of every batch that is trained on."""
+    rows_of_batches: list[np.ndarray] = []
     whole = training.Batches.__call__
 
     def spy(self: training.Batches, rows: torch.Tensor) -> torch.Tensor:
-        drawn.append(rows.numpy().copy())
+        rows_of_batches.append(rows.cpu().numpy().copy())
         return whole(self, rows)
 
     monkeypatch.setattr(training.Batches, "__call__", spy)
     monkeypatch.setattr(training, "held_out_error", lambda *_: 0.0)
-    training.train(model_settings(wiring=wiring, epochs=2, batch_size=5), 0, faces)
+    yield rows_of_batches
+
+
+@pytest.mark.parametrize("implementation", ["described", "released"])
+def test_the_order_of_the_pictures(
+    faces: Faces, implementation: str, drawn: list[np.ndarray]
+) -> None:
+    trained(faces, implementation=implementation, epochs=2, batch_size=5)
     epochs = np.concatenate(drawn).reshape(2, -1)
-    if order is None:
-        train = set(faces.rows("train"))
-        assert all(len(set(epoch)) == 40 and set(epoch) <= train for epoch in epochs)
+    if implementation == "described":
+        train = {*faces.rows("train")}
+        assert all(len({*epoch}) == 40 and {*epoch} <= train for epoch in epochs)
         assert not np.array_equal(epochs[0], epochs[1])
     else:
-        assert [list(epoch) for epoch in epochs] == [list(order)[:45]] * 2
+        assert [[*epoch] for epoch in epochs] == [[*range(45)]] * 2
+
+
+@pytest.mark.parametrize("norm", ["none", "shared", "tied"])
+def test_averaged_weights_are_torch_s(
+    faces: Faces, norm: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """AveragedModel, updated after the same steps of a real training, buffers averaged, too."""
+    made = trainer(faces, epochs=2, batch_size=8, norm=norm, averaging=0.9)
+    expected = AveragedModel(made.model, multi_avg_fn=get_ema_multi_avg_fn(0.9), use_buffers=True)
+    ours = Average.update
+
+    def both(average: Average) -> None:
+        ours(average)
+        expected.update_parameters(made.model)
+
+    monkeypatch.setattr(Average, "update", both)
+    for _ in range(2):
+        made.run_epoch()
+    assert expected.n_averaged.item() == 2 * made.steps == 10
+    found, wanted = state(made.average.model), state(expected.module)
+    assert found.keys() == wanted.keys()
+    assert all(found[name].equal(wanted[name]) for name in found)
+
+
+def test_the_last_epochs_of_a_recursive_training_may_be_stacked(faces: Faces) -> None:
+    done = trained(faces, epochs=3, stacked_epochs=1)
+    names = [{p.loss for p in done.curve if (p.epoch, p.split) == (k, "train")} for k in (1, 2, 3)]
+    levels = {f"level_{k}" for k in range(1, 8)} | {"total"}
+    assert names == [levels, levels, {"reconstruction", "total"}]
+    alone = trained(faces, epochs=2)
+    assert done.curve[: len(alone.curve)] == alone.curve
+    stacked = trained(faces, epochs=1, stacked_epochs=1)
+    assert same(stacked.model, trained(faces, epochs=1, training="stacked").model)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_the_learning_rate_of_every_step(
+    faces: Faces, schedule: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = trainer(faces, epochs=2, batch_size=8, schedule=schedule)
+    rates: list[float] = []
+    step = made.optimizer.step
+
+    def noted() -> None:
+        rates.append(float(made.optimizer.param_groups[0]["lr"]))
+        step()
+
+    monkeypatch.setattr(made.optimizer, "step", noted)
+    for _ in range(2):
+        made.run_epoch()
+    count = 2 * made.steps
+    cosine = [0.001 * math.cos(math.pi * k / count / 2) ** 2 for k in range(count)]
+    assert rates == pytest.approx(cosine if schedule == "cosine" else [0.001] * count)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="steps are replayed on a GPU alone")
-@pytest.mark.parametrize("changes", [{"norm": "shared"}, {"variational": True}])
+@pytest.mark.parametrize(
+    "changes", [{"norm": "shared"}, {"variational": True}, {"schedule": "cosine"}], ids=str
+)
 def test_replayed_steps_are_the_steps(
-    faces: Faces, changes: dict, monkeypatch: pytest.MonkeyPatch
+    faces: Faces, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = model_settings(epochs=4, **changes)
-    model, curve = training.train(settings, 0, faces)
+    replayed = trained(faces, epochs=4, **changes)
     monkeypatch.setattr(training, "Replayed", lambda step: step)
-    plain, expected = training.train(settings, 0, faces)
-    found = [point.value for point in curve]
-    assert found == pytest.approx([point.value for point in expected], rel=1e-3)
-    for a, b in zip(weights(model), weights(plain), strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-2, atol=1e-3)
+    plain = trained(faces, epochs=4, **changes)
+    found = [point.value for point in replayed.curve]
+    assert found == pytest.approx([point.value for point in plain.curve], rel=1e-3)
+    for one, other in (
+        (replayed.model, plain.model),
+        (replayed.average.model, plain.average.model),
+    ):
+        for a, b in zip(weights(one), weights(other), strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-2, atol=1e-3)
 
 
 def test_pixels_are_divided_by_255(faces: Faces) -> None:
@@ -106,40 +171,35 @@ def test_pixels_are_divided_by_255(faces: Faces) -> None:
     torch.testing.assert_close(images, expected, rtol=1e-6, atol=0)
 
 
-@pytest.mark.parametrize("kind", ["stacked", "recursive"])
+@pytest.mark.parametrize("kind", ["stacked", "recursive", "joint"])
 def test_training_gets_better_than_a_constant_guess(faces: Faces, kind: str) -> None:
-    model, _ = training.train(model_settings(training=kind, epochs=80, lr=0.003), 0, faces)
+    done = trained(faces, training=kind, epochs=80, lr=0.003)
     rows = faces.rows("train")
-    error = training.held_out_error(model, training.Batches(faces, torch.device("cpu")), rows)
+    error = training.held_out_error(done.model, done.batches, rows)
     images = faces.images[rows] / 255
     constant = np.square(images - images.mean((0, 1, 2))).sum() / len(rows)
     assert error < 0.8 * constant
 
 
-def test_too_few_pictures_and_a_diverging_loss_are_explained(faces: Faces) -> None:
-    with pytest.raises(PipelineError, match="fewer than a batch of 64"):
-        training.train(model_settings(batch_size=64), 0, faces)
-    with pytest.raises(PipelineError, match=r"epoch 1; lower its learning rate \(lr: 1e\+20\)"):
-        training.train(model_settings(training="stacked", lr=1e20, activation="relu"), 0, faces)
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_loss_that_is_no_number_ends_the_training(
+    faces: Faces, value: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = trainer(faces, epochs=3)
+    made.run_epoch()
+    (total,) = (p.value for p in made.curve if p.loss == "total")
+    with torch.no_grad():
+        made.model.decoder[3].bias[0] = value
+    with pytest.raises(Diverged) as caught:
+        made.run_epoch()
+    told = caught.value
+    assert (told.epoch, told.loss) == (2, "level_4")
+    assert not math.isfinite(told.value)
+    assert told.last_finite == pytest.approx(total, rel=0.5)  # that of the last step
 
 
-def test_a_killed_stage_leaves_no_training_behind(faces: Faces, tmp_path: Path) -> None:
-    for folder in ("configs", "data", "models"):
-        (tmp_path / folder).mkdir()
-    settings = model_settings(epochs=10**6, seeds=[0, 1])
-    (tmp_path / "configs/model.yaml").write_text(yaml.safe_dump([settings.model_dump()]))
-    np.save(tmp_path / "data/faces.npy", faces.images)
-    rows = [
-        f"{name},{name},{split}" for name, split in zip(faces.people, faces.splits, strict=True)
-    ]
-    (tmp_path / "data/faces.csv").write_text("\n".join(["path,person,split", *rows]))
-    command = [sys.executable, "-m", "stages.train_variant", "model"]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
-    with subprocess.Popen(command, cwd=tmp_path, env=environment) as stage:
-        started = time.monotonic()
-        while len(children := psutil.Process(stage.pid).children()) < 3:  # and one that tracks them
-            assert stage.poll() is None and time.monotonic() < started + 60
-            time.sleep(0.1)
-        stage.kill()
-    _, alive = psutil.wait_procs(children, timeout=30)
-    assert not alive
+def test_the_average_is_a_model_to_evaluate(faces: Faces) -> None:
+    done = trained(faces)
+    assert isinstance(done.average.model, Autoencoder)
+    assert not any(p.requires_grad for p in done.average.model.parameters())
+    assert not done.average.model.training

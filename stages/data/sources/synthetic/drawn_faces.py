@@ -47,7 +47,8 @@ BOW = 1 - LINE**2
 ANGLES = np.linspace(0, 2 * np.pi, 24, endpoint=False)
 CIRCLE = np.stack([np.sin(ANGLES), np.cos(ANGLES)], axis=1)
 
-Shape = tuple[np.ndarray, Sequence[float], int]  # (n, 3) corners u, v, w; RGB; material
+# (n, 3) corners u, v, w; RGB; material
+Shape = tuple[np.ndarray, Sequence[float] | np.ndarray, int]
 
 
 @dataclass(frozen=True)
@@ -92,32 +93,34 @@ class Pose:
         u = u * np.cos(self.yaw) + w * np.sin(self.yaw)
         v = v * np.cos(self.pitch) + w * np.sin(self.pitch)
         c, s = self.unit * np.cos(self.roll), self.unit * np.sin(self.roll)
-        return np.stack([u * c - v * s, u * s + v * c], axis=1) + self.centre
+        pixels: np.ndarray = np.stack([u * c - v * s, u * s + v * c], axis=1) + self.centre
+        return pixels
 
 
-def pictures(count: int, seed: int = 0) -> dict[str, bytes]:
-    """`count` pictures as {"Person_0001/Person_0001_0001.jpg": JPEG bytes}, 1 to 8 of a person.
+def draw(count: int, seed: int = 0) -> Iterator[tuple[str, bytes]]:
+    """`count` pictures, 1 to 8 of a person: "Person_0001/Person_0001_0001.jpg" and JPEG bytes.
 
     The same seed gives the same bytes on the same machine; a larger count, the same and more.
     """
-    drawn = {}
-    number = 0
-    while len(drawn) < count:
-        number += 1
-        name = f"Person_{number:04d}"
-        rng = np.random.default_rng([seed, number])
+    person_number = 0
+    while count > 0:
+        person_number += 1
+        name = f"Person_{person_number:04d}"
+        rng = np.random.default_rng([seed, person_number])
         person = _invent(rng)
-        for index in range(1, min(int(rng.geometric(0.4)), 8, count - len(drawn)) + 1):
-            picture = _photograph(person, np.random.default_rng([seed, number, index]))
-            drawn[f"{name}/{name}_{index:04d}.jpg"] = picture
-    return drawn
+        of_person = min(int(rng.geometric(0.4)), 8, count)
+        for index in range(1, of_person + 1):
+            picture = _photograph(person, np.random.default_rng([seed, person_number, index]))
+            yield f"{name}/{name}_{index:04d}.jpg", picture
+        count -= of_person
 
 
 def _invent(rng: np.random.Generator) -> Person:
     def tone(tones: tuple[tuple[int, int, int], ...]) -> np.ndarray:
         place = rng.uniform(0, len(tones) - 1)
         low, high = np.array(tones[int(place) :][:2], float)
-        return low + (high - low) * (place % 1) + rng.uniform(-8, 8, 3)
+        mixed: np.ndarray = low + (high - low) * (place % 1)
+        return mixed + rng.uniform(-8, 8, 3)
 
     skin = tone(SKIN_TONES)
     long = rng.random() < 0.4
@@ -338,7 +341,7 @@ def _background(rng: np.random.Generator) -> np.ndarray:
     place = np.linspace(0, 5, SIZE)[:, None]
     spread = np.exp(-((place - np.arange(6)) ** 2) / 0.7)
     spread = (spread / spread.sum(axis=1, keepdims=True)).astype(np.float32)
-    backdrop = spread @ cells.astype(np.float32) @ spread.T
+    backdrop: np.ndarray = spread @ cells.astype(np.float32) @ spread.T
     for _ in range(rng.integers(0, 4)):
         left, top = rng.integers(0, SIZE, 2)
         width, height = rng.integers(10, 100), rng.integers(50, 300)
@@ -357,7 +360,10 @@ def _textures() -> tuple[np.ndarray, np.ndarray]:
 
 
 def _smooth(values: np.ndarray, width: int, axis: int) -> np.ndarray:
-    return sum(np.roll(values, shift, axis) for shift in range(width))
+    total = np.zeros_like(values)
+    for shift in range(width):
+        total += np.roll(values, shift, axis)
+    return total
 
 
 def _cut(texture: np.ndarray, rng: np.random.Generator) -> np.ndarray:

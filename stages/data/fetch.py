@@ -1,0 +1,210 @@
+"""Pictures over the network: a folder of a git repository, of a streamed archive, or an archive."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial as bind
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, TypeVar
+
+from tqdm import tqdm
+
+from stages.common.errors import PipelineError
+from stages.data import archives
+from stages.data.archives import UNREADABLE, Member
+from stages.data.pictures import Pictures
+
+if TYPE_CHECKING:
+    import requests  # drawn faces and a copy from LFW_ARCHIVE need no network
+
+ATTEMPTS = 4  # at each HTTP source
+PAUSE = 0.5  # seconds before the second attempt, doubled before each further one
+LONGEST_PAUSE = 30  # seconds, whatever the server asks for
+TIMEOUT = (10, 60)  # seconds to connect, seconds without a byte
+SLOWEST = 1000  # bytes a second, over the latter of them
+BLOCK = 1 << 16
+PASSING = {408, 429}  # statuses below 500 for which a server is asked again
+
+Result = TypeVar("Result")
+Keep = Callable[[Iterable[Member]], Pictures]  # what chooses and stores the pictures among files
+
+
+@dataclass(frozen=True)
+class GitFolder:
+    """One folder of a git repository at one commit; the rest of the repository is not fetched."""
+
+    url: str
+    commit: str
+    folder: str
+
+    def fetch(self, partial: Path, keep: Keep) -> Pictures:
+        clone = partial / "clone"
+        shutil.rmtree(clone, ignore_errors=True)  # git does not resume, and may have left a lock
+        clone.mkdir(parents=True)
+        _git(clone, 60, "init", "--quiet")
+        _git(clone, 60, "config", "remote.origin.url", self.url)
+        _git(clone, 60, "sparse-checkout", "set", self.folder)
+        _git(clone, 300, "fetch", "--depth=1", "--filter=blob:none", "origin", self.commit)
+        _git(clone, 3600, "checkout", "--force", "--detach", self.commit)
+        return keep(archives.members(clone / self.folder))
+
+
+@dataclass(frozen=True)
+class StreamedFolder:
+    """One folder of a .tar.gz too big to keep, picked out while the archive streams past."""
+
+    url: str
+    folder: str
+
+    def fetch(self, partial: Path, keep: Keep) -> Pictures:
+        return _with_retries(bind(self._stream, keep))
+
+    def _stream(self, keep: Keep) -> Pictures:
+        with _get(self.url) as response, _Body(response, self.url) as body:
+            return keep(self._inside(archives.gzipped_tar_members(body)))
+
+    def _inside(self, members: Iterable[Member]) -> Iterator[Member]:
+        found = False
+        for member in members:
+            if self.folder in PurePosixPath(member.name).parts:
+                found = True
+                yield member
+            elif found:  # git writes a folder in one piece: the rest need not be downloaded
+                return
+
+
+@dataclass(frozen=True)
+class Archive:
+    """An archive of known checksum; an interrupted download of it is resumed."""
+
+    url: str
+    algorithm: str
+    checksum: str
+
+    def fetch(self, partial: Path, keep: Keep) -> Pictures:
+        path = partial / PurePosixPath(self.url).name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _with_retries(bind(self._download, path))
+        return keep(archives.members(path))
+
+    def _download(self, path: Path) -> None:
+        have = path.stat().st_size if path.exists() else 0
+        with _get(self.url, {"Range": f"bytes={have}-"} if have else {}) as response:
+            span = response.headers.get("Content-Range", "")
+            if not span.startswith(f"bytes {have}-"):
+                have = 0  # the server sends the whole archive
+            if response.status_code != 416:  # 416: there is nothing beyond what we have
+                mode = "ab" if have else "wb"
+                with path.open(mode) as file, _Body(response, self.url, have) as body:
+                    while block := body.read(BLOCK):
+                        file.write(block)
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, self.algorithm).hexdigest()
+        if found != self.checksum:
+            path.unlink()
+            raise OSError(f"{self.algorithm} {found}, {self.checksum} expected")
+
+
+class _Body:
+    """The bytes of a response, as they come."""
+
+    def __init__(self, response: "requests.Response", url: str, have: int = 0) -> None:
+        """have: how many bytes there are from an earlier attempt."""
+        length = response.headers.get("Content-Length", "")
+        total = have + int(length) if length.isdecimal() else None
+        self._raw = response.raw
+        self._bar = tqdm(
+            desc=url, total=total, initial=have, unit="B", unit_scale=True, disable=None
+        )
+        self._since, self._came = time.monotonic(), 0
+
+    def __enter__(self) -> "_Body":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def read(self, size: int = BLOCK) -> bytes:
+        """At most `size` bytes, none at the end. Raises TimeoutError where they trickle."""
+        content: bytes = self._raw.read1(size)
+        self._bar.update(len(content))
+        self._came += len(content)
+        passed = time.monotonic() - self._since
+        if passed > TIMEOUT[1]:
+            if self._came < SLOWEST * passed:
+                raise TimeoutError(f"slower than {SLOWEST} bytes a second")
+            self._since, self._came = time.monotonic(), 0
+        return content
+
+
+def _git(clone: Path, seconds: int, *arguments: str) -> None:
+    # Inside a git hook GIT_DIR is set and would send these commands to another repository.
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    stalled = ("-c", f"http.lowSpeedLimit={SLOWEST}", "-c", f"http.lowSpeedTime={TIMEOUT[1]}")
+    try:
+        subprocess.run(
+            ["git", "-C", str(clone), *stalled, *arguments],
+            check=True,
+            timeout=seconds,
+            env=environment | {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"},
+            stdin=subprocess.DEVNULL,
+            stderr=None if sys.stderr.isatty() else subprocess.PIPE,  # a terminal sees progress
+            encoding="utf-8",
+            errors="replace",
+        )
+    except FileNotFoundError:
+        raise PipelineError("git is not installed") from None
+    except subprocess.TimeoutExpired:
+        raise PipelineError(f"git {arguments[0]} took more than {seconds} s") from None
+    except subprocess.CalledProcessError as error:
+        said = (error.stderr or "").strip().splitlines() or [f"exit status {error.returncode}"]
+        raise PipelineError(f"git {arguments[0]}: {said[-1]}") from None
+
+
+def _get(url: str, headers: Mapping[str, str] | None = None) -> "requests.Response":
+    import requests
+
+    headers = {"Accept-Encoding": "identity"} | dict(headers or {})
+    response = requests.get(url, headers=headers, stream=True, timeout=TIMEOUT)
+    if response.status_code != 416:  # a range beyond the end is for the caller to judge
+        response.raise_for_status()
+    return response
+
+
+def _with_retries(action: Callable[[], Result]) -> Result:
+    """What `action` returns. Raises PipelineError, why the last attempt failed."""
+    import requests
+    import urllib3
+
+    reason, pause = "", 0.0
+    for attempt in range(ATTEMPTS):
+        time.sleep(pause)
+        pause = PAUSE * 2**attempt
+        try:
+            return action()
+        except requests.HTTPError as error:
+            status = error.response.status_code
+            reason = f"HTTP {status}"
+            if status < 500 and status not in PASSING:
+                break
+            asked = error.response.headers.get("Retry-After", "")
+            if asked.isdecimal():
+                pause = min(float(asked), LONGEST_PAUSE)
+        except requests.exceptions.SSLError:
+            reason = "its certificate is not accepted"
+            break
+        except requests.TooManyRedirects:
+            reason = "it redirects without end"
+            break
+        except (requests.Timeout, urllib3.exceptions.TimeoutError):
+            reason = "timed out"
+        except (requests.RequestException, urllib3.exceptions.HTTPError):
+            reason = "connection failed"
+        except UNREADABLE as error:
+            reason = str(error) or type(error).__name__
+    raise PipelineError(reason)

@@ -1,0 +1,115 @@
+"""Labeled Faces in the Wild: how it is laid out, where it comes from, what it must contain.
+
+Each version's content hash stands in sources/<name>/dataset.yaml. It decides what a download of it
+leaves, whatever the code that fetches it.
+"""
+
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from stages.common.errors import PipelineError
+from stages.data import archives
+from stages.data.archives import PICTURE_BYTES, Member
+from stages.data.fetch import Archive, GitFolder, StreamedFolder
+from stages.data.pictures import PARTIAL, Pictures, content_hash, read_tar, store
+
+SOURCES = Path(__file__).parent / "sources"
+NAMES = ("lfw-deepfunneled", "lfw")
+KINDS = {"archive": Archive, "git": GitFolder, "stream": StreamedFolder}
+PICTURE = re.compile(r"(?:^|/)(([A-Za-z][\w-]*)/\2_\d{4}\.jpg)$", re.ASCII)
+LAYOUT = "<Name>/<Name>_<0001>.jpg, in whatever folder"
+TOTAL_BYTES = 2**30  # of all pictures; each version has 115 MB
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """`content` is the `content_hash` of its `count` pictures, whichever source they come from."""
+
+    name: str
+    count: int
+    content: str
+    sources: tuple[GitFolder | StreamedFolder | Archive, ...]
+
+
+def dataset(name: str) -> Dataset:
+    """One of NAMES."""
+    facts = yaml.safe_load((SOURCES / name / "dataset.yaml").read_text(encoding="utf-8"))
+    sources = tuple(KINDS[source.pop("kind")](**source) for source in facts["sources"])
+    return Dataset(name, facts["count"], facts["content"], sources)
+
+
+def obtain(wanted: Dataset, archive: str | None = None, partial: Path = PARTIAL) -> Pictures:
+    """The dataset's pictures, their content verified.
+
+    They come from `archive` (.tar, .tgz, .zip or a folder, whatever its top folder is called) if
+    given, else from the first of the sources to have them; `partial` keeps unfinished downloads.
+    Raises PipelineError.
+    """
+    if archive:
+        try:
+            path = Path(archive).expanduser()
+            return _verified(wanted, keep(archives.members(path), partial), archive)
+        except PipelineError as error:
+            relative = not Path(archive).expanduser().is_absolute()
+            advice = "; give an absolute path, as experiments may run in another folder"
+            raise PipelineError(f"LFW_ARCHIVE: {error}{advice if relative else ''}") from None
+    tried = []
+    for source in wanted.sources:
+        print(f"{wanted.name}: trying {source.url}", file=sys.stderr, flush=True)
+        try:
+            found = source.fetch(partial, lambda members: keep(members, partial))
+            return _verified(wanted, found, "it")
+        except PipelineError as error:
+            tried.append(f"{source.url} ({error})")
+    raise PipelineError(
+        f"{wanted.name} could not be downloaded; tried {', '.join(tried)}. Set LFW_ARCHIVE="
+        "/path/to/archive-or-folder to use a copy you have, or run `make demo`, which needs none"
+    )
+
+
+def keep(members: Iterable[Member], partial: Path) -> Pictures:
+    """The members laid out as LFW's pictures, by the last two parts of their paths.
+
+    Raises PipelineError where two of one name differ, or they are too large.
+    """
+    return store(_pictures(members), TOTAL_BYTES, partial)
+
+
+def _pictures(members: Iterable[Member]) -> Iterator[tuple[str, bytes]]:
+    for member in members:
+        if picture := PICTURE.search(member.name):
+            if member.size > PICTURE_BYTES:
+                raise PipelineError(
+                    f"{picture[1]} has {member.size:,} bytes, {PICTURE_BYTES:,} are allowed"
+                )
+            yield picture[1], member.read()
+
+
+def _verified(wanted: Dataset, pictures: Pictures, where: str) -> Pictures:
+    content = content_hash(pictures)
+    if content == wanted.content:
+        return pictures
+    for other in map(dataset, NAMES):
+        if content == other.content:
+            raise PipelineError(
+                f"{where} holds {other.name}, not {wanted.name}; set download.dataset: "
+                f"{other.name} in params.yaml, or give {wanted.name}"
+            )
+    looked = "" if pictures else f"; looked for {LAYOUT}"
+    raise PipelineError(
+        f"{where} does not hold {wanted.name}: {len(pictures):,} pictures found, "
+        f"{wanted.count:,} expected{looked}; content hash {content}, {wanted.content} expected"
+    )
+
+
+def holds(path: Path, wanted: Dataset) -> bool:
+    """Whether the canonical tar at `path` is whole and has the dataset's content."""
+    try:
+        return content_hash(read_tar(path)) == wanted.content
+    except PipelineError:
+        return False

@@ -1,0 +1,87 @@
+"""Pictures -> faces.npy and faces.csv, a batch of pictures in memory at a time."""
+
+import csv
+import hashlib
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from tqdm import tqdm
+
+from stages.common.errors import PipelineError
+from stages.common.files import atomic_set
+from stages.data.crops import SIZE, Crop
+from stages.data.people import held_out_people, person_of
+from stages.data.pictures import Skipped
+
+BATCH = 64  # pictures decoded side by side, 3 MB of crops
+
+
+def prepare(
+    pictures: Mapping[str, bytes], crop: Crop, held_out: float, folder: Path, *, skip: bool = False
+) -> Skipped:
+    """Write folder/faces.npy, uint8 (N, 128, 128, 3) RGB, and folder/faces.csv: path,person,split.
+
+    Rows of both are in bytewise order of paths. Returns what was left out, which is nothing unless
+    `skip`. Raises PipelineError for a picture that cannot be cropped, unless `skip`, or where
+    `held_out` leaves one of the splits empty, and then leaves both files as they were.
+    """
+    with atomic_set(folder / "faces.npy", folder / "faces.csv") as (faces, table):
+        # Written, not mapped: on a full disk a mapping ends in a bus error, without a word.
+        with faces.open("wb") as file:
+            used, skipped = _write_crops(pictures, crop, file, skip)
+        held = held_out_people(used, held_out)
+        people = set(map(person_of, used))
+        if not held or held == people:
+            raise PipelineError(
+                f"held_out {held_out} puts {len(held)} of {len(people)} people into the test "
+                "split; use a value nearer to 0.5, or more pictures"
+            )
+        with table.open("w", newline="", encoding="utf-8") as file_:
+            rows = csv.writer(file_, lineterminator="\n")
+            rows.writerow(("path", "person", "split"))
+            for name in used:
+                person = person_of(name)
+                rows.writerow((name, person, "test" if person in held else "train"))
+    return skipped
+
+
+def _write_crops(
+    pictures: Mapping[str, bytes], crop: Crop, file: IO[bytes], skip: bool
+) -> tuple[dict[str, bytes], Skipped]:
+    """The names of those written, in order, with a digest of each, and what was left out."""
+
+    def attempt(name: str) -> tuple[bytes, bytes] | str:
+        picture = pictures[name]
+        try:
+            return crop(picture).tobytes(), hashlib.sha256(picture).digest()
+        except PipelineError as error:
+            return str(error)
+
+    names, used, skipped = sorted(pictures), dict[str, bytes](), Skipped()
+    _write_header(file, len(names))
+    with (
+        ThreadPoolExecutor() as pool,  # Pillow decodes outside Python's lock
+        tqdm(desc="decoding", total=len(names), disable=None) as bar,
+    ):
+        for start in range(0, len(names), BATCH):
+            batch = names[start : start + BATCH]
+            for name, result in zip(batch, pool.map(attempt, batch), strict=True):
+                if not isinstance(result, str):
+                    pixels, used[name] = result
+                    file.write(pixels)
+                elif skip:
+                    skipped.append((name, result))
+                else:
+                    raise PipelineError(f"{name} {result}")
+            bar.update(len(batch))
+    file.seek(0)
+    _write_header(file, len(used))  # it has the same length for every number of rows
+    return used, skipped
+
+
+def _write_header(file: IO[bytes], rows: int) -> None:
+    header = {"descr": "|u1", "fortran_order": False, "shape": (rows, SIZE, SIZE, 3)}
+    np.lib.format.write_array_header_1_0(file, header)

@@ -1,0 +1,57 @@
+"""Anybody's pictures, in a folder or an archive, nested as they like."""
+
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from unicodedata import category
+
+from stages.common.errors import PipelineError
+from stages.data.archives import PICTURE_BYTES, TOTAL_BYTES, members
+from stages.data.pictures import PARTIAL, Pictures, Skipped, store
+
+ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
+
+
+def read(path: Path, partial: Path = PARTIAL) -> tuple[Pictures, Skipped]:
+    """The pictures in a folder or archive, named by their paths below the folders that all of them
+    share, and those that were left out.
+
+    Hidden files and other endings than those above are not even told. Whether a picture decodes is
+    not looked at. Raises PipelineError where there is none, or the archive cannot be read.
+    """
+    skipped = Skipped()
+    pictures = store(_pictures(path, skipped), TOTAL_BYTES, partial)
+    if not pictures:
+        raise PipelineError(
+            f"download.pictures: {path} has no picture in it; looked for files that end in "
+            f"{', '.join(sorted(ENDINGS))}, in folders of whatever depth"
+        )
+    return pictures.renamed(_without_shared_folders(list(pictures))), skipped
+
+
+def _pictures(path: Path, skipped: Skipped) -> Iterator[tuple[str, bytes]]:
+    for member in members(path):
+        parts = PurePosixPath(member.name).parts
+        inner = "/".join(parts)
+        if PurePosixPath(inner).suffix.lower() not in ENDINGS or _hidden(parts):
+            continue
+        if ".." in parts or inner.startswith("/"):
+            skipped.append((inner, "has a path that leads out of the archive"))
+        elif any(category(letter) in ("Cc", "Cs") for letter in inner):
+            skipped.append((ascii(inner), "has characters in its path that are no text"))
+        elif member.size > PICTURE_BYTES:
+            skipped.append((inner, f"has {member.size:,} bytes, {PICTURE_BYTES:,} are allowed"))
+        else:
+            yield inner, member.read()
+
+
+def _hidden(parts: tuple[str, ...]) -> bool:
+    return parts[-1].startswith(".") or "__MACOSX" in parts
+
+
+def _without_shared_folders(names: list[str]) -> dict[str, str]:
+    """Of every name, the rest below the folders that all are in."""
+    parts = [name.split("/") for name in names]
+    shared = 0
+    while all(len(path) > shared + 1 and path[shared] == parts[0][shared] for path in parts):
+        shared += 1
+    return {name: "/".join(path[shared:]) for name, path in zip(names, parts, strict=True)}

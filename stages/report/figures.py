@@ -1,0 +1,82 @@
+"""All figures of the report. Adding one is an entry here and the function that it names."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from matplotlib.figure import Figure
+from PIL import Image
+
+from stages.measure.records import Records
+from stages.report import charts, sheets
+from stages.report.looks import own_style, rendered
+
+
+class Drawing(NamedTuple):
+    """draw: what makes it of the records, None where there is nothing to show."""
+
+    draw: Callable[[Records], Figure | Image.Image | None]
+    caption: str
+
+
+_SAME_FACE = (
+    "the same held-out face through every model {} (first seed), stacked on the left, recursive on "
+    "the right, each at the last step and with averaged weights, with the mean held-out error"
+).format
+
+FIGURES: dict[str, Drawing] = {
+    "hero.png": Drawing(
+        sheets.hero,
+        "Two held-out faces, and what the stacked, the recursive and the best other recursive "
+        "model make of them, with averaged weights (first seed).",
+    ),
+    "figure4_samples.png": Drawing(
+        sheets.samples,
+        "Figure 4: what the variational autoencoders make of standard normal latents (first seed).",
+    ),
+    "figure5_errors.png": Drawing(
+        charts.errors,
+        "Figure 5: held-out error of every model, a point a seed, with the paper's numbers.",
+    ),
+    "figure6_reconstructions.png": Drawing(
+        partial(sheets.reconstructions, implementation="described"),
+        f"Figure 6: {_SAME_FACE('of the paper as described')}.",
+    ),
+    "figure6_released.png": Drawing(
+        partial(sheets.reconstructions, implementation="released"),
+        f"Figure 6 again: {_SAME_FACE('of the paper as released')}.",
+    ),
+    "other_variants.png": Drawing(
+        sheets.other_variants, f"Beyond the paper: {_SAME_FACE('of our own')}."
+    ),
+    "curves.png": Drawing(
+        charts.curves,
+        "Held-out error by epoch (the band spans the seeds), and the training loss of each level "
+        "of the recursive models.",
+    ),
+    "spectrum.png": Drawing(
+        charts.spectrum,
+        "Radial power spectrum of the reconstructions, and its ratio to the input's: below 1 is "
+        "blur, above is grain.",
+    ),
+    "depth.png": Drawing(
+        charts.depth,
+        "Sensitivity: held-out error by epoch, and when an image is reconstructed from level 1, 2, "
+        "... 7 alone (the band spans the seeds).",
+    ),
+}
+
+
+def draw_all(records: Records, folder: Path) -> list[str]:
+    """Write every figure that the records allow into `folder`; returns the names of the files."""
+    drawn = []
+    with own_style():
+        for name, drawing in FIGURES.items():
+            figure = drawing.draw(records)
+            if figure is None:
+                continue
+            picture = rendered(figure) if isinstance(figure, Figure) else figure
+            picture.save(folder / name)
+            drawn.append(name)
+    return drawn

@@ -1,0 +1,92 @@
+"""What a handful of seeds says about a method: intervals, equality, and how many would decide.
+
+`values` are one paired difference a seed, (n,): of a method against another, zero where they are
+the same.
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import fdtri, nctdtr, stdtrit
+
+CONFIDENCE = 0.95  # of an interval that a difference has to keep clear of zero
+EQUALITY_CONFIDENCE = 0.90  # of the one that equality has to keep: two one-sided tests at 5 %
+POWER = 0.8  # how likely "as many seeds as decide" are to decide
+MOST_SEEDS = 1000  # more are not counted
+
+Interval = tuple[float, float]
+
+
+def t_interval(values: ArrayLike, confidence: float) -> Interval | None:
+    """Student's interval of the mean; None for fewer than two values."""
+    values = np.asarray(values, np.float64)
+    if len(values) < 2:
+        return None
+    reach = stdtrit(len(values) - 1, (1 + confidence) / 2) * values.std(ddof=1) / len(values) ** 0.5
+    return float(values.mean() - reach), float(values.mean() + reach)
+
+
+def normal_interval(mean: float, standard_error: float, confidence: float) -> Interval:
+    reach = float(stdtrit(np.inf, (1 + confidence) / 2)) * standard_error
+    return mean - reach, mean + reach
+
+
+def variance_ratio_interval(ratio: float, over: int, under: int, confidence: float) -> Interval:
+    """Fisher's F: the interval of a ratio of two variances with `over` and `under` degrees of
+    freedom, from the ratio that was seen."""
+    tail = (1 + confidence) / 2
+    return ratio / float(fdtri(over, under, tail)), ratio * float(fdtri(under, over, tail))
+
+
+def probability_higher(first: ArrayLike, second: ArrayLike) -> float:
+    """How likely a value of `first` is to lie above one of `second`: over all pairs of them, a tie
+    counting half. Probability of improvement of Agarwal et al., 2021, where higher is better."""
+    pairs = np.subtract.outer(np.asarray(first, np.float64), np.asarray(second, np.float64))
+    return float((pairs > 0).mean() + (pairs == 0).mean() / 2)
+
+
+def difference_power(mean: float, deviation: float, n: NDArray[np.int_]) -> NDArray[np.float64]:
+    """How likely the paired t-test with `n` seeds is to find a difference, on its right side.
+
+    mean and deviation: those of the difference over seeds; the test is two-sided.
+    """
+    critical = stdtrit(n - 1, (1 + CONFIDENCE) / 2)
+    missed = nctdtr(n - 1, abs(mean) / deviation * np.sqrt(n), critical)
+    return 1 - np.asarray(missed, np.float64)
+
+
+def equality_power(
+    mean: float, deviation: float, margin: float, n: NDArray[np.int_]
+) -> NDArray[np.float64]:
+    """How likely two one-sided t-tests with `n` seeds are to find the mean within ± `margin`.
+
+    At least: as if the two could not fail together.
+    """
+    critical = stdtrit(n - 1, (1 + EQUALITY_CONFIDENCE) / 2)
+    below, above = (
+        1 - nctdtr(n - 1, (margin + side * mean) / deviation * np.sqrt(n), critical)
+        for side in (1, -1)
+    )
+    power: NDArray[np.float64] = np.maximum(below + above - 1, 0)
+    return power
+
+
+def seeds_to_differ(mean: float, deviation: float) -> int | None:
+    """The fewest seeds whose paired t-test finds the difference with POWER; None for too many.
+
+    mean and deviation: as seen over the seeds there are.
+    """
+    n = np.arange(2, MOST_SEEDS + 1)
+    return _fewest(n, difference_power(mean, deviation, n) if deviation else n > 1)
+
+
+def seeds_to_be_equal(mean: float, deviation: float, margin: float) -> int | None:
+    """The fewest seeds that find the mean within ± `margin` with POWER; None for too many."""
+    n = np.arange(2, MOST_SEEDS + 1)
+    if abs(mean) >= margin:
+        return None
+    return _fewest(n, equality_power(mean, deviation, margin, n) if deviation else n > 1)
+
+
+def _fewest(n: NDArray[np.int_], power: ArrayLike) -> int | None:
+    enough = n[np.asarray(power) >= POWER]
+    return int(enough[0]) if len(enough) else None

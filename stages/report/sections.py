@@ -1,0 +1,177 @@
+"""The page's tables of numbers: Table 1, recursive against stacked, clarity."""
+
+import numpy as np
+import pandas as pd
+
+from stages.common.settings import IMPLEMENTATIONS
+from stages.measure.measures import MEASURES
+from stages.measure.records import WEIGHTS, Model, Record, Records
+from stages.report import markdown
+from stages.report.comparisons import compare, compare_each_image
+from stages.report.effect import number
+from stages.report.inference import CONFIDENCE
+from stages.report.models import absence, distinct, models, twins, valid, variants
+from stages.report.paper import IMPLEMENTATION_LABELS, PAPER, WEIGHTS_LABELS, label, rank
+from stages.report.tables import NEAR, differences, explained_by
+from stages.report.words import mean_sd, plain
+
+CLARITY = (
+    "high_frequency_ratio",
+    "sharpness",
+    "grid_ratio",
+    "colour_shift",
+    "contrast_ratio",
+    "ssim",
+    "ms_ssim",
+    "faces_found",
+)
+
+
+def table1(records: Records) -> list[str]:
+    """The paper's table with ours beside it, and what explains the paper's numbers."""
+    kinds = [(each, weights) for each in IMPLEMENTATIONS for weights in WEIGHTS]
+    header = ["model", *(f"{IMPLEMENTATION_LABELS[i]}, {WEIGHTS_LABELS[w]}" for i, w in kinds)]
+    header.insert(2, f"… on training images, {WEIGHTS_LABELS['last_step']}")
+    header += ["paper: Table 1", "paper: Figure 5", "paper explained by"]
+    rows = []
+    for variant in variants(records):
+        found = [records.found.get(Model(variant, *kind)) for kind in kinds]
+        cells = [mean_sd(record) for record in found]
+        cells.insert(1, mean_sd(found[0], "error", "train"))
+        paper = PAPER.get(variant)
+        cells += [plain(paper.table1 if paper else None), plain(paper.figure5 if paper else None)]
+        rows.append([label(variant), *cells, explained_by(records, variant) or "-"])
+    return [
+        "Squared error summed over an image's 49,152 values, mean over images ± standard deviation "
+        "over seeds (n; n/all where some diverged). "
+        f"{_standard_errors(records)} `table1.csv` has more columns.",
+        markdown.table(header, rows),
+        _explanation(records),
+        *(f"- {sentence}" for sentence in differences(records)),
+    ]
+
+
+def _standard_errors(records: Records) -> str:
+    rows = pd.concat([valid(record, "error") for record in records.found.values()])
+    relative = (rows.standard_error / rows.value).max()
+    if not np.isfinite(relative):
+        return ""
+    return f"The standard error over images is at most {relative:.1%} of a seed's mean."
+
+
+def _explanation(records: Records) -> str:
+    lacking = [
+        model
+        for variant in PAPER
+        for model in [Model(variant, "described", "last_step")]
+        if model not in records.found
+    ]
+    absent = "; ".join(f"{label(model.variant)}: {absence(records, model)}" for model in lacking)
+    text = (
+        "The paper measured on training images, at the last step. An implementation explains its "
+        "number where a seed's error on training images comes within a factor of "
+        f"{NEAR:g} of the paper's two numbers or lies between them: these are two draws of 100 "
+        "images and differ by up to 35 %."
+    )
+    return text + (f" Missing: {absent}." if absent else "")
+
+
+def recursive_against_stacked(records: Records) -> list[str]:
+    """Each recursive model beside the stacked one of otherwise the same settings."""
+    pairs = [pair for shown in _kinds(records) for pair in twins(shown)]
+    pairs.sort(key=lambda pair: rank(pair[0].model.variant))
+    rows = [_pair(*pair) for pair in pairs]
+    if not rows:
+        return ["No recursive model has a stacked one of otherwise the same settings."]
+    header = [
+        "recursive",
+        "stacked twin",
+        "implementation",
+        "weights",
+        "ratio of mean errors",
+        f"{CONFIDENCE:.0%} over seeds",
+        f"{CONFIDENCE:.0%} over images",
+        "seeds",
+        "one seed of recursive is better",
+        f"mean ratio of an image's errors ({CONFIDENCE:.0%} over images)",
+        "images better recursive",
+    ]
+    text = (
+        "Held-out error of a recursive model over that of its stacked twin, paired by image and "
+        "seed: below 1, recursive is better."
+    )
+    return [text, markdown.table(header, rows)]
+
+
+def _pair(recursive: Record, stacked: Record) -> list[object]:
+    model = recursive.model
+    named: list[object] = [label(model.variant), label(stacked.model.variant)]
+    named += [IMPLEMENTATION_LABELS[model.implementation], WEIGHTS_LABELS[model.weights]]
+    effect = compare("error", recursive, stacked)
+    if effect is None:
+        return [*named, "no seed in common", *["-"] * 6]
+    mean, (low, high), fraction = compare_each_image(recursive, stacked)
+    return [
+        *named,
+        number(float(np.exp(effect.mean))),
+        effect.interval(effect.seeds[0]) if effect.seeds else "one seed",
+        effect.interval(effect.images[0]),
+        effect.n,
+        f"{effect.agreement('lower'):.0%}" if effect.n > 1 else "-",
+        f"{number(mean)} ({number(low)} to {number(high)})",
+        f"{fraction:.0%}",
+    ]
+
+
+def clarity(records: Records) -> list[str]:
+    """What was measured of the pictures, beside the input and, for faces, noise."""
+    shown = [record for kind in _kinds(records) for record in kind]
+    shown.sort(key=lambda record: rank(record.model.variant))
+    measures = [m for m in CLARITY if any(len(record.per_seed(m)) for record in shown)]
+    rows: list[list[object]] = [
+        [f"*{of}*", "-", "-", "-", *(_of(records, of, measure) for measure in measures), "-"]
+        for of in ("input", "noise")
+    ]
+    for record in shown:
+        model, n = record.model, len(record.seeds) - len(record.diverged)
+        named = [IMPLEMENTATION_LABELS[model.implementation], WEIGHTS_LABELS[model.weights], n]
+        cells = [_cell(record, measure) for measure in measures]
+        in_samples = _cell(record, "faces_found", "samples")
+        rows.append([label(model.variant), *named, *cells, in_samples])
+    text = (
+        "Reconstructions of the held-out images beside the input, mean ± standard deviation over "
+        "the seeds (n). Fraction of high frequencies, over the input's: 1 is as sharp, below is "
+        "blur, above is grain; sharpness is that or its inverse, whichever is below 1. Grid ratio: "
+        "energy at the frequencies of a stride's grid over its neighbours, beside the input's. "
+        "Faces found: the fraction of pictures in which a face detector finds a face."
+    )
+    header = ["model", "implementation", "weights", "n", *(MEASURES[m].label for m in measures)]
+    return [text, markdown.table([*header, "faces found in samples"], rows)]
+
+
+def _kinds(records: Records) -> list[list[Record]]:
+    """The models of each implementation and kind of weights."""
+    return [
+        distinct(models(records, implementation, weights))
+        for implementation in IMPLEMENTATIONS
+        for weights in WEIGHTS
+    ]
+
+
+def _of(records: Records, of: str, measure: str) -> str:
+    """The input's or noise's own value of a measure."""
+    if (of, measure) in records.references.measures.index:
+        value = float(records.references.measures.xs(of)["value"][measure])
+        return f"{value:.1%}" if measure == "faces_found" else number(value)
+    if of != "input":
+        return "-"
+    return "0" if measure == "colour_shift" else "1"
+
+
+def _cell(record: Record, measure: str, split: str = "test") -> str:
+    values = valid(record, measure, split).value
+    if not len(values):
+        return "-"
+    numbers = [values.mean()] + ([values.std()] if len(values) > 1 else [])
+    rate = measure == "faces_found"
+    return " ± ".join(f"{x:.1%}" if rate else number(x) for x in numbers)

@@ -1,0 +1,170 @@
+"""Sheets of faces, pixel by pixel.
+
+Faces are shown as they are, 0 to 255, never normalised, and enlarged by repeating pixels.
+"""
+
+from collections.abc import Sequence
+from functools import cache
+from itertools import zip_longest
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from stages.common.settings import IMPLEMENTATIONS, Implementation
+from stages.measure.records import WEIGHTS, Model, Record, Records, Weights
+from stages.report.models import best_recursive, distinct, models, twins, valid
+from stages.report.paper import IMPLEMENTATION_LABELS, PAPER, WEIGHTS_LABELS, label, rank
+from stages.report.words import mean_sd
+
+FACE = 128  # pixels a side
+ZOOM = 2
+HERO_FACES = 2
+SAMPLES = 6  # of a model
+GAP = 12  # pixels between two blocks of a sheet
+CAPTION = 62  # pixels above a block, for two lines
+TEXT = 21  # pixels, less where a caption would be wider than its block
+
+Block = tuple[str, str, np.ndarray]  # two lines of caption, uint8 (rows, columns, 128, 128, 3)
+
+
+def sheet(rows: Sequence[Sequence[Block | None]]) -> Image.Image:
+    """Rows of blocks of faces, aligned in columns; None leaves a place empty."""
+    down = [max(block[2].shape[0] for block in row if block) for row in rows]
+    across = [
+        max(block[2].shape[1] for block in column if block) if any(column) else 0
+        for column in zip_longest(*rows)
+    ]
+    tops = np.cumsum([0, *(CAPTION + n * FACE * ZOOM + GAP for n in down)])
+    lefts = np.cumsum([GAP, *(n * FACE * ZOOM + GAP for n in across)])
+    canvas = Image.new("RGB", (int(lefts[-1]), int(tops[-1])), "white")
+    pen = ImageDraw.Draw(canvas)
+    for row, top in zip(rows, tops[:-1] + CAPTION, strict=True):
+        for block, left in zip(row, lefts, strict=False):
+            if block:
+                _paste(canvas, pen, block, int(left), int(top))
+    return canvas
+
+
+def _paste(
+    canvas: Image.Image, pen: ImageDraw.ImageDraw, block: Block, left: int, top: int
+) -> None:
+    *lines, faces = block
+    rows, columns = faces.shape[:2]
+    for text, above, colour in zip(lines, (32, 8), ("black", "#555555"), strict=True):
+        size = TEXT
+        while size > 8 and _font(size).getlength(text) > columns * FACE * ZOOM:
+            size -= 1
+        pen.text((left, top - above), text, colour, _font(size), anchor="ls")
+    tiled = faces.transpose(0, 2, 1, 3, 4).reshape(rows * FACE, columns * FACE, 3)
+    canvas.paste(Image.fromarray(tiled.repeat(ZOOM, axis=0).repeat(ZOOM, axis=1)), (left, top))
+
+
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    """The one that comes with matplotlib, whatever the system has."""
+    return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf"), size)
+
+
+def reconstructions(records: Records, implementation: Implementation) -> Image.Image | None:
+    """Figure 6: the same face through every model of the paper."""
+    return _beside_twins(records, implementation, papers=True)
+
+
+def other_variants(records: Records) -> Image.Image | None:
+    """The same face through every variant that is not the paper's."""
+    return _beside_twins(records, "described", papers=False)
+
+
+def _beside_twins(
+    records: Records, implementation: Implementation, papers: bool
+) -> Image.Image | None:
+    """A row a pair of twins or a model without: stacked, then recursive; last step, averaged."""
+    shown = distinct(
+        [
+            record
+            for model, record in records.found.items()
+            if model.implementation == implementation
+        ]
+    )
+    kinds: dict[str, dict[Weights, Record]] = {}
+    for record in shown:
+        if (record.model.variant in PAPER) == papers:
+            kinds.setdefault(record.model.variant, {})[record.model.weights] = record
+    if not kinds:
+        return None
+    stacked_of: dict[str, str] = {}
+    for recursive, stacked in twins(
+        [record for kind in kinds.values() for record in kind.values()]
+    ):
+        if stacked.model.variant not in stacked_of.values():
+            stacked_of.setdefault(recursive.model.variant, stacked.model.variant)
+    rows: list[list[Block | None]] = [[("", "input", records.references.inputs[:1, None])] * 4]
+    done: set[str] = set()
+    for variant in sorted(kinds, key=rank):
+        pair = next((pair for pair in stacked_of.items() if variant in pair), (variant,))
+        if variant in done:
+            continue
+        done |= {*pair}
+        trainings = {next(iter(kinds[one].values())).settings.training: kinds[one] for one in pair}
+        rows.append(
+            [
+                _output(trainings[training].get(weights)) if training in trainings else None
+                for training in ("stacked", "recursive")
+                for weights in WEIGHTS
+            ]
+        )
+    return sheet(rows)
+
+
+def samples(records: Records) -> Image.Image | None:
+    """Figure 4: what the variational models make of standard normal latents."""
+    shown = distinct([record for record in records.found.values() if len(record.samples)])
+    order = sorted(
+        {record.model[:2] for record in shown},
+        key=lambda model: (IMPLEMENTATIONS.index(model[1]), rank(model[0])),
+    )
+    if not order:
+        return None
+    kinds = [[records.found.get(Model(*model, weights)) for weights in WEIGHTS] for model in order]
+    return sheet([[_samples(record) for record in kind] for kind in kinds])
+
+
+def _samples(record: Record | None) -> Block | None:
+    if record is None or not len(record.samples):
+        return None
+    found = valid(record, "faces_found", "samples")
+    rate = f"face in {found.value.mean():.0%} of {found.n.sum():,.0f}" if len(found) else ""
+    told = f"{WEIGHTS_LABELS[record.model.weights]}: {rate}"
+    implementation = IMPLEMENTATION_LABELS[record.model.implementation]
+    return f"{label(record.model.variant)}, {implementation}", told, record.samples[None, :SAMPLES]
+
+
+def hero(records: Records) -> Image.Image | None:
+    """Two faces, the stacked and the recursive model, and the best recursive model beside it."""
+    averaged = models(records, "described", "averaged")
+    plain = [one for name in ("stacked", "recursive") for one in averaged if _is(one, name)]
+    best = best_recursive(averaged)
+    if not plain:
+        return None
+    shown = [*plain, best] if best else plain
+    have = min((len(one.reconstructions) for one in shown if len(one.reconstructions)), default=1)
+    faces = np.linspace(0, have - 1, min(HERO_FACES, have)).round().astype(int)
+    inputs = ("", "input", records.references.inputs[faces, None])
+    return sheet([[inputs, *(_output(record, faces) for record in shown)]])
+
+
+def _is(record: Record, variant: str) -> bool:
+    return record.model.variant == variant
+
+
+def _output(record: Record | None, faces: Sequence[int] | np.ndarray = (0,)) -> Block | None:
+    """Reconstructions one below the other; white where every seed diverged."""
+    if record is None:
+        return None
+    pictures = np.full((len(faces), 1, FACE, FACE, 3), 255, np.uint8)
+    if len(record.reconstructions):
+        pictures = record.reconstructions[list(faces), None]
+    weights = WEIGHTS_LABELS[record.model.weights]
+    return label(record.model.variant), f"{weights}: {mean_sd(record)}", pictures

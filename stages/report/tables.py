@@ -1,0 +1,147 @@
+"""table1.csv and curves.csv, and which implementation gives the paper's numbers."""
+
+import numpy as np
+import pandas as pd
+
+from stages.common.settings import IMPLEMENTATIONS, Implementation
+from stages.measure.measures import MEASURES
+from stages.measure.records import WEIGHTS, Model, Record, Records
+from stages.report.models import absence, valid, variants
+from stages.report.paper import IMPLEMENTATION_LABELS, PAPER, label
+
+# The paper's two draws of 100 images give numbers up to 35 % apart: ours may lie a little outside.
+NEAR = 1.25
+NUMBERS = (("error", "test"), ("error", "train"))  # with their spread over seeds
+LOSSES = {"error": "last_step", "averaged_error": "averaged"}  # of a training's curve
+
+
+def table1(records: Records) -> pd.DataFrame:
+    """A row for each evaluated model, and one for each of the paper's that was not.
+
+    variant, implementation and weights say which model it is. n: the seeds behind its numbers,
+    those that did not diverge. error: on the held-out images, error_sd its standard deviation over
+    seeds, error_se its standard error over images; train_error: on the training sample. paper_*:
+    the paper's numbers; explained_by: see `explained_by`. Then what else was measured on held-out
+    images and (sample_*) on samples, means over seeds. Missing values are nan.
+    """
+    rows = []
+    for variant in variants(records):
+        models = [
+            Model(variant, implementation, weights)
+            for implementation in IMPLEMENTATIONS
+            for weights in WEIGHTS
+        ]
+        evaluated = [model for model in models if model in records.found]
+        rows += [_row(records, model) for model in evaluated or models[:1]]
+    return pd.DataFrame(rows)
+
+
+def _row(records: Records, model: Model) -> dict[str, object]:
+    record, paper = records.found.get(model), PAPER.get(model.variant)
+    row: dict[str, object] = {"variant": model.variant, "label": label(model.variant)}
+    row |= {"implementation": model.implementation, "weights": model.weights}
+    row["n"] = len(record.seeds) - len(record.diverged) if record else 0
+    row["diverged"] = len(record.diverged) if record else 0
+    error, train_error = (_values(record, *number) for number in NUMBERS)
+    row |= {"error": error.value.mean(), "error_sd": error.value.std()}
+    row["error_se"] = error.standard_error.mean()
+    row |= {"train_error": train_error.value.mean(), "train_error_sd": train_error.value.std()}
+    row["paper_table1"] = paper.table1 if paper and paper.table1 else np.nan
+    row["paper_figure5"] = paper.figure5 if paper and paper.figure5 else np.nan
+    row["explained_by"] = explained_by(records, model.variant)
+    for measure in MEASURES:
+        row.setdefault(measure, _values(record, measure, "test").value.mean())
+    row["sample_faces_found"] = _values(record, "faces_found", "samples").value.mean()
+    return row
+
+
+def _values(record: Record | None, measure: str, split: str) -> pd.DataFrame:
+    if record is None:
+        return pd.DataFrame(columns=["value", "standard_error", "n"], dtype=float)
+    return valid(record, measure, split)
+
+
+def curves(records: Records) -> pd.DataFrame:
+    """Held-out error of every model, seed and epoch.
+
+    Columns variant, implementation, weights, seed, epoch, error.
+    """
+    tables = []
+    for model, record in records.found.items():
+        rows = record.curve[record.curve.split == "test"]
+        rows = rows[rows.loss.map(LOSSES) == model.weights]
+        table = rows[["seed", "epoch"]].assign(error=rows.value)
+        for place, (column, value) in enumerate(model._asdict().items()):
+            table.insert(place, column, value)
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
+
+
+def explained_by(records: Records, variant: str) -> str:
+    """Which implementation gives the paper's number: "described", "released", "both", "neither".
+
+    One does where a seed's error at the last step on the training sample (the paper measured on
+    training images) lies between the paper's lowest number / NEAR and its highest * NEAR. "" where
+    the paper has no number for the variant, or neither was evaluated.
+    """
+    evaluated = {
+        implementation: _training_errors(records, variant, implementation)
+        for implementation in IMPLEMENTATIONS
+        if Model(variant, implementation, "last_step") in records.found
+    }
+    if variant not in PAPER or not evaluated:
+        return ""
+    low, high = PAPER[variant].errors[0] / NEAR, PAPER[variant].errors[-1] * NEAR
+    explaining = [
+        implementation
+        for implementation, errors in evaluated.items()
+        if errors.between(low, high).any()
+    ]
+    return "both" if len(explaining) == 2 else explaining[0] if explaining else "neither"
+
+
+def differences(records: Records) -> list[str]:
+    """A sentence for each row of Table 1 whose number the method as described does not give."""
+    sentences = []
+    for variant, paper in PAPER.items():
+        explained = explained_by(records, variant)
+        if explained in ("", "described", "both"):
+            continue
+        numbers = " and ".join(str(error) for error in paper.errors)
+        numbers += f" ({paper.note})" if paper.note else ""
+        described, released = (_told(records, variant, each) for each in IMPLEMENTATIONS)
+        if explained == "released":
+            told = f"as released explains the paper's {numbers}: {released}; {described}."
+        else:
+            told = f"nothing here explains the paper's {numbers}: {described}; {released}"
+            distances = [_distance(records, variant, each) for each in IMPLEMENTATIONS]
+            if np.isfinite(distances).all():
+                nearer = "former" if distances[0] < distances[1] else "latter"
+                told += f"; the {nearer} is nearer"
+            told += "."
+        sentences.append(f"**{paper.label}**: {told}")
+    return sentences
+
+
+def _training_errors(records: Records, variant: str, implementation: Implementation) -> pd.Series:
+    record = records.found.get(Model(variant, implementation, "last_step"))
+    return _values(record, "error", "train").value
+
+
+def _told(records: Records, variant: str, implementation: Implementation) -> str:
+    model = Model(variant, implementation, "last_step")
+    name = IMPLEMENTATION_LABELS[implementation]
+    if model not in records.found:
+        return f"{name} {absence(records, model)}"
+    errors = _training_errors(records, variant, implementation)
+    if not len(errors):
+        return f"{name} every seed diverged"
+    if len(errors) == 1:
+        return f"{name} {errors.mean():.0f} (one seed)"
+    return f"{name} {errors.min():.0f} to {errors.max():.0f} ({len(errors)} seeds)"
+
+
+def _distance(records: Records, variant: str, implementation: Implementation) -> float:
+    """From the nearest of the paper's numbers, as a ratio's logarithm; nan where not measured."""
+    mean = _training_errors(records, variant, implementation).mean()
+    return float(np.abs(np.log(mean / np.array(PAPER[variant].errors))).min())

@@ -1,0 +1,77 @@
+"""What the documents say must be what the code and reports/ say."""
+
+import csv
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from stages.common.settings import (
+    BEYOND,
+    NETWORK_KEYS,
+    TRAIN_KEYS,
+    DownloadSettings,
+    PreprocessSettings,
+    Variant,
+)
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
+
+
+def test_readme_is_two_screens() -> None:
+    assert len(README.splitlines()) <= 120
+
+
+def described() -> dict[str, str]:
+    """Every key of params.yaml with its description in the code."""
+    variant = Variant.model_fields
+    keys = {key: variant[key] for key in (*NETWORK_KEYS, *BEYOND)}
+    keys |= {f"train.{key}": variant[key] for key in TRAIN_KEYS}
+    for section, kind in (("download", DownloadSettings), ("preprocess", PreprocessSettings)):
+        keys |= {f"{section}.{key}": field for key, field in kind.model_fields.items()}
+    return {key: field.description or "" for key, field in keys.items()}
+
+
+def test_every_setting_is_described_once() -> None:
+    text = (ROOT / "docs/settings.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `([\w.]+)` \| .* \| (.*) \|$", text, re.M))
+    assert rows == described()
+    params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    given = [*(key for key in params if not isinstance(params[key], dict))]
+    given += [f"{section}.{key}" for section in ("download", "preprocess", "train")
+              for key in params[section]]
+    assert sorted(given) == sorted(rows)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_file_that_is_named_exists(document: Path) -> None:
+    text = document.read_text(encoding="utf-8")
+    for path in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert (document.parent / path).exists(), path
+
+
+def test_the_verdicts_are_those_in_reports() -> None:
+    row = re.compile(r"^\| (\d) \| (.*) \| \*\*(.*)\*\* \| \*\*(.*)\*\* \|$", re.M)
+    found = row.findall(README)
+    assert len(found) == 9
+    assert found == row.findall((ROOT / "reports/README.md").read_text(encoding="utf-8"))
+
+
+def test_the_errors_in_the_text_are_those_in_reports() -> None:
+    with open(ROOT / "reports/table1.csv", newline="", encoding="utf-8") as file:
+        rows = {row["model"]: row for row in csv.DictReader(file)}
+    told = re.findall(r"`(\w+)` (\d+) ± (\d+)", README)
+    assert told
+    for name, error, deviation in told:
+        row = rows[name]
+        assert int(error) == round(float(row["averaged_error"])), name
+        assert int(deviation) == round(float(row["averaged_error_sd"])), name
+
+
+def test_every_stage_is_in_the_tree() -> None:
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    for stage in stages:
+        assert stage.replace("-", "_") in README, stage
