@@ -391,7 +391,7 @@ def test_drawn_faces_pass_for_faces() -> None:
         image = Image.open(io.BytesIO(picture))
         assert (image.format, image.mode, image.size) == ("JPEG", "RGB", (250, 250))
         crops.append(np.asarray(image)[61:189, 61:189])
-    assert clarity.faces_found(np.stack(crops)).mean() > 0.5
+    assert clarity.detect(np.stack(crops)).mean() > 0.5
 
 
 def test_synthetic_needs_no_network(project: Path) -> None:
