@@ -33,8 +33,12 @@ def load(path: str | Path) -> tuple[Autoencoder, Training]:
     training, _, tensors = _read(path)
     model = Autoencoder(training.settings)
     ours = state(model)
-    if differing := sorted(ours.keys() ^ tensors.keys()):
-        raise _damaged(path, f"{len(differing)} tensors lack or are too many, {differing[0]} first")
+    for wrong, names in (
+        ("are missing", ours.keys() - tensors.keys()),
+        ("are not this model's", tensors.keys() - ours.keys()),
+    ):
+        if names:
+            raise _damaged(path, f"{len(names)} of its tensors {wrong}, {min(names)} is the first")
     for name, value in tensors.items():
         found, needed = (f"{x.dtype} {tuple(x.shape)}" for x in (value, ours[name]))
         if found != needed:

@@ -12,7 +12,7 @@ import torch
 
 from stages.common import memory
 from stages.common.errors import PipelineError
-from stages.common.processes import end_with_parent
+from stages.common.processes import end_with_parent, interrupts_held_back
 from stages.common.settings import Training
 from stages.data import faces
 from stages.model import kept
@@ -31,17 +31,18 @@ def obtain_all(trainings: Sequence[Training]) -> list[Path]:
     missing = {
         folder: training
         for folder, training in zip(found, trainings, strict=True)
-        if not folder.exists()
+        if not kept.is_whole(folder, training)
     }
     if not missing:
         return found
     workers = min(len(missing), _room())
     with ProcessPoolExecutor(workers, get_context("spawn"), _begin) as pool:
-        futures: dict[Future[Path], Training] = {
-            pool.submit(_obtain, training, number % workers): training
-            for number, training in enumerate(missing.values())
-        }
         try:
+            with interrupts_held_back():
+                futures: dict[Future[Path], Training] = {
+                    pool.submit(_obtain, training, number % workers): training
+                    for number, training in enumerate(missing.values())
+                }
             for future in as_completed(futures):
                 print(_told(futures[future], future.result()), flush=True)
         except BrokenProcessPool:
