@@ -7,6 +7,7 @@ Safetensors: data, no code. A model comes back in three lines:
     reconstructions = model(images)  # float (n, 3, 128, 128) in [0, 1], both
 """
 
+import json
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -21,7 +22,9 @@ from stages.model.network import Autoencoder, state
 def save(tensors: dict[str, Tensor], path: Path, training: Training, weights: Weights) -> None:
     """Write a model's `state`, with the training that it comes from in the metadata."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    save_file(tensors, path, {"training": training.model_dump_json(), "weights": weights})
+    # One entry: the order of several differs from process to process, and so would the bytes.
+    metadata = {"training": json.dumps(training.model_dump() | {"weights": weights})}
+    save_file(tensors, path, metadata)
 
 
 def load(path: str | Path) -> tuple[Autoencoder, Training]:
@@ -33,8 +36,12 @@ def load(path: str | Path) -> tuple[Autoencoder, Training]:
     training, _, tensors = _read(path)
     model = Autoencoder(training.settings)
     ours = state(model)
-    if differing := sorted(ours.keys() ^ tensors.keys()):
-        raise _damaged(path, f"{len(differing)} tensors lack or are too many, {differing[0]} first")
+    for wrong, names in (
+        ("are missing", ours.keys() - tensors.keys()),
+        ("are not this model's", tensors.keys() - ours.keys()),
+    ):
+        if names:
+            raise _damaged(path, f"{len(names)} of its tensors {wrong}, {min(names)} is the first")
     for name, value in tensors.items():
         found, needed = (f"{x.dtype} {tuple(x.shape)}" for x in (value, ours[name]))
         if found != needed:
@@ -66,18 +73,15 @@ def load_trained(path: str | Path, training: Training, weights: Weights) -> Auto
 def _read(path: str | Path) -> tuple[Training, str, dict[str, Tensor]]:
     try:
         with safe_open(path, "pt") as file:
-            metadata = file.metadata()
+            metadata = json.loads(file.metadata()["training"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return (
-            Training.model_validate_json(metadata["training"]),
-            metadata["weights"],
-            tensors,
-        )
+        weights = metadata.pop("weights")
+        return Training.model_validate(metadata), weights, tensors
     except FileNotFoundError:
         raise PipelineError(
             f"{path} does not exist; `dvc repro` trains it, `dvc pull` fetches it"
         ) from None
-    except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
+    except (SafetensorError, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
         raise _damaged(path, f"it is no trained model ({type(error).__name__})") from None
 
 
