@@ -7,6 +7,7 @@ Safetensors: data, no code. A model comes back in three lines:
     reconstructions = model(images)  # float (n, 3, 128, 128) in [0, 1], both
 """
 
+import json
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -21,7 +22,9 @@ from stages.model.network import Autoencoder, state
 def save(tensors: dict[str, Tensor], path: Path, training: Training, weights: Weights) -> None:
     """Write a model's `state`, with the training that it comes from in the metadata."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    save_file(tensors, path, {"training": training.model_dump_json(), "weights": weights})
+    metadata = {"training": training.model_dump_json(), "weights": weights}
+    # One entry, because a file's bytes must not vary: safetensors writes several in random order.
+    save_file(tensors, path, {"model": json.dumps(metadata)})
 
 
 def load(path: str | Path) -> tuple[Autoencoder, Training]:
@@ -70,7 +73,7 @@ def load_trained(path: str | Path, training: Training, weights: Weights) -> Auto
 def _read(path: str | Path) -> tuple[Training, str, dict[str, Tensor]]:
     try:
         with safe_open(path, "pt") as file:
-            metadata = file.metadata()
+            metadata = json.loads(file.metadata()["model"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         return (
             Training.model_validate_json(metadata["training"]),
