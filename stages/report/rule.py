@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from stages.common.settings import Implementation
+from stages.common.settings import WEIGHTS, Implementation, Weights
 from stages.measure.measures import MEASURES
-from stages.measure.records import WEIGHTS, Model, Records, Weights
+from stages.measure.records import Model, Records
 from stages.report.claims import BLURRED, CLAIMS, FACES, RUINED, Claim, Comparison, Spread
 from stages.report.comparisons import DRAWS, common_seeds, compare, compare_spreads
 from stages.report.effect import EQUAL_DIFFERENCE, EQUAL_RATIO, Relation

@@ -12,8 +12,8 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from stages.common.settings import IMPLEMENTATIONS, Implementation
-from stages.measure.records import WEIGHTS, Model, Record, Records, Weights
+from stages.common.settings import IMPLEMENTATIONS, WEIGHTS, Implementation, Weights
+from stages.measure.records import Model, Record, Records
 from stages.report.models import best_recursive, distinct, models, twins, valid
 from stages.report.paper import IMPLEMENTATION_LABELS, PAPER, WEIGHTS_LABELS, label, rank
 from stages.report.words import mean_sd
