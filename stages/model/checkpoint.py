@@ -9,6 +9,7 @@ Safetensors: data, no code. A model comes back in three lines:
 
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -17,11 +18,29 @@ from stages.common.errors import PipelineError
 from stages.common.settings import Training, Weights
 from stages.model.network import Autoencoder, state
 
+HALF = {"precision": "half"}  # in the metadata of a small copy
 
-def save(tensors: dict[str, Tensor], path: Path, training: Training, weights: Weights) -> None:
-    """Write a model's `state`, with the training that it comes from in the metadata."""
+
+def save(
+    tensors: dict[str, Tensor],
+    path: Path,
+    training: Training,
+    weights: Weights,
+    half: bool = False,
+) -> None:
+    """Write a model's `state`, with the training that it comes from in the metadata.
+
+    half: in half precision, which `load` turns back to single. Raises PipelineError where a value
+    is too large for that.
+    """
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    save_file(tensors, path, {"training": training.model_dump_json(), "weights": weights})
+    metadata = {"training": training.model_dump_json(), "weights": weights}
+    if half:
+        tensors = {name: value.half() for name, value in tensors.items()}
+        metadata |= HALF
+        if large := [name for name, value in tensors.items() if not value.isfinite().all()]:
+            raise PipelineError(f"{large[0]} has values that half precision cannot hold")
+    save_file(tensors, path, metadata)
 
 
 def load(path: str | Path) -> tuple[Autoencoder, Training]:
@@ -31,6 +50,16 @@ def load(path: str | Path) -> tuple[Autoencoder, Training]:
     other names, shapes or types, or a number that is not finite.
     """
     training, _, tensors = _read(path)
+    return _model(path, training, tensors), training
+
+
+def copy_in_half(path: Path, to: Path) -> None:
+    """Write the model at `path` in half precision. Raises PipelineError as `load` does."""
+    training, weights, tensors = _read(path)
+    save(state(_model(path, training, tensors)), to, training, weights, half=True)
+
+
+def _model(path: str | Path, training: Training, tensors: dict[str, Tensor]) -> Autoencoder:
     model = Autoencoder(training.settings)
     ours = state(model)
     if differing := sorted(ours.keys() ^ tensors.keys()):
@@ -42,7 +71,7 @@ def load(path: str | Path) -> tuple[Autoencoder, Training]:
         if not value.isfinite().all():
             raise _damaged(path, f"{name} has values that are not finite")
         ours[name].copy_(value)
-    return model.eval(), training
+    return model.eval()
 
 
 def load_trained(path: str | Path, training: Training, weights: Weights) -> Autoencoder:
@@ -66,8 +95,10 @@ def load_trained(path: str | Path, training: Training, weights: Weights) -> Auto
 def _read(path: str | Path) -> tuple[Training, str, dict[str, Tensor]]:
     try:
         with safe_open(path, "pt") as file:
-            metadata = file.metadata()
+            metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if HALF.items() <= metadata.items():
+            tensors = {name: _single(value) for name, value in tensors.items()}
         return (
             Training.model_validate_json(metadata["training"]),
             metadata["weights"],
@@ -79,6 +110,11 @@ def _read(path: str | Path) -> tuple[Training, str, dict[str, Tensor]]:
         ) from None
     except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
         raise _damaged(path, f"it is no trained model ({type(error).__name__})") from None
+
+
+def _single(value: Tensor) -> Tensor:
+    """Single precision of half; anything else as it is, for `load` to judge."""
+    return value.float() if value.dtype == torch.float16 else value
 
 
 def _flat(training: Training, weights: str) -> dict[str, object]:

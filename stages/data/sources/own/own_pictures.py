@@ -19,7 +19,7 @@ def read(path: Path, partial: Path = PARTIAL) -> tuple[Pictures, Skipped]:
     not looked at. Raises PipelineError where there is none, or the archive cannot be read.
     """
     skipped = Skipped()
-    pictures = store(_pictures(path, skipped), TOTAL_BYTES, partial)
+    pictures = store(encoded(path, skipped), TOTAL_BYTES, partial)
     if not pictures:
         raise PipelineError(
             f"download.pictures: {path} has no picture in it; looked for files that end in "
@@ -28,7 +28,8 @@ def read(path: Path, partial: Path = PARTIAL) -> tuple[Pictures, Skipped]:
     return pictures.renamed(_without_shared_folders(list(pictures))), skipped
 
 
-def _pictures(path: Path, skipped: Skipped) -> Iterator[tuple[str, bytes]]:
+def encoded(path: Path, skipped: Skipped) -> Iterator[tuple[str, bytes]]:
+    """Names and bytes; what is left out is added to `skipped`."""
     for member in members(path):
         parts = PurePosixPath(member.name).parts
         inner = "/".join(parts)
