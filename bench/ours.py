@@ -15,8 +15,8 @@ from bench import contender
 from bench.contender import BATCH
 from stages.common import memory
 from stages.common.settings import ModelSettings
-from stages.model import training
 from stages.data.faces import Faces
+from stages.model import training
 
 ready: Barrier
 

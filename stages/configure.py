@@ -5,15 +5,16 @@ params.yaml is checked here, before anything runs.
 """
 
 import shutil
+import sys
 from pathlib import Path
 
 import yaml
 
-from stages.common.errors import exits_cleanly
+from stages.common.entry import entry_point
 from stages.common.settings import CONFIGS, VARIANTS, Checked, read_params
 
 
-@exits_cleanly
+@entry_point
 def main() -> None:
     params = read_params()
     shutil.rmtree(CONFIGS, ignore_errors=True)
@@ -30,4 +31,4 @@ def write(settings: Checked, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

@@ -5,9 +5,10 @@ With LFW_ARCHIVE=/path/to/archive-or-folder LFW comes from there, not from the n
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
-from stages.common.errors import exits_cleanly
+from stages.common.entry import entry_point
 from stages.common.settings import CONFIGS, DownloadSettings, read_config
 from stages.data import lfw
 from stages.data.archives import TOTAL_BYTES
@@ -16,7 +17,7 @@ from stages.data.sources.own import own_pictures
 from stages.data.sources.synthetic import drawn_faces
 
 
-@exits_cleanly
+@entry_point
 def main() -> None:
     settings = read_config(DownloadSettings, CONFIGS / "download.yaml")
     path = Path("data") / f"{settings.dataset}.tar"
@@ -39,4 +40,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

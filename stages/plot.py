@@ -1,5 +1,6 @@
 """All variants -> reports/table1.csv, curves.csv, README.md and figures/*.png."""
 
+import sys
 from pathlib import Path
 
 from stages.common.entry import entry_point
@@ -31,4 +32,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

@@ -1,15 +1,16 @@
 """data/<dataset>.tar -> data/faces.npy (crops) and data/faces.csv (who, and which split)."""
 
+import sys
 from pathlib import Path
 
-from stages.common.errors import exits_cleanly
+from stages.common.entry import entry_point
 from stages.common.settings import CONFIGS, DownloadSettings, PreprocessSettings, read_config
 from stages.data import crops
 from stages.data.pictures import read_tar, tell_skipped
 from stages.data.preparation import prepare
 
 
-@exits_cleanly
+@entry_point
 def main() -> None:
     dataset = read_config(DownloadSettings, CONFIGS / "download.yaml").dataset
     settings = read_config(PreprocessSettings, CONFIGS / "preprocess.yaml")
@@ -24,4 +25,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

@@ -20,8 +20,7 @@ def main() -> None:
         references = measure_references(pool, test)
     images = {split: len(prepared.rows(split)) for split in ("train", "test")}
     records.write_references(references, dataset, prepared.hash, images)
-    for (of, measure), row in references.measures.iterrows():
-        print(f"{of}: {measure} {row.value:.3g}")
+    print(references.measures.to_string(float_format="{:.3g}".format))
 
 
 if __name__ == "__main__":

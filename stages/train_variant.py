@@ -15,6 +15,7 @@ from stages.common.errors import PipelineError
 from stages.common.files import atomic_folder
 from stages.common.settings import VARIANTS, Training, Variant, read_variant
 from stages.data import faces
+from stages.model import kept
 from stages.model.side_by_side import obtain_all
 
 
@@ -39,6 +40,12 @@ def check_batches(name: str, variant: Variant, prepared: faces.Faces) -> None:
         )
 
 
+def still_wanted(name: str, own: dict[Path, Training], found: list[Path]) -> bool:
+    """Whether settings, faces and code of a variant are those that its trainings are of."""
+    now = trainings(read_variant(name), faces.load().hash)
+    return now == own and [kept.finished(training) for training in now.values()] == found
+
+
 @entry_point
 def main(*variants: str) -> None:
     started = time.perf_counter()
@@ -49,17 +56,17 @@ def main(*variants: str) -> None:
     prepared = faces.load()
     for name, variant in every.items():  # all of them, before any is trained
         check_batches(name, variant, prepared)
-    wanted = {name: read_variant(name) for name in names}
-    planned = {name: trainings(variant, prepared.hash) for name, variant in wanted.items()}
-    kept = iter(obtain_all([training for own in planned.values() for training in own.values()]))
+    planned = {name: trainings(read_variant(name), prepared.hash) for name in names}
+    outputs = iter(obtain_all([training for own in planned.values() for training in own.values()]))
     for name, own in planned.items():
+        found = [next(outputs) for _ in own]
         with atomic_folder(Path("models", name)) as folder:
-            for place in own:
-                shutil.copytree(next(kept), folder / place)
-            if read_variant(name) != wanted[name] or faces.load().hash != prepared.hash:
+            for place, output in zip(own, found, strict=True):
+                shutil.copytree(output, folder / place)
+            if not still_wanted(name, own, found):
                 raise PipelineError(
-                    f"the settings of {name} or the faces changed while it was trained; run "
-                    "`dvc repro` again"
+                    f"the settings of {name}, the faces or the code changed while it was trained; "
+                    "run `dvc repro` again"
                 )
     print(f"{', '.join(names)}: {time.perf_counter() - started:.0f} s")
 

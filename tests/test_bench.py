@@ -5,8 +5,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.run import flops_per_image
-from stages.model.network import Autoencoder
 from stages.model.losses import losses
+from stages.model.network import Autoencoder
 from tests.conftest import model_settings
 
 

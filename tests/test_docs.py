@@ -41,8 +41,11 @@ def test_every_setting_is_described_once() -> None:
     assert rows == described()
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     given = [*(key for key in params if not isinstance(params[key], dict))]
-    given += [f"{section}.{key}" for section in ("download", "preprocess", "train")
-              for key in params[section]]
+    given += [
+        f"{section}.{key}"
+        for section in ("download", "preprocess", "train")
+        for key in params[section]
+    ]
     assert sorted(given) == sorted(rows)
 
 

@@ -4,6 +4,10 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from multiprocessing import parent_process
 from threading import Thread
 
 import psutil
@@ -23,26 +27,42 @@ def end_with_dvc() -> None:
         return
     for process in psutil.Process().parents():
         if any(os.path.basename(word) == "dvc" for word in _command(process)):
-            _end_with(process)
+            _end_after(partial(_wait_for, process))
             return
     raise PipelineError("the dvc that started this stage is gone; run `dvc repro` again")
 
 
 def end_with_parent() -> None:
     """Let this worker process end when the one that started it does, even if that was killed."""
-    # Ctrl-C is for the parent alone: it tells the user once, and its end is the workers'.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _end_with(psutil.Process(os.getppid()))
+    if parent := parent_process():  # it knows a parent that was gone before this line, too
+        _end_after(parent.join)
 
 
-def _end_with(process: psutil.Process) -> None:
-    def wait() -> None:
-        while _alive(process):
-            time.sleep(POLL)
-        print(f"error: {process.pid}, which started this process, is gone", file=sys.stderr)
+@contextmanager
+def interrupts_held_back() -> Iterator[None]:
+    """Let Ctrl-C wait until the end of the block. Processes started in it never hear of it.
+
+    It is for their parent alone, which tells the user once, and ends them.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _end_after(wait: Callable[[], None]) -> None:
+    def end() -> None:
+        wait()
+        print("error: what started this process is gone", file=sys.stderr)
         os._exit(1)
 
-    Thread(target=wait, daemon=True).start()
+    Thread(target=end, daemon=True).start()
+
+
+def _wait_for(process: psutil.Process) -> None:
+    while _alive(process):
+        time.sleep(POLL)
 
 
 def _alive(process: psutil.Process) -> bool:

@@ -15,11 +15,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial as bind
 from pathlib import Path
-from typing import IO, Protocol, Self, cast
+from typing import IO, Protocol, cast
 
 from stages.common.errors import PipelineError
+from stages.data.pictures import WholeHeader
 
-MEMBERS = 1_000_000  # in an archive or folder
+MEMBERS = 500_000  # in an archive or folder
 PICTURE_BYTES = 2**26
 TOTAL_BYTES = 2**34  # of an archive, unpacked
 HEADER_BYTES = 2**20  # that a tar may put before a member
@@ -72,7 +73,8 @@ def _explained(path: Path) -> Iterator[None]:
     except FileNotFoundError as error:
         raise PipelineError(f"{Path(error.filename).absolute()} does not exist") from None
     except UNREADABLE as error:
-        raise PipelineError(f"{path} cannot be read: {error or type(error).__name__}") from None
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise PipelineError(f"{path} cannot be read: {reason}") from None
 
 
 def _members(path: Path) -> Iterator[Member]:
@@ -111,12 +113,12 @@ def _folder_members(root: Path) -> Iterator[Member]:
         seen.add((state.st_dev, state.st_ino))
         with os.scandir(folder) as entries:
             for entry in sorted(entries, key=lambda entry: entry.name):
-                inner = f"{name}/{entry.name}"
-                if entry.is_dir():
-                    (linked if entry.is_symlink() else real).append((Path(entry.path), inner))
-                elif entry.is_file():  # neither a broken link nor one to a device
-                    size = entry.stat().st_size
-                    yield Member(inner, size, bind(_read_file, Path(entry.path), size))
+                inner, path = f"{name}/{entry.name}", Path(entry.path)
+                if path.is_dir():
+                    (linked if entry.is_symlink() else real).append((path, inner))
+                elif path.is_file():  # neither a broken link nor one to a device
+                    size = path.stat().st_size
+                    yield Member(inner, size, bind(_read_file, path, size))
 
 
 def _read_file(path: Path, size: int) -> bytes:
@@ -146,7 +148,7 @@ def gzipped_tar_members(file: Stream) -> Iterator[Member]:
 def tar_members(stream: Stream) -> Iterator[Member]:
     """Read to the end of `stream`, too, which then finds out whether its checksum is right."""
     bounded = _Bounded(stream)
-    with tarfile.open(fileobj=cast(IO[bytes], bounded), mode="r|", tarinfo=_Header) as tar:
+    with tarfile.open(fileobj=cast(IO[bytes], bounded), mode="r|", tarinfo=WholeHeader) as tar:
         while member := tar.next():
             tar.members.clear()  # type: ignore[attr-defined]  # it would keep all it has seen
             bounded.allow(member.size)
@@ -162,19 +164,6 @@ def _read_tarred(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     file = tar.extractfile(member)
     assert file is not None  # as it is a regular file
     return file.read()
-
-
-class _Header(tarfile.TarInfo):
-    """A tar's member whose header has to be right: tarfile would take a damaged one for the end."""
-
-    @classmethod
-    def fromtarfile(cls, tar: tarfile.TarFile) -> Self:
-        try:
-            return super().fromtarfile(tar)
-        except tarfile.HeaderError as error:
-            if type(error).__name__ == "EOFHeaderError":
-                raise
-            raise tarfile.ReadError(str(error)) from None
 
 
 class _Bounded:

@@ -50,7 +50,8 @@ def _decode(picture: bytes, formats: tuple[str, ...], reduce: bool = False) -> I
     except UnidentifiedImageError:
         raise PipelineError(f"cannot be decoded: it is no {' or '.join(formats)}") from None
     except Exception as error:  # Pillow does not say what a damaged picture may raise
-        raise PipelineError(f"cannot be decoded: {error or type(error).__name__}") from None
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise PipelineError(f"cannot be decoded: {reason}") from None
 
 
 def _check_size(width: int, height: int) -> None:

@@ -28,12 +28,6 @@ class Faces:
     people: np.ndarray
     splits: np.ndarray
 
-    @property
-    def hash(self) -> str:
-        import hashlib
-
-        return hashlib.sha256(str((self.paths, self.splits)).encode()).hexdigest()
-
     def rows(self, split: str) -> np.ndarray:
         """The row numbers of "train", "test" or "all" images, ascending."""
         if split not in ("train", "test", "all"):

@@ -10,7 +10,7 @@ import tarfile
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, Self
 
 from stages.common.errors import PipelineError
 from stages.common.files import atomic
@@ -41,6 +41,19 @@ class Pictures(Mapping[str, bytes]):
     def renamed(self, names: Mapping[str, str]) -> "Pictures":
         """The same pictures, `names` being the new one of each."""
         return Pictures(self._file, {names[old]: place for old, place in self._places.items()})
+
+
+class WholeHeader(tarfile.TarInfo):
+    """A tar's member whose header has to be right: tarfile would take a damaged one for the end."""
+
+    @classmethod
+    def fromtarfile(cls, tar: tarfile.TarFile) -> Self:
+        try:
+            return super().fromtarfile(tar)
+        except tarfile.HeaderError as error:
+            if type(error).__name__ == "EOFHeaderError":
+                raise
+            raise tarfile.ReadError(str(error)) from None
 
 
 def store(contents: Iterable[tuple[str, bytes]], limit: int, partial: Path = PARTIAL) -> Pictures:
@@ -87,7 +100,7 @@ def read_tar(path: Path) -> Pictures:
     places: dict[str, tuple[int, int]] = {}
     try:
         file = path.open("rb")
-        with tarfile.open(fileobj=file, encoding="utf-8") as tar:
+        with tarfile.open(fileobj=file, mode="r:", tarinfo=WholeHeader, encoding="utf-8") as tar:
             while member := tar.next():
                 places[member.name] = (member.offset_data, member.size)
                 tar.members.clear()  # type: ignore[attr-defined]  # it would keep all

@@ -39,7 +39,8 @@ def power_spectrum(images: Tensor) -> Tensor:
     window = torch.hann_window(SIZE, device=images.device)
     window = window[:, None] * window
     mean = (gray * window).sum((1, 2), keepdim=True) / window.sum()
-    return torch.fft.fft2((gray - mean) * window).abs().square() / (SIZE**2 * window.square().sum())
+    transformed: Tensor = torch.fft.fft2((gray - mean) * window)
+    return transformed.abs().square() / (SIZE**2 * window.square().sum())
 
 
 def radial_spectrum(power: Tensor) -> Tensor:
@@ -151,7 +152,7 @@ def _grid_energy(power: Tensor) -> tuple[Tensor, Tensor]:
 
 @cache
 def _cascade() -> Cascade:
-    return Cascade(lbp_frontal_face_cascade_filename())
+    return Cascade(lbp_frontal_face_cascade_filename())  # type: ignore[no-untyped-call]
 
 
 def _colours(images: Tensor) -> Tensor:

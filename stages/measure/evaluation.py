@@ -25,14 +25,15 @@ def evaluate(
     Raises PipelineError where a file there is missing, damaged or of another training.
     """
     test, train = measured_faces(faces)
-    records, hashes = [], {}
+    records: list[Record] = []
+    hashes: dict[str, str] = {}
     for implementation, settings in variant.models().items():
         seeds = variant.seeds_of(implementation)
         places = {seed: folder / implementation / f"seed{seed}" for seed in seeds}
         diverged = {seed: what for seed in seeds if (what := _divergence(places[seed]))}
         curve = pd.concat([_curve(place, seed) for seed, place in places.items()])
         for weights in WEIGHTS:
-            found = {}
+            found: dict[int, Measured] = {}
             for seed in seeds:
                 if seed in diverged:
                     continue

@@ -106,7 +106,8 @@ class Record:
         """Columns value, standard_error and n, indexed by seed; empty where it was not measured."""
         if (split, measure) not in self.measures.index:
             return self.measures.iloc[:0].droplevel(["split", "measure"])
-        return self.measures.loc[(split, measure)]
+        chosen: pd.DataFrame = self.measures.xs((split, measure))
+        return chosen
 
     def mean(self, measure: str, split: str = "test") -> float:
         """Mean over seeds, inf where one diverged; nan where it was not measured."""
@@ -239,7 +240,7 @@ def _write_contents(contents: _Contents, folder: Path) -> None:
 
 
 def _write_table(table: pd.DataFrame, path: Path) -> None:
-    table.to_csv(path, index=False, float_format=files.number, lineterminator="\n")
+    table.to_csv(path, index=False, float_format=files.number, lineterminator="\n")  # type: ignore[arg-type]
 
 
 def _write_grid(rows: Sequence[np.ndarray], path: Path) -> None:
@@ -248,7 +249,7 @@ def _write_grid(rows: Sequence[np.ndarray], path: Path) -> None:
     grid(rows).save(path, optimize=True)
 
 
-def _wide(curves: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+def _wide(curves: Mapping[Implementation, pd.DataFrame]) -> pd.DataFrame:
     """Curves by implementation as one table: a row an epoch, a column `split/loss`."""
     table = pd.concat(curves, names=["implementation"]).reset_index("implementation")
     table["column"] = table.split + "/" + table.loss

@@ -7,6 +7,7 @@ Safetensors: data, no code. A model comes back in three lines:
     reconstructions = model(images)  # float (n, 3, 128, 128) in [0, 1], both
 """
 
+import json
 from pathlib import Path
 
 import torch
@@ -17,9 +18,6 @@ from torch import Tensor
 from stages.common.errors import PipelineError
 from stages.common.settings import Training, Weights
 from stages.model.network import Autoencoder, state
-
-HALF = {"precision": "half"}  # in the metadata of a small copy
-
 
 def save(
     tensors: dict[str, Tensor],
@@ -34,13 +32,14 @@ def save(
     is too large for that.
     """
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    metadata = {"training": training.model_dump_json(), "weights": weights}
+    metadata = training.model_dump() | {"weights": weights}
     if half:
         tensors = {name: value.half() for name, value in tensors.items()}
-        metadata |= HALF
+        metadata["precision"] = "half"
         if large := [name for name, value in tensors.items() if not value.isfinite().all()]:
             raise PipelineError(f"{large[0]} has values that half precision cannot hold")
-    save_file(tensors, path, metadata)
+    # One entry: the order of several differs from process to process, and so would the bytes.
+    save_file(tensors, path, {"training": json.dumps(metadata)})
 
 
 def load(path: str | Path) -> tuple[Autoencoder, Training]:
@@ -62,8 +61,12 @@ def copy_in_half(path: Path, to: Path) -> None:
 def _model(path: str | Path, training: Training, tensors: dict[str, Tensor]) -> Autoencoder:
     model = Autoencoder(training.settings)
     ours = state(model)
-    if differing := sorted(ours.keys() ^ tensors.keys()):
-        raise _damaged(path, f"{len(differing)} tensors lack or are too many, {differing[0]} first")
+    for wrong, names in (
+        ("are missing", ours.keys() - tensors.keys()),
+        ("are not this model's", tensors.keys() - ours.keys()),
+    ):
+        if names:
+            raise _damaged(path, f"{len(names)} of its tensors {wrong}, {min(names)} is the first")
     for name, value in tensors.items():
         found, needed = (f"{x.dtype} {tuple(x.shape)}" for x in (value, ours[name]))
         if found != needed:
@@ -95,20 +98,17 @@ def load_trained(path: str | Path, training: Training, weights: Weights) -> Auto
 def _read(path: str | Path) -> tuple[Training, str, dict[str, Tensor]]:
     try:
         with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
+            metadata = json.loads(file.metadata()["training"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if HALF.items() <= metadata.items():
+        weights = metadata.pop("weights")
+        if metadata.pop("precision", "single") == "half":
             tensors = {name: _single(value) for name, value in tensors.items()}
-        return (
-            Training.model_validate_json(metadata["training"]),
-            metadata["weights"],
-            tensors,
-        )
+        return Training.model_validate(metadata), weights, tensors
     except FileNotFoundError:
         raise PipelineError(
             f"{path} does not exist; `dvc repro` trains it, `dvc pull` fetches it"
         ) from None
-    except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
+    except (SafetensorError, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
         raise _damaged(path, f"it is no trained model ({type(error).__name__})") from None
 
 

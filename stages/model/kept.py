@@ -25,8 +25,9 @@ from filelock import FileLock
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from stages.common.errors import PipelineError
 from stages.common.files import atomic, atomic_folder, number, write_text
-from stages.common.settings import Training
+from stages.common.settings import WEIGHTS, Training
 from stages.data.faces import Faces
 from stages.kernels import operations
 from stages.model import checkpoint
@@ -93,21 +94,33 @@ def finished(training: Training) -> Path:
     return folder() / name / f"epochs{training.settings.epochs}"
 
 
+def is_whole(folder: Path, training: Training) -> bool:
+    """Whether a folder has all outputs of this training, undamaged."""
+    if (folder / "diverged.json").exists():
+        return True
+    try:
+        for weights in WEIGHTS:
+            checkpoint.load_trained(folder / f"{weights}.safetensors", training, weights)
+    except PipelineError:
+        return False
+    return (folder / "curve.csv").exists()
+
+
 def obtain(training: Training, faces: Faces, position: int = 0) -> Path:
     """The folder of the outputs of a training: kept, or trained now from where it was left.
 
     A finished training is taken whatever machine made it, a begun one is resumed on its own kind
     alone, to the same bytes as an uninterrupted one's. Whoever else trains it is waited for.
     """
+    if faces.hash != training.faces:
+        raise PipelineError("the faces changed during the training; run `dvc repro` again")
     found = finished(training)
-    if found.exists():
-        return found
     home = found.parent
     home.mkdir(parents=True, exist_ok=True)
-    write_text(home / "identity.json", json.dumps(identity(training), indent=2) + "\n")
     with FileLock(home / "lock"):
-        if found.exists():
+        if is_whole(found, training):
             return found
+        write_text(home / "identity.json", json.dumps(identity(training), indent=2) + "\n")
         trainer = Trainer(training, faces, position)
         _resume(trainer, home / "state.safetensors")
         diverged: Diverged | None = None
@@ -132,13 +145,13 @@ def _write(trainer: Trainer, training: Training, diverged: Diverged | None, to: 
         told = vars(diverged) | {"value": str(diverged.value)}  # JSON knows no nan
         write_text(to / "diverged.json", json.dumps(told, indent=2) + "\n")
         return
-    models = {"last_step": trainer.model, "averaged": trainer.average.model}
-    for weights, model in models.items():
+    models = (trainer.model, trainer.average.model)
+    for weights, model in zip(WEIGHTS, models, strict=True):
         checkpoint.save(state(model), to / f"{weights}.safetensors", training, weights)
 
 
 def _keep(trainer: Trainer, path: Path) -> None:
-    """Write the state of a training, unless one that has come further is there."""
+    """Write the state of a training, unless one that has come further on this machine is there."""
     tensors, values = trainer.state()
     if _epoch(path) >= trainer.epoch:
         return
@@ -154,16 +167,16 @@ def _resume(trainer: Trainer, path: Path) -> None:
     if not 0 < _epoch(path) <= trainer.settings.epochs:
         return
     with safe_open(path, "pt") as file:
-        metadata = file.metadata()
-        if json.loads(metadata["machine"]) == machine():
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            trainer.restore(tensors, json.loads(metadata["state"]))
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        trainer.restore(tensors, json.loads(file.metadata()["state"]))
 
 
 def _epoch(path: Path) -> int:
-    """The epochs behind a state; 0 where there is none that can be read."""
+    """The epochs behind a state; 0 where there is none that this kind of machine can go on from."""
     try:
         with safe_open(path, "pt") as file:
-            return int(json.loads(file.metadata()["state"])["epoch"])
+            metadata = file.metadata()
+        ours = json.loads(metadata["machine"]) == machine()
+        return int(json.loads(metadata["state"])["epoch"]) if ours else 0
     except (OSError, SafetensorError, KeyError, TypeError, ValueError):
         return 0

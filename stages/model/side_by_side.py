@@ -1,8 +1,8 @@
-"""Several trainings at a time, a process each."""
+"""Several trainings at a time: a process each, or on the workers of a Dask scheduler."""
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import active_children, get_context
@@ -12,7 +12,7 @@ import torch
 
 from stages.common import memory
 from stages.common.errors import PipelineError
-from stages.common.processes import end_with_parent
+from stages.common.processes import end_with_parent, interrupts_held_back
 from stages.common.settings import Training
 from stages.data import faces
 from stages.model import kept
@@ -23,27 +23,40 @@ GPU_MEMORY = 2 * 2**30  # bytes that a training may take there, all faces among 
 def obtain_all(trainings: Sequence[Training]) -> list[Path]:
     """The folder of each training's outputs: what is kept already, and the rest trained now.
 
-    As many at a time as there are cores, or as a GPU's memory carries. What became of each is
-    printed as soon as it is known. Raises PipelineError where a process was killed: the trainings
-    that ended are kept, and the others go on from their last epoch the next time.
+    As many at a time as there are cores, or as a GPU's memory carries; through a Dask scheduler
+    where DASK_SCHEDULER_ADDRESS names one. What became of each is printed as soon as it is known.
+    Raises PipelineError where a process was killed: the trainings that ended are kept, and the
+    others go on from their last epoch the next time.
     """
     found = [kept.finished(training) for training in trainings]
     missing = {
         folder: training
         for folder, training in zip(found, trainings, strict=True)
-        if not folder.exists()
+        if not kept.is_whole(folder, training)
     }
-    if not missing:
-        return found
+    for folder in _each(missing) if missing else ():
+        print(_told(missing[folder], folder), flush=True)
+    return found
+
+
+def _each(missing: Mapping[Path, Training]) -> Iterator[Path]:
+    """Train what is missing; yields every folder as soon as it is there."""
+    if address := os.environ.get("DASK_SCHEDULER_ADDRESS"):
+        from stages.model import on_dask  # Dask need not be installed
+
+        yield from on_dask.obtain_each(missing, address)
+        return
     workers = min(len(missing), _room())
     with ProcessPoolExecutor(workers, get_context("spawn"), _begin) as pool:
-        futures: dict[Future[Path], Training] = {
-            pool.submit(_obtain, training, number % workers): training
-            for number, training in enumerate(missing.values())
-        }
         try:
+            with interrupts_held_back():
+                futures: dict[Future[Path], Path] = {
+                    pool.submit(_obtain, training, number % workers): folder
+                    for number, (folder, training) in enumerate(missing.items())
+                }
             for future in as_completed(futures):
-                print(_told(futures[future], future.result()), flush=True)
+                future.result()
+                yield futures[future]
         except BrokenProcessPool:
             raise PipelineError(
                 f"one of {workers} training processes was killed, most likely for want of memory; "
@@ -53,7 +66,6 @@ def obtain_all(trainings: Sequence[Training]) -> list[Path]:
             for process in active_children():
                 process.kill()
             raise
-    return found
 
 
 def _room() -> int:

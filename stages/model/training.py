@@ -157,6 +157,7 @@ class Trainer:
         return tensors, {
             "epoch": self.epoch,
             "curve": self.curve,
+            "last_finite": self.last_finite,
             "shuffle": self.shuffle.bit_generator.state,
         }
 
@@ -180,6 +181,7 @@ class Trainer:
         self.average.started = True
         self.epoch = values["epoch"]
         self.curve = [CurvePoint(*point) for point in values["curve"]]
+        self.last_finite = values["last_finite"]
         self.shuffle.bit_generator.state = values["shuffle"]
         torch.set_rng_state(tensors["random"])
         if self.on_gpu:

@@ -10,10 +10,9 @@ import yaml
 from PIL import Image
 
 from stages import preprocess
-from stages.data import drawn_faces
-from stages.data.archives import write_tar
 from stages.common.errors import PipelineError
-from stages.data import faces
+from stages.data import drawn_faces, faces
+from stages.data.archives import write_tar
 from stages.preprocess import centre_crop, held_out_people, write_faces
 
 OUTPUTS = ("faces.npy", "faces.csv")

@@ -6,10 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from stages.kernels import compiled
-from stages.kernels import operations
-from stages.model.network import Autoencoder
+from stages.kernels import compiled, operations
 from stages.model.losses import losses
+from stages.model.network import Autoencoder
 from tests.conftest import model_settings
 
 # (deep, shallow, kernel, input height of the convolution): every level of the network, and the

@@ -12,11 +12,11 @@ import torch
 import yaml
 
 from stages import evaluate
+from stages.data import faces
 from stages.measure import fidelity
 from stages.model import network
-from stages.data import faces
-from stages.model.network import Autoencoder
 from stages.model.losses import level_losses
+from stages.model.network import Autoencoder
 from tests.conftest import model_settings
 
 TRAIN, TEST = 30, 18  # held-out images fill a batch and a part of one
@@ -183,9 +183,7 @@ def test_the_table_says_on_how_many_images_a_measure_rests(evaluated):
 @pytest.mark.parametrize("seed", [2, 5])
 def test_a_model_with_the_authors_wiring_is_measured_from_its_own_weights(evaluated, seed):
     _, images = held_out(evaluated)
-    model, settings = network.load(
-        evaluated / f"models/drawing/published_seed{seed}.safetensors"
-    )
+    model, settings = network.load(evaluated / f"models/drawing/published_seed{seed}.safetensors")
     assert settings.wiring == "published"
     with torch.inference_mode():
         expected = fidelity.squared_error(model.reconstruct(images), images).mean().item()

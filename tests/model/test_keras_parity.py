@@ -16,8 +16,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from stages.model.network import DEPTH, Autoencoder
 from stages.model.losses import losses
+from stages.model.network import DEPTH, Autoencoder
 from tests.conftest import model_settings
 
 IMAGES = np.random.default_rng(0).random((16, 128, 128, 3), dtype=np.float32)

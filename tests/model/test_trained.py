@@ -1,5 +1,6 @@
 """Trained models by name, their small copies in half precision, and ONNX."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -71,10 +72,10 @@ def test_half_precision_is_no_training_s(tmp_path: Path) -> None:
     publish.main("best")
     path = trained.copy_of("best")
     with safe_open(path, "pt") as file:
-        metadata = file.metadata()
+        metadata = json.loads(file.metadata()["training"])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     del metadata["precision"]
-    save_file(tensors, path, metadata)
+    save_file(tensors, path, {"training": json.dumps(metadata)})
     with pytest.raises(PipelineError, match="float16"):
         checkpoint.load(path)
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from stages.common.settings import Training
 from stages.data.faces import Faces
 from stages.model import training
 from stages.model.averaging import Average
-from stages.model.checkpoint import Training, state
-from stages.model.network import Autoencoder
+from stages.model.network import Autoencoder, state
 from stages.model.training import Diverged, Trainer
 from tests.conftest import model_settings
 

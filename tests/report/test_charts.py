@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from stages.measure.records import Results, read_results
 from stages.report import charts
 from stages.report.paper import PAPER
-from stages.measure.records import Results, read_results
 from tests.made_records import PICTURES, Made, as_in_the_paper, faces, published, write
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from stages.measure.records import Results, read_results
 from stages.report import comparisons
 from stages.report.claims import CLAIMS, judge
 from stages.report.comparisons import Effect, compare_each_image, compare_errors, compare_measures
-from stages.measure.records import Results, read_results
 from tests.made_records import IMAGES, Made, around, as_in_the_paper, published, write
 
 HOLDS, FAILS = "holds", "does not hold"

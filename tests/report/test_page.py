@@ -14,12 +14,12 @@ import yaml
 from dvc_render import VegaRenderer
 
 from stages import plot
-from stages.report import page
-from stages.report.claims import CLAIMS, judge
 from stages.common.errors import PipelineError
-from stages.report.charts import FIGURES
-from stages.report.paper import PAPER
 from stages.measure.records import Results, read_results
+from stages.report import page
+from stages.report.charts import FIGURES
+from stages.report.claims import CLAIMS, judge
+from stages.report.paper import PAPER
 from tests.made_records import IMAGES, Made, around, as_in_the_paper, published, write
 
 ROOT = Path(__file__).parents[2]

@@ -1,0 +1,104 @@
+"""Trainings on the machines of a Dask cluster, as they would be here, to the same bytes.
+
+    dask scheduler                                              # on one machine
+    PYTHONPATH=. dask worker SCHEDULER --nworkers -1 --nthreads 1 --memory-limit 0   # on each
+    DASK_SCHEDULER_ADDRESS=SCHEDULER python -m stages.train_variant --all
+
+Workers start in a checkout of the same code: one that would train anything else refuses. Each gets
+the faces once and holds them in memory (0.7 GB, beside about 1 GB for a training). It keeps its own
+trainings as everywhere, so that it resumes what it had begun.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from concurrent.futures import CancelledError, as_completed
+from dataclasses import replace
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+
+from stages.common.errors import PipelineError
+from stages.common.files import atomic_folder, write_text
+from stages.common.settings import Training
+from stages.data import faces
+from stages.data.faces import Faces
+from stages.model import kept
+
+try:
+    from distributed import Client
+except ImportError:
+    raise PipelineError(
+        "DASK_SCHEDULER_ADDRESS is set and Dask is not installed; `pip install distributed`, or "
+        "unset it to train on this machine"
+    ) from None
+
+PATIENCE = 30  # seconds until a scheduler answers, and until a worker is there
+one_at_a_time = Lock()  # torch's random state is the whole process's
+
+
+def obtain_each(missing: Mapping[Path, Training], address: str) -> Iterator[Path]:
+    """Put the outputs of every training into its folder; yield each as soon as it is there.
+
+    A training whose worker dies goes to another, up to three times. Raises PipelineError where no
+    scheduler or worker answers and, after all others are there, where trainings have failed.
+    """
+    failed = []
+    with _connected(address) as client:
+        people = faces.load()
+        # Scattered data goes through a worker once. As a plain array it is sent without a copy.
+        [sent] = client.scatter(
+            [replace(people, images=np.asarray(people.images))], broadcast=True, hash=False
+        )
+        executor = client.get_executor(pure=False)
+        futures = {
+            executor.submit(_train, training, sent, kept.identity(training)): folder
+            for folder, training in missing.items()
+        }
+        for future in as_completed(futures):
+            folder = futures[future]
+            try:
+                _put(folder, missing[folder], future.result())
+            except (Exception, CancelledError) as error:
+                failed.append(f"seed {missing[folder].seed}: {type(error).__name__} {error}")
+                continue
+            yield folder
+    if failed:
+        raise PipelineError(
+            f"{len(failed)} of {len(missing)} trainings failed on the workers of {address}, first "
+            f"{failed[0]}; the others are kept, run the same again for these"
+        )
+
+
+def _connected(address: str) -> Client:
+    try:
+        client = Client(address, timeout=PATIENCE)
+        client.wait_for_workers(1, timeout=PATIENCE)
+    except (OSError, ValueError, TimeoutError) as error:
+        raise PipelineError(
+            f"no Dask scheduler with a worker answers at {address} ({error}); start them or unset "
+            "DASK_SCHEDULER_ADDRESS"
+        ) from None
+    return client
+
+
+def _train(training: Training, people: Faces, identity: dict[str, Any]) -> dict[str, bytes]:
+    """On a worker: the files of a finished training's folder, by name."""
+    if kept.identity(training) != identity:
+        raise PipelineError("this worker has other code or kernels than what sent the training")
+    people.images.setflags(write=False)
+    with one_at_a_time:
+        found = kept.obtain(training, people)
+    return {path.name: path.read_bytes() for path in found.iterdir()}
+
+
+def _put(folder: Path, training: Training, files: Mapping[str, bytes]) -> None:
+    if folder.exists():  # the worker has the same folder
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(kept.identity(training), indent=2)
+    write_text(folder.parent / "identity.json", f"{text}\n")
+    with atomic_folder(folder) as unfinished:
+        for name, content in files.items():
+            (unfinished / name).write_bytes(content)

@@ -1,0 +1,264 @@
+"""Archives and folders of all kinds: read to their end, or refused in one line, in bounded time."""
+
+import gzip
+import io
+import os
+import resource
+import socket
+import struct
+import tarfile
+import zlib
+from collections.abc import Iterable
+from itertools import repeat
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from stages.common.errors import PipelineError
+from stages.data import archives
+from stages.data.archives import members
+from tests.data.made_archives import tar_bytes, under, write_copy, write_files, zip_bytes
+
+FILES = under("top/", {"Zoe/Zoe_0001.jpg": b"one" * 500, "Abel/a.png": b"two" * 900, "empty": b""})
+KINDS = (".tgz", ".tar.gz", ".tar", ".zip", "")
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    return {member.name: member.read() for member in members(path)}
+
+
+def below(top: str, files: dict[str, bytes]) -> dict[str, bytes]:
+    return {name.removeprefix(f"{top}/"): content for name, content in files.items()}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_archive_gives_its_files(kind: str, tmp_path: Path) -> None:
+    path = write_copy(kind, tmp_path, FILES)
+    found = contents(path)
+    assert (found if kind else below("my-copy", found)) == FILES
+    assert {member.name: member.size for member in members(path)} == {
+        name: len(content) for name, content in found.items()
+    }
+
+
+def test_backslashes_of_windows_are_slashes(tmp_path: Path) -> None:
+    name = r"top\Zoe\Zoe_0001.jpg"
+    (tmp_path / "faces.tar").write_bytes(tar_bytes({name: b"x"}, "w"))
+    # zipfile replaces them on the way in where it runs on Windows, and there alone.
+    (tmp_path / "faces.zip").write_bytes(zip_bytes({name: b"x"}))
+    for kind in ("tar", "zip"):
+        assert contents(tmp_path / f"faces.{kind}") == {"top/Zoe/Zoe_0001.jpg": b"x"}
+
+
+def test_links_in_folders_are_followed_once_and_nothing_but_files_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = write_files(tmp_path / "elsewhere", {"Zoe/b.jpg": b"b"})
+    top = write_files(tmp_path / "top", {"Abel/a.jpg": b"a", "z.jpg": b"z"})
+    (top / "Cleo").symlink_to(elsewhere / "Zoe")
+    (top / "again").symlink_to(elsewhere)  # a second way to Zoe
+    (top / "Abel/loop").symlink_to(top)
+    (top / "AAbel").symlink_to(top / "Abel")  # comes first, but is not Abel's own place
+    (top / "itself").symlink_to(top / "itself")
+    (top / "broken.jpg").symlink_to(tmp_path / "nothing")
+    (top / "endless.jpg").symlink_to("/dev/zero")
+    (top / "linked.jpg").symlink_to(top / "z.jpg")
+    os.mkfifo(top / "waiting.jpg")
+    with socket.socket(socket.AF_UNIX) as listening:
+        monkeypatch.chdir(top)  # the address has a hundred letters at most
+        listening.bind("socket.jpg")
+        assert contents(top) == {
+            "top/Abel/a.jpg": b"a",
+            "top/Cleo/b.jpg": b"b",
+            "top/z.jpg": b"z",
+            "top/linked.jpg": b"z",
+        }
+        assert contents(Path(".")) == contents(top)
+
+
+@pytest.mark.parametrize("name", ["fifo", "/dev/zero", "page.tgz", "note.zip", "empty.tar", "none"])
+def test_what_is_no_archive_is_named(name: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "page.tgz").write_text("\n<!DOCTYPE html>\n<html><body>Not found</body></html>")
+    (tmp_path / "note.zip").write_text("not an archive")
+    (tmp_path / "empty.tar").touch()
+    expected = {"none": "does not exist", "page.tgz": "is a web page, neither a folder nor a .tar"}
+    with pytest.raises(PipelineError, match=expected.get(name, "is neither a folder nor a .tar")):
+        contents(tmp_path / name)
+
+
+def tar_with(member: tarfile.TarInfo, size: int = 0) -> bytes:
+    """A tar whose only member's header says `size`, with nothing behind it."""
+    member.size = size
+    return member.tobuf(tarfile.GNU_FORMAT)
+
+
+def hostile(kind: str) -> Iterable[bytes]:
+    """An archive, in pieces."""
+    sound = tar_bytes(FILES, "w")
+    zeros = bytes(2**20)
+    info = tarfile.TarInfo("top/a.jpg")
+    if kind == "truncated.tgz":
+        return [tar_bytes(FILES)[:-30]]
+    if kind == "truncated.tar":
+        return [sound[:2000]]
+    if kind == "cut between members.tar":
+        return [sound[: 512 + 1536]]
+    if kind == "no end.tgz":
+        return [gzip.compress(sound[: 512 + 1536])]
+    if kind == "flipped header.tar":
+        return [sound[:2100], bytes([sound[2100] ^ 1]), sound[2101:]]
+    if kind == "wrong checksum.tgz":
+        packed = gzip.compress(sound)
+        return [packed[:-8], bytes([packed[-8] ^ 1]), packed[-7:]]
+    if kind == "flipped.zip":
+        packed = zip_bytes(FILES)
+        return [packed[:60], bytes([packed[60] ^ 1]), packed[61:]]
+    if kind == "encrypted.zip":
+        packed = bytearray(zip_bytes(FILES))
+        packed[packed.index(b"PK\1\2") + 8] |= 1
+        return [bytes(packed)]
+    if kind == "long name of 1 GB.tgz":
+        info.type = tarfile.GNUTYPE_LONGNAME
+        return [gzip.compress(tar_with(info, 2**30) + 64 * zeros)]
+    if kind == "many headers.tgz":
+        info.type = tarfile.XHDTYPE
+        return [gzip.compress(tar_with(info) * 3000)]
+    if kind == "sparse map without end.tgz":
+        header = tarfile.TarInfo("top/a.jpg")
+        header.size = 2**20
+        header.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0"}
+        return [gzip.compress(header.tobuf(tarfile.PAX_FORMAT) + 64 * zeros)]
+    raise AssertionError(kind)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("truncated.tgz", "truncated.tar", "cut between members.tar", "no end.tgz"),
+        *("flipped header.tar", "wrong checksum.tgz", "flipped.zip", "encrypted.zip"),
+        *("long name of 1 GB.tgz", "many headers.tgz", "sparse map without end.tgz"),
+    ],
+)
+def test_a_damaged_or_hostile_archive_is_refused_in_one_line(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / kind
+    path.write_bytes(b"".join(hostile(kind)))
+    with pytest.raises(PipelineError, match=f"{kind} cannot be read: .") as refused:
+        contents(path)
+    assert "\n" not in str(refused.value)
+    assert " at 0x" not in str(refused.value)
+
+
+def test_sizes_that_an_archive_claims_are_told_before_anything_is_read(tmp_path: Path) -> None:
+    member = tarfile.TarInfo("top/huge.jpg")
+    member.type = tarfile.GNUTYPE_SPARSE
+    claim = bytearray(tar_with(member))
+    claim[386:410] = b"00000000000 00000000000 ".replace(b" ", b"\0")  # one piece, empty
+    claim[483:495] = b"%011o\0" % (50 * 2**27)
+    claim[148:156] = b"%06o\0 " % (sum(claim[:148]) + 256 + sum(claim[156:]))
+    (tmp_path / "sparse.tar").write_bytes(bytes(claim) + bytes(1024))
+    (found,) = members(tmp_path / "sparse.tar")
+    assert (found.name, found.size) == ("top/huge.jpg", 50 * 2**27)
+
+    packed = bytearray(zip_bytes({"top/huge.jpg": bytes(2**20)}))
+    at = packed.index(b"PK\1\2")
+    packed[at + 24 : at + 28] = struct.pack("<I", 1000)  # less than there is
+    (tmp_path / "lie.zip").write_bytes(packed)
+    for found in members(tmp_path / "lie.zip"):
+        assert found.size == 1000
+        with pytest.raises(PipelineError, match="CRC"):
+            found.read()
+
+
+def test_an_archive_ends_at_its_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "zeros.tgz").write_bytes(tar_bytes({"zeros": bytes(5_000_000)}))
+    files = {f"{index}.jpg": b"" for index in range(101)}
+    for kind in KINDS:
+        write_copy(kind, tmp_path, files)
+    monkeypatch.setattr(archives, "TOTAL_BYTES", 4_000_000)
+    monkeypatch.setattr(archives, "MEMBERS", 100)
+    with pytest.raises(PipelineError, match="it has more than 4,000,000 bytes"):
+        contents(tmp_path / "zeros.tgz")
+    for kind in KINDS:
+        with pytest.raises(PipelineError, match="has more than 100 files"):
+            contents(tmp_path / f"my-copy{kind}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [".tgz", ".zip"])
+def test_a_million_members_take_bounded_time_and_memory(kind: str, tmp_path: Path) -> None:
+    path, million = tmp_path / f"million{kind}", 1_000_000
+    if kind == ".tgz":
+        with gzip.open(path, "wb", compresslevel=1) as file:
+            for header in repeat(tar_with(tarfile.TarInfo("a.jpg")), million):
+                file.write(header)
+    else:
+        entry = bytearray(46)
+        entry[:4], entry[28] = b"PK\1\2", 11
+        entries = b"".join(bytes(entry) + b"%07d.jpg" % number for number in range(million))
+        path.write_bytes(
+            entries + struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 1, 1, len(entries), 0, 0)
+        )
+    before = resource.getrusage(resource.RUSAGE_SELF)
+    with pytest.raises(PipelineError, match="more than 500,000 files"):
+        for _ in members(path):
+            pass
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    assert after.ru_utime - before.ru_utime < 60
+    assert after.ru_maxrss - before.ru_maxrss < 1_000_000  # KB
+
+
+SEEDS = (
+    *(tar_bytes(FILES, "w"), zip_bytes(FILES)),
+    *(zlib.compress(b"x"), tar_bytes(FILES), b"PK\5\6" + bytes(18)),
+)
+Edits = list[tuple[int, int, bytes]]
+
+
+@settings(
+    max_examples=400,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(
+    seed=st.sampled_from(SEEDS),
+    edits=st.lists(
+        st.tuples(st.integers(0, 6000), st.integers(0, 600), st.binary(max_size=40)), max_size=6
+    ),
+    packed=st.booleans(),
+)
+@example(seed=SEEDS[0], edits=[(124, 12, b"\xff" * 12)], packed=True)  # a size below zero
+@example(seed=SEEDS[0], edits=[(156, 1, b"x"), (512, 8, b"99 a=b\n\n")], packed=False)
+def test_whatever_the_bytes_a_reader_ends_or_refuses(
+    seed: bytes, edits: Edits, packed: bool, tmp_path: Path
+) -> None:
+    damaged = bytearray(seed)
+    for start, length, new in edits:
+        damaged[start : start + length] = new
+    path = tmp_path / "damaged"
+    path.write_bytes(gzip.compress(damaged, 1) if packed else damaged)
+    try:
+        found = list(map(len, contents(path).values()))
+    except PipelineError as error:
+        assert len(str(error).splitlines()) == 1
+    else:
+        assert sum(found) < 1_000_000
+
+
+def test_hostile_names_stay_names(tmp_path: Path) -> None:
+    names = ("../../Up/Up_0001.jpg", "/Root/Root_0001.jpg", "A/../../B_0001.jpg")
+    buffer = io.BytesIO(tar_bytes(dict.fromkeys(names, b"x"), "w"))
+    with tarfile.open(fileobj=buffer, mode="a") as tar:
+        for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE):
+            link = tarfile.TarInfo("Link/Link_0001.jpg")
+            link.type, link.linkname = kind, "/etc/hostname"
+            tar.addfile(link)
+    inside = write_files(tmp_path / "a/b", {"hostile.tar": buffer.getvalue()})
+    (inside / "hostile.zip").write_bytes(zip_bytes(dict.fromkeys(names, b"x")))
+    for kind in ("tar", "zip"):
+        assert set(contents(inside / f"hostile.{kind}")) == set(names)
+    assert {path.name for path in tmp_path.rglob("*")} == {"a", "b", "hostile.tar", "hostile.zip"}
