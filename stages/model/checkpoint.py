@@ -19,6 +19,7 @@ from stages.common.errors import PipelineError
 from stages.common.settings import Training, Weights
 from stages.model.network import Autoencoder, state
 
+
 def save(
     tensors: dict[str, Tensor],
     path: Path,

@@ -50,7 +50,7 @@ def test_a_published_copy_is_found_where_nothing_is_trained(images: torch.Tensor
         assert value.dtype == torch.float32
         torch.testing.assert_close(value, state(model)[name], rtol=2**-11, atol=1e-7)
     with torch.inference_mode():
-        torch.testing.assert_close(copied(images), model(images), rtol=0, atol=2e-3)
+        torch.testing.assert_close(copied(images[:3]), model(images[:3]), rtol=0, atol=2e-3)
 
 
 def test_the_first_seed_that_is_trained_is_published(capsys: pytest.CaptureFixture[str]) -> None:
