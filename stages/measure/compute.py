@@ -41,9 +41,13 @@ def threads() -> Iterator[Executor]:
     """Threads for batches, each on one core: the numbers do not depend on how many there are."""
     # Similarity indices subtract nearly equal results of convolutions: they need all 24 bits.
     torch.backends.cudnn.allow_tf32 = False
-    with ThreadPoolExecutor(min(8, torch.get_num_threads())) as pool:
-        torch.set_num_threads(1)
-        yield pool
+    cores = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(min(8, cores)) as pool:
+            yield pool
+    finally:
+        torch.set_num_threads(cores)
 
 
 def measured_faces(faces: Faces) -> tuple[np.ndarray, np.ndarray]:

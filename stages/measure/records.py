@@ -9,8 +9,9 @@
     reports/grids/<variant>/<implementation>_<weights>.png
                                         a model's reconstructions, and below them its samples
 
-A face takes 24 kB as PNG, and a variant may take 300 kB with up to 13 seeds, which need 100: so the
-inputs are kept once, and the model as described with averaged weights alone has its eight faces.
+A face of LFW takes 24 kB as PNG, with whatever filters and compression, and 300 kB a variant are
+all there is, of which numbers take 32 (four seeds) to 94 (thirteen). So the inputs are kept once,
+and the model as described with averaged weights alone has its eight faces, the others one.
 """
 
 import hashlib
@@ -48,6 +49,7 @@ FACES = 8  # of the inputs, and of the model shown in full
 SIZE = 128
 FREQUENCIES = 65
 CONTENTS = "contents.yaml"
+SEAL = "# SHA-256 of all above: "
 MEASURED = ["split", "measure", "seed", "value", "standard_error", "n"]
 CURVE = {"seed": int, "epoch": int, "split": str, "loss": str, "value": float}
 EPOCH = ["implementation", "seed", "epoch"]
@@ -236,6 +238,7 @@ def write_references(
 
 def _write_contents(contents: _Contents, folder: Path) -> None:
     text = yaml.safe_dump(contents.model_dump(), sort_keys=False)
+    text += f"{SEAL}{_sha256(text.encode())}\n"
     (folder / CONTENTS).write_text(text, encoding="utf-8")
 
 
@@ -333,12 +336,15 @@ class _Folder(Generic[Contents]):
 
     def __init__(self, kind: type[Contents], reports: Path, name: str, advice: str) -> None:
         self.name, self.advice = f"{REPORTS}/{name}", advice
-        path = reports / name / CONTENTS
         try:
-            self.contents = kind.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+            text = (reports / name / CONTENTS).read_text(encoding="utf-8")
+            text, _, seal = text.partition(SEAL)
+            if seal != f"{_sha256(text.encode())}\n":
+                raise self.damaged(CONTENTS)
+            self.contents = kind.model_validate(yaml.safe_load(text))
         except FileNotFoundError:
             raise PipelineError(f"{self.name} is missing; run `{advice}`") from None
-        except (yaml.YAMLError, ValueError):
+        except ValueError:
             raise self.damaged(CONTENTS) from None
         self.data: dict[str, bytes] = {}
         for file, expected in self.contents.files.items():

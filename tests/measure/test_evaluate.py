@@ -1,7 +1,8 @@
-"""What evaluate writes, against the models it measured and the images it measured them on."""
+"""What evaluate and references write, against the models and the images that they measured."""
 
+import dataclasses
 import json
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -11,21 +12,39 @@ import pytest
 import torch
 import yaml
 
-from stages import evaluate
+from stages import evaluate, references
+from stages.common.settings import IMPLEMENTATIONS, WEIGHTS, Training, Variant
 from stages.data import faces
-from stages.measure import fidelity
-from stages.model import network
-from stages.model.losses import level_losses
-from stages.model.network import Autoencoder
+from stages.measure import clarity, compute, fidelity
+from stages.measure.measures import MEASURES
+from stages.measure.records import Model, Record, Records, read
+from stages.model import checkpoint
+from stages.model.network import Autoencoder, state
 from tests.conftest import model_settings
 
 TRAIN, TEST = 30, 18  # held-out images fill a batch and a part of one
-DETECTED, NOISE, SAMPLE = 7, 3, 20
-PLAIN = model_settings(name="plain", norm="batch", seeds=[0, 3])
-DRAWING = model_settings(name="drawing", training="stacked", variational=True)
-TWIN = DRAWING.model_copy(
-    update={"name": "published_drawing", "wiring": "published", "seeds": [2, 5]}
-)
+DETECTED, NOISE, SAMPLE = 9, 3, 20
+
+
+def variant(seeds: list[int], released_seeds: list[int], **changes: object) -> Variant:
+    own = model_settings(**changes).model_dump(exclude={"implementation"})
+    return Variant.model_validate(own | {"seeds": seeds, "released_seeds": released_seeds})
+
+
+VARIANTS = {
+    "plain": variant([0, 3], [], norm="batch"),
+    "drawing": variant([4], [2, 5], training="stacked", variational=True),
+    "null": variant([1], []),
+}
+DIVERGED = {("drawing", "released", 2), ("null", "described", 1)}
+MODELS = [
+    (Model(name, implementation, weights), seed)
+    for name, settings in VARIANTS.items()
+    for implementation in IMPLEMENTATIONS
+    for weights in WEIGHTS
+    for seed in settings.seeds_of(implementation)
+    if (name, implementation, seed) not in DIVERGED
+]
 
 
 @pytest.fixture(scope="module")
@@ -42,301 +61,320 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     paths = [f"{name}/{name}_0001.jpg" for name in names]
     table = pd.DataFrame({"path": paths, "person": names, "split": splits})
     table.to_csv(root / "data/faces.csv", index=False)
-    (root / "configs").mkdir()
-    for variant, models in {"plain": [PLAIN], "drawing": [DRAWING, TWIN]}.items():
-        config = yaml.safe_dump([settings.model_dump() for settings in models])
-        (root / f"configs/{variant}.yaml").write_text(config)
-        folder = root / "models" / variant
-        folder.mkdir(parents=True)
-        for settings, seed in [(model, seed) for model in models for seed in model.seeds]:
-            torch.manual_seed(seed)
-            model = Autoencoder(settings)
-            with torch.no_grad():  # untrained models would all err alike
-                model.decoder[0].bias += 0.2 * seed
-            network.save(model, folder / network.weights_file(settings, seed))
-        (folder / "curve.csv").write_text("a training curve\n")
+    (root / "configs/variants").mkdir(parents=True)
+    (root / "configs/download.yaml").write_text("dataset: lfw\n", encoding="utf-8")
+    for name, settings in VARIANTS.items():
+        config = root / f"configs/variants/{name}.yaml"
+        config.write_text(yaml.safe_dump(settings.model_dump()), encoding="utf-8")
+        for implementation in settings.models():
+            for seed in settings.seeds_of(implementation):
+                train(root, name, implementation, seed)
     return root
 
 
-def weights(root: Path, name: str, seed: int) -> Path:
-    return root / f"models/{name}/seed{seed}.safetensors"
+def train(root: Path, name: str, implementation: str, seed: int) -> None:
+    """What a training leaves, without the training."""
+    folder = root / "models" / name / implementation / f"seed{seed}"
+    folder.mkdir(parents=True)
+    curve = "epoch,split,loss,value\n1,train,total,0.5\n1,test,error,300\n"
+    (folder / "curve.csv").write_text(curve, encoding="utf-8")
+    if (name, implementation, seed) in DIVERGED:
+        told = {"epoch": 2, "loss": "level_3", "value": "nan", "last_finite": 0.5}
+        (folder / "diverged.json").write_text(json.dumps(told), encoding="utf-8")
+        return
+    settings = VARIANTS[name].models()[implementation]
+    training = Training(settings=settings, seed=seed, faces=prepared(root).hash)
+    for shift, weights in enumerate(WEIGHTS):
+        torch.manual_seed(seed)
+        model = Autoencoder(settings)
+        with torch.no_grad():  # untrained models would all err alike
+            model.decoder[0].bias += 0.2 * seed + 0.1 * shift
+        checkpoint.save(state(model), folder / f"{weights}.safetensors", training, weights)
+
+
+def prepared(root: Path) -> faces.Faces:
+    return faces.load(root / "data/faces.npy", root / "data/faces.csv")
 
 
 @pytest.fixture(scope="module")
-def evaluated(project: Path) -> Path:
+def records(project: Path) -> Records:
     with pytest.MonkeyPatch.context() as patch:
-        run(patch, project, "plain")
-        run(patch, project, "drawing")
-    return project
+        run(patch, project, references.main)
+        for name in VARIANTS:
+            run(patch, project, evaluate.main, name)
+    return read(project)
 
 
-def run(patch: pytest.MonkeyPatch, root: Path, variant: str) -> None:
+def run(patch: pytest.MonkeyPatch, root: Path, main: Callable[..., None], *words: str) -> None:
     patch.chdir(root)
-    patch.setattr(evaluate, "DETECTED", DETECTED)
-    patch.setattr(evaluate, "NOISE", NOISE)
-    patch.setattr(evaluate, "TRAINING_SAMPLE", SAMPLE)
-    evaluate.main(variant)
+    patch.setattr(compute, "DETECTED", DETECTED)
+    patch.setattr(compute, "NOISE", NOISE)
+    patch.setattr(compute, "TRAINING_SAMPLE", SAMPLE)
+    few = dataclasses.replace(MEASURES["faces_found"], images=DETECTED)
+    patch.setitem(MEASURES, "faces_found", few)
+    main(*words)
 
 
 def written(root: Path) -> dict[str, bytes]:
-    found = [*root.glob("reports/**/*"), *root.glob("data/evaluations/*/*")]
+    found = root.glob("reports/**/*")
     return {str(path.relative_to(root)): path.read_bytes() for path in found if path.is_file()}
 
 
-def table(root: Path, model: str) -> pd.DataFrame:
-    """The rows of one model, without its name."""
-    rows = pd.read_csv(root / f"reports/evaluations/{model.removeprefix('published_')}.csv")
-    return rows[rows["model"] == model].drop(columns="model")
-
-
-def value(rows: pd.DataFrame, measure: str, split: str = "test", seed: int = 0) -> float:
-    (chosen,) = rows[(rows.measure == measure) & (rows.split == split) & (rows.seed == seed)].value
-    return chosen
-
-
-def arrays(root: Path, model: str) -> dict[str, np.ndarray]:
-    variant = model.removeprefix("published_")
-    with np.load(root / f"data/evaluations/{variant}/{model}.npz") as file:
-        return dict(file)
-
-
 def held_out(root: Path) -> tuple[np.ndarray, torch.Tensor]:
-    found = faces.load(root / "data/faces.npy", root / "data/faces.csv")
+    found = prepared(root)
     images = found.images[found.rows("test")]
     return images, faces.to_tensor(images)
 
 
+def load(root: Path, model: Model, seed: int) -> Autoencoder:
+    folder = root / "models" / model.variant / model.implementation / f"seed{seed}"
+    return checkpoint.load(folder / f"{model.weights}.safetensors")[0]
+
+
 @torch.inference_mode()
-def reconstructed(root: Path, images: torch.Tensor, seed: int, depth: int = 7) -> torch.Tensor:
-    model, _ = network.load(weights(root, "plain", seed))
-    return model.reconstruct(images, depth)
+def reconstructed(
+    root: Path, model: Model, seed: int, images: torch.Tensor, depth: int = 7
+) -> torch.Tensor:
+    return load(root, model, seed).reconstruct(images, depth)
 
 
-def test_it_writes_a_variants_files_and_nothing_else(evaluated):
-    names = [
-        path
-        for name in ("plain", "drawing")
-        for path in (
-            f"reports/metrics/{name}.json",
-            f"reports/evaluations/{name}.csv",
-            f"data/evaluations/{name}/{name}.npz",
-            f"data/evaluations/{name}/curve.csv",
-        )
-    ]
-    names.append("data/evaluations/drawing/published_drawing.npz")
-    assert sorted(written(evaluated)) == sorted(names)
+def value(record: Record, measure: str, seed: int, split: str = "test") -> float:
+    return float(record.per_seed(measure, split).value[seed])
 
 
-def test_the_headline_has_the_same_flat_keys_for_every_variant(evaluated):
-    plain, drawing = (
-        json.loads((evaluated / f"reports/metrics/{name}.json").read_text())
-        for name in ("plain", "drawing")
-    )
-    keys = "test_error test_error_sd test_error_se mse psnr ssim train_error train_error_sd n "
-    keys += "published_test_error published_test_error_sd published_train_error published_n"
-    assert list(plain) == list(drawing) == keys.split()
-    assert (plain["published_test_error"], plain["published_n"]) == (None, None)
-    twin = table(evaluated, "published_drawing").query("measure == 'error'")
-    by_split = twin.groupby("split").value
-    assert drawing["published_test_error"] == pytest.approx(by_split.mean()["test"], rel=1e-5)
-    assert drawing["published_test_error_sd"] == pytest.approx(by_split.std()["test"], rel=1e-3)
-    assert drawing["published_train_error"] == pytest.approx(by_split.mean()["train"], rel=1e-5)
-    assert drawing["published_n"] == 2
-    assert (plain["n"], drawing["n"]) == (2, 1)
-    assert drawing["test_error_sd"] is None and drawing["train_error_sd"] is None
-    seeds = table(evaluated, "plain").query("measure == 'error' and split == 'test'")
-    assert plain["test_error"] == pytest.approx(seeds.value.mean(), rel=1e-5)
-    assert plain["test_error_sd"] == pytest.approx(seeds.value.std(), rel=1e-3)
-    assert plain["test_error_se"] == pytest.approx(seeds.standard_error.mean(), rel=1e-5)
-    sampled = table(evaluated, "plain").query("measure == 'error' and split == 'train'")
-    assert plain["train_error"] == pytest.approx(sampled.value.mean(), rel=1e-5)
-    assert plain["train_error_sd"] == pytest.approx(sampled.value.std(), rel=1e-3)
+def test_it_writes_files_of_its_own_variant_and_nothing_else(
+    project: Path, records: Records
+) -> None:
+    names = {name.split("/")[2].partition(".")[0] for name in written(project)}
+    assert {path.name for path in (project / "reports").iterdir()} == {
+        "grids", "metrics", "records", "references",
+    }  # fmt: skip
+    assert names <= {*VARIANTS, "inputs", "measures", "spectrum", "contents"}
+    assert not list(project.glob("**/.partial*"))
 
 
-def test_the_table_has_every_measure_once_a_seed(evaluated):
-    both = "error mse psnr ssim"
-    depths = " ".join(f"level_mse_{k} depth_error_{k}" for k in range(1, 8))
-    test = (
-        f"{both} {depths} ms_ssim high_frequency_ratio grid_ratio colour_shift contrast_ratio "
-        "faces_found input_faces_found noise_faces_found"
-    )
-    expected = {"train": both.split(), "test": test.split()}
-    rows = table(evaluated, "plain")
-    assert list(rows) == ["seed", "split", "measure", "value", "standard_error", "n"]
-    found = {key: sorted(group.measure) for key, group in rows.groupby(["seed", "split"])}
-    assert found == {
-        (seed, split): sorted(measures) for seed in (0, 3) for split, measures in expected.items()
+def test_the_metrics_have_the_same_keys_for_every_variant_and_no_infinity(
+    project: Path, records: Records
+) -> None:
+    rows = {
+        name: json.loads((project / f"reports/metrics/{name}.json").read_text(encoding="utf-8"))
+        for name in VARIANTS
     }
-    drawn = table(evaluated, "drawing").query("split == 'samples'")
-    assert list(drawn.measure) == ["faces_found"]
+    averaged = records.found[Model("plain", "described", "averaged")]
+    last = records.found[Model("plain", "described", "last_step")].per_seed("error").value
+    assert rows["plain"] == {
+        "averaged_error": pytest.approx(averaged.mean("error"), rel=1e-5),
+        "averaged_sd": pytest.approx(averaged.per_seed("error").value.std(), rel=1e-5),
+        "last_error": pytest.approx(last.mean(), rel=1e-5),
+        "last_sd": pytest.approx(last.std(), rel=1e-5),
+        "ssim": pytest.approx(averaged.mean("ssim"), rel=1e-5),
+        "high_frequency": pytest.approx(averaged.mean("high_frequency_ratio"), rel=1e-5),
+        "n": 2,
+        "released_error": None,
+    }
+    assert rows["drawing"]["averaged_sd"] is None
+    assert rows["drawing"]["released_error"] == "diverged"
+    assert rows["null"]["averaged_error"] == rows["null"]["ssim"] == "diverged"
+    assert all(list(row) == list(rows["plain"]) and "error" not in row for row in rows.values())
 
 
-def test_the_table_says_on_how_many_images_a_measure_rests(evaluated):
-    rows = table(evaluated, "drawing").set_index(["split", "measure"]).n
-    assert rows["train", "error"] == SAMPLE
-    assert rows["test", "error"] == rows["test", "grid_ratio"] == TEST
-    assert rows["test", "faces_found"] == rows["test", "input_faces_found"] == DETECTED
-    assert rows["samples", "faces_found"] == DETECTED
-    assert rows["test", "noise_faces_found"] == NOISE
+@pytest.mark.parametrize(("model", "seed"), MODELS)
+def test_every_measure_of_the_table_is_there_once_a_seed(
+    records: Records, model: Model, seed: int
+) -> None:
+    record = records.found[model]
+    drawn = {"samples"} if record.settings.variational else set()
+    wanted = [
+        (s, m.name) for m in MEASURES.values() for s in {*m.splits} & {"test", "train"} | drawn
+    ]
+    wanted = [(split, name) for split, name in wanted if split in MEASURES[name].splits]
+    own = record.measures.xs(seed, level="seed")
+    assert sorted(own.index) == sorted(wanted)
+    images = {"test": TEST, "train": SAMPLE, "samples": DETECTED}
+    for split, name in wanted:
+        detected = DETECTED if name == "faces_found" else images[split]
+        assert own.n[split, name] == detected
+        assert np.isfinite(own.value[split, name])
 
 
-@pytest.mark.parametrize("seed", [2, 5])
-def test_a_model_with_the_authors_wiring_is_measured_from_its_own_weights(evaluated, seed):
-    _, images = held_out(evaluated)
-    model, settings = network.load(evaluated / f"models/drawing/published_seed{seed}.safetensors")
-    assert settings.wiring == "published"
+@pytest.mark.parametrize(("model", "seed"), MODELS)
+def test_the_error_is_the_squared_error_of_the_models_own_reconstructions(
+    project: Path, records: Records, model: Model, seed: int
+) -> None:
+    _, images = held_out(project)
+    expected = (reconstructed(project, model, seed, images) - images).double().square()
+    record = records.found[model]
+    found = record.test_error[record.seeds.index(seed)]
+    assert found == pytest.approx(expected.sum((1, 2, 3)).numpy(), rel=1e-3)  # half precision
+    mean = expected.sum((1, 2, 3)).mean().item()
+    assert value(record, "error", seed) == pytest.approx(mean, rel=1e-5)
+    assert value(record, "mse", seed) == pytest.approx(mean / 49_152, rel=1e-5)
+
+
+def test_the_training_sample_is_spread_over_the_training_images(
+    project: Path, records: Records
+) -> None:
+    model = Model("plain", "described", "averaged")
+    found = prepared(project)
+    images = faces.to_tensor(found.images[found.rows("train")[np.arange(SAMPLE) * TRAIN // SAMPLE]])
+    expected = fidelity.squared_error(reconstructed(project, model, 0, images), images).mean()
+    error = value(records.found[model], "error", 0, "train")
+    assert error == pytest.approx(expected.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("depth", range(1, 8))
+def test_every_depth_is_measured_through_as_many_levels(
+    project: Path, records: Records, depth: int
+) -> None:
+    model = Model("drawing", "described", "averaged")
+    _, images = held_out(project)
+    through = reconstructed(project, model, 4, images, depth)
+    expected = fidelity.squared_error(through, images).mean().item()
+    error = value(records.found[model], f"depth_error_{depth}", 4)
+    assert error == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize(("model", "seed"), MODELS)
+def test_the_pictures_are_the_same_faces_and_the_models_own_pixels(
+    project: Path, records: Records, model: Model, seed: int
+) -> None:
+    images, tensors = held_out(project)
+    record = records.found[model]
+    if seed != next(seed for seed in record.seeds if seed not in record.diverged):
+        return
+    count = 8 if model[1:] == ("described", "averaged") else 1
+    shown = np.arange(8) * TEST // 8
+    assert (records.references.inputs == images[shown]).all()
+    expected = reconstructed(project, model, seed, tensors[shown[:count]]) * 255
+    assert record.reconstructions.shape == (count, 128, 128, 3)
+    difference = record.reconstructions - expected.permute(0, 2, 3, 1).numpy()
+    assert np.abs(difference).max() <= 0.51
+    if not record.settings.variational:
+        assert record.samples.shape == (0, 128, 128, 3)
+        return
     with torch.inference_mode():
-        expected = fidelity.squared_error(model.reconstruct(images), images).mean().item()
-    rows = table(evaluated, "published_drawing")
-    assert value(rows, "error", seed=seed) == pytest.approx(expected, rel=1e-5)
-    assert set(rows.measure) == set(table(evaluated, "drawing").measure)
+        samples = load(project, model, seed).sample(compute.latents(DETECTED)[:count]) * 255
+    difference = record.samples - samples.permute(0, 2, 3, 1).numpy()
+    assert np.abs(difference).max() <= 0.51
 
 
-@pytest.mark.parametrize("seed", [0, 3])
-def test_the_error_is_the_squared_error_of_the_models_own_reconstructions(evaluated, seed):
-    _, images = held_out(evaluated)
-    expected = (reconstructed(evaluated, images, seed) - images).double().square().sum((1, 2, 3))
-    found = arrays(evaluated, "plain")["test_error"]
-    assert found.shape == (2, TEST) and found.dtype == np.float32
-    assert found[PLAIN.seeds.index(seed)] == pytest.approx(expected.numpy(), rel=1e-5)
-    rows = table(evaluated, "plain")
-    assert value(rows, "error", seed=seed) == pytest.approx(expected.mean().item(), rel=1e-5)
-    assert value(rows, "error", seed=seed) == pytest.approx(
-        49_152 * value(rows, "mse", seed=seed), rel=1e-5
-    )
-
-
-def test_the_training_sample_is_spread_over_the_training_images(evaluated):
-    found = faces.load(evaluated / "data/faces.npy", evaluated / "data/faces.csv")
-    rows = found.rows("train")[np.arange(SAMPLE) * TRAIN // SAMPLE]
-    images = faces.to_tensor(found.images[rows])
-    expected = fidelity.squared_error(reconstructed(evaluated, images, 0), images).mean().item()
-    assert value(table(evaluated, "plain"), "error", "train") == pytest.approx(expected, rel=1e-5)
-
-
-def test_every_depth_and_level_is_measured_on_all_images_alike(evaluated):
-    _, images = held_out(evaluated)
-    rows = table(evaluated, "plain")
-    for depth in range(1, 8):
-        through = reconstructed(evaluated, images, 0, depth)
-        expected = fidelity.squared_error(through, images).mean().item()
-        assert value(rows, f"depth_error_{depth}") == pytest.approx(expected, rel=1e-4)
-    model, _ = network.load(weights(evaluated, "plain", 0))
-    with torch.inference_mode():
-        levels = level_losses(model, images)
-    for k, level in enumerate(levels, start=1):
-        assert value(rows, f"level_mse_{k}") == pytest.approx(level.item(), rel=1e-4)
-    assert rows[rows.measure.str.startswith("level_mse")].standard_error.isna().all()
-
-
-def test_the_pictures_are_the_same_faces_and_the_models_own_pixels(evaluated):
-    images, tensors = held_out(evaluated)
-    shown = np.arange(12) * TEST // 12
-    plain, drawing = arrays(evaluated, "plain"), arrays(evaluated, "drawing")
-    assert (plain["inputs"] == images[shown]).all() and (drawing["inputs"] == images[shown]).all()
-    expected = reconstructed(evaluated, tensors[shown], 0).permute(0, 2, 3, 1).numpy() * 255
-    assert plain["reconstructions"].dtype == np.uint8
-    assert np.abs(plain["reconstructions"] - expected).max() <= 0.51
-
-
-def test_only_variational_models_are_sampled_and_always_from_the_same_latents(evaluated):
-    assert arrays(evaluated, "plain")["samples"].shape == (0, 128, 128, 3)
-    samples = arrays(evaluated, "drawing")["samples"]
-    assert samples.shape == (DETECTED, 128, 128, 3) and samples.dtype == np.uint8
-    model, _ = network.load(weights(evaluated, "drawing", 0))
-    with torch.inference_mode():
-        expected = model.sample(evaluate.latents(DETECTED)).permute(0, 2, 3, 1).numpy() * 255
-    assert np.abs(samples - expected).max() <= 0.51
-    latents = evaluate.latents(500)
+def test_latents_are_standard_normal() -> None:
+    latents = compute.latents(500)
     assert latents.mean().item() == pytest.approx(0, abs=0.01)
     assert latents.std().item() == pytest.approx(1, abs=0.01)
 
 
-def test_the_spectra_are_one_a_seed_and_one_of_the_inputs(evaluated):
-    found = arrays(evaluated, "plain")
-    assert found["spectrum"].shape == (2, 65) and found["input_spectrum"].shape == (65,)
-    assert (found["input_spectrum"] == arrays(evaluated, "drawing")["input_spectrum"]).all()
-    assert (found["spectrum"] > 0).all() and not (
-        found["spectrum"][0] == found["spectrum"][1]
-    ).all()
+def test_a_diverged_seed_counts_as_an_infinite_error_beside_the_others(records: Records) -> None:
+    for weights in WEIGHTS:
+        record = records.found[Model("drawing", "released", weights)]
+        assert record.diverged == {2: "level_3 became nan in epoch 2"}
+        assert np.isinf(record.test_error[0]).all() and np.isfinite(record.test_error[1]).all()
+        assert list(record.per_seed("error").value.map(np.isinf)) == [True, False]
+        assert list(record.per_seed("ssim").index) == [5]
+        assert len(record.spectrum) == 1
+        alone = records.found[Model("null", "described", weights)]
+        assert alone.mean("error") == np.inf and np.isnan(alone.mean("ssim"))
+        assert not len(alone.reconstructions) and not len(alone.spectrum)
+        assert alone.curve.value.tolist() == [300, 0.5]
 
 
-def test_once_more_gives_the_same_bytes(evaluated, monkeypatch):
-    before = written(evaluated)
-    run(monkeypatch, evaluated, "drawing")
-    assert written(evaluated) == before
+def test_references_are_the_inputs_and_noise(project: Path, records: Records) -> None:
+    _, tensors = held_out(project)
+    found = records.references
+    spectrum = clarity.radial_spectrum(clarity.power_spectrum(tensors)).mean(0)
+    assert found.input_spectrum == pytest.approx(spectrum.numpy(), rel=1e-4)
+    assert found.measures.n.to_dict() == {
+        ("input", "faces_found"): DETECTED,
+        ("noise", "faces_found"): NOISE,
+    }
+    assert found.measures.value["noise", "faces_found"] == 0
+    assert records.images == {"train": TRAIN, "test": TEST} and records.dataset == "lfw"
 
 
-def test_the_numbers_do_not_depend_on_how_many_batches_run_at_a_time(evaluated):
-    images, _ = held_out(evaluated)
-    model, _ = network.load(weights(evaluated, "plain", 0))
-    torch.set_num_threads(1)
+def test_once_more_gives_the_same_bytes(
+    project: Path, records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = written(project)
+    run(monkeypatch, project, references.main)
+    run(monkeypatch, project, evaluate.main, "drawing")
+    assert written(project) == before
+
+
+def test_the_numbers_do_not_depend_on_how_many_batches_run_at_a_time(project: Path) -> None:
+    images, _ = held_out(project)
+    model = load(project, Model("plain", "described", "averaged"), 0)
+    of_all = [m for m in MEASURES.values() if m.images is None and "test" in m.splits]
     found = []
     for workers in (1, 3):
-        with ThreadPoolExecutor(workers) as pool:
-            found.append(evaluate.in_batches(pool, partial(evaluate.everything, model), images))
+        torch.set_num_threads(workers)
+        with compute.threads() as pool:
+            look = partial(compute.look, model, of_all, pictures=True)
+            found.append(compute.in_batches(pool, look, images))
     for name, values in found[0].items():
         assert (values == found[1][name]).all(), name
 
 
-@pytest.mark.parametrize(
-    ("broken", "message"),
-    [
-        (lambda root: weights(root, "plain", 3).unlink(), "models/plain/seed3.safetensors"),
-        (lambda root: ruin(weights(root, "plain", 3)), "its training diverged"),
-        (lambda root: hold_out_nothing(root / "data/faces.csv"), "0 test and 48 train rows"),
-    ],
-    ids=["a seed is missing", "a model diverged", "nothing is held out"],
-)
+def damage(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:100])
+
+
+def rewrite(path: Path, old: str, new: str) -> None:
+    path.write_text(path.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
+
+
+SEED = Path("models/plain/described/seed3")
+BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
+    "no weights": (lambda root: (root / SEED / "averaged.safetensors").unlink(), "does not exist"),
+    "half a file": (lambda root: damage(root / SEED / "averaged.safetensors"), "is damaged"),
+    "another seed": (
+        lambda root: (root / SEED / "last_step.safetensors").write_bytes(
+            (root / SEED.with_name("seed0") / "last_step.safetensors").read_bytes()
+        ),
+        "comes from another training (seed 0, not 3)",
+    ),
+    "other settings": (
+        lambda root: rewrite(root / "configs/variants/plain.yaml", "lr: 0.001", "lr: 0.002"),
+        "comes from another training (lr 0.001, not 0.002)",
+    ),
+    "no curve": (lambda root: (root / SEED / "curve.csv").unlink(), "does not exist"),
+    "no numbers": (lambda root: rewrite(root / SEED / "curve.csv", "300", "much"), "is damaged"),
+    "nothing held out": (
+        lambda root: rewrite(root / "data/faces.csv", ",test", ",train"),
+        "0 test and 48 train rows",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", BROKEN)
 def test_a_failure_is_one_line_and_leaves_what_was_there(
-    project, tmp_path, monkeypatch, capsys, broken, message
-):
-    for name in ("data/faces.npy", "data/faces.csv", "configs/plain.yaml"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_bytes((project / name).read_bytes())
-    (tmp_path / "models/plain").mkdir(parents=True)
-    for seed in PLAIN.seeds:
-        weights(tmp_path, "plain", seed).write_bytes(weights(project, "plain", seed).read_bytes())
+    project: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    fault: str,
+) -> None:
+    for path in project.rglob("*"):
+        if path.is_file() and path.parts[-2] != "drawing" and "reports" not in path.parts:
+            copy = tmp_path / path.relative_to(project)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(path.read_bytes())
     (tmp_path / "reports/metrics").mkdir(parents=True)
-    (tmp_path / "reports/metrics/plain.json").write_text("earlier")
-    broken(tmp_path)
+    (tmp_path / "reports/metrics/plain.json").write_text("earlier", encoding="utf-8")
+    breaks, message = BROKEN[fault]
+    breaks(tmp_path)
     with pytest.raises(SystemExit) as exit:
-        run(monkeypatch, tmp_path, "plain")
+        run(monkeypatch, tmp_path, evaluate.main, "plain")
     assert exit.value.code == 1
     said = capsys.readouterr().err
     assert message in said and said.count("\n") == 1
     assert written(tmp_path) == {"reports/metrics/plain.json": b"earlier"}
 
 
-def test_an_interrupted_write_leaves_nothing_half_done(tmp_path):
-    first, second = tmp_path / "a/first.json", tmp_path / "b/second.npz"
-    first.parent.mkdir()
-    first.write_text("earlier")
-
-    def full(path: Path) -> None:
-        path.write_text("half")
-        raise OSError("no space left on device")
-
-    with pytest.raises(OSError, match="no space"):
-        evaluate.write_all({first: lambda path: path.write_text("new"), second: full})
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [first]
-    assert first.read_text() == "earlier"
-
-
-def ruin(path: Path) -> None:
-    model, _ = network.load(path)
-    with torch.no_grad():
-        model.encoder[0].bias.fill_(torch.nan)
-    network.save(model, path)
-
-
-def hold_out_nothing(path: Path) -> None:
-    path.write_text(path.read_text().replace(",test", ",train"))
-
-
 @pytest.mark.parametrize(("total", "count"), [(1060, 500), (10, 12), (7, 3), (1, 1)])
-def test_evenly_spaced_indices_are_distinct_and_as_far_apart_as_possible(total, count):
-    found = evaluate.evenly_spaced(total, count)
+def test_evenly_spaced_indices_are_distinct_and_as_far_apart_as_possible(
+    total: int, count: int
+) -> None:
+    found = compute.evenly_spaced(total, count)
     steps = np.diff(found)
     assert len(found) == min(total, count) and found[0] == 0 and found[-1] < total
     assert (steps >= 1).all() and (np.ptp(steps) <= 1 if len(steps) else True)

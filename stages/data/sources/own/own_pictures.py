@@ -31,11 +31,11 @@ def read(path: Path, partial: Path = PARTIAL) -> tuple[Pictures, Skipped]:
 def encoded(path: Path, skipped: Skipped) -> Iterator[tuple[str, bytes]]:
     """Names and bytes; what is left out is added to `skipped`."""
     for member in members(path):
-        parts = PurePosixPath(member.name).parts
-        inner = "/".join(parts)
-        if PurePosixPath(inner).suffix.lower() not in ENDINGS or _hidden(parts):
+        path_inside = PurePosixPath(member.name)
+        inner, parts = str(path_inside), path_inside.parts
+        if path_inside.suffix.lower() not in ENDINGS or _hidden(parts):
             continue
-        if ".." in parts or inner.startswith("/"):
+        if ".." in parts or path_inside.is_absolute():
             skipped.append((inner, "has a path that leads out of the archive"))
         elif any(category(letter) in ("Cc", "Cs") for letter in inner):
             skipped.append((ascii(inner), "has characters in its path that are no text"))
