@@ -96,7 +96,7 @@ def load_trained(path: str | Path, training: Training, weights: Weights) -> Auto
     return load(path)[0]
 
 
-def _read(path: str | Path) -> tuple[Training, str, dict[str, Tensor]]:
+def _read(path: str | Path) -> tuple[Training, Weights, dict[str, Tensor]]:
     try:
         with safe_open(path, "pt") as file:
             metadata = json.loads(file.metadata()["training"])

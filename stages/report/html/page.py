@@ -15,8 +15,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
+from stages.common.settings import WEIGHTS
 from stages.measure.measures import MEASURES
-from stages.measure.records import WEIGHTS, Record, Records
+from stages.measure.records import Record, Records
 from stages.report.effect import number
 from stages.report.looks import colours_of
 from stages.report.models import distinct, models
@@ -58,7 +59,9 @@ COLUMNS = {
 
 def page(records: Records, verdicts: Verdicts) -> str:
     """reports/index.html, under 5 MB whatever there is to show."""
-    shown = [one for one in distinct(models(records, "described", "averaged")) if _whole(one)]
+    faces = len(records.references.inputs)
+    described = distinct(models(records, "described", "averaged"))
+    shown = [one for one in described if len(one.reconstructions) == faces]  # else all diverged
     names = [one.model.variant for one in shown]
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined,
@@ -74,7 +77,7 @@ def page(records: Records, verdicts: Verdicts) -> str:
         rows=_rows(records),
         models=[(name, label(name)) for name in names],
         chosen=[name for name in FIRST if name in names] or names[:2],
-        faces=len(records.references.inputs),
+        faces=faces,
         weights_labels=WEIGHTS_LABELS,
         implementation_labels=IMPLEMENTATION_LABELS,
         data={"faces": _faces(records, shown), "curves": _curves(records)},
@@ -83,11 +86,6 @@ def page(records: Records, verdicts: Verdicts) -> str:
             for name in ("page.css", "page.js", "uPlot.min.css", "uPlot.iife.min.js")
         },
     )
-
-
-def _whole(record: Record) -> bool:
-    """Whether all its faces are kept: not where every seed diverged."""
-    return len(record.reconstructions) == record.model.faces
 
 
 def _faces(records: Records, shown: list[Record]) -> dict[str, Any]:
@@ -120,7 +118,8 @@ def _webp(face: np.ndarray, how: dict[str, Any]) -> bytes:
 def _rows(records: Records) -> list[list[tuple[str, float | str]]]:
     """Table 1: of every cell its text, and what it is sorted by ("" where there is nothing)."""
     table = table1(records)
-    labels: dict[str, Any] = {**IMPLEMENTATION_LABELS, **WEIGHTS_LABELS}
+    labels: dict[str, str] = {str(k): v for k, v in IMPLEMENTATION_LABELS.items()}
+    labels |= {str(k): v for k, v in WEIGHTS_LABELS.items()}
     rows = []
     for position, (_, row) in enumerate(table.iterrows()):
         cells: list[tuple[str, float | str]] = [(row["label"], position)]
@@ -152,8 +151,8 @@ def _curves(records: Records) -> dict[str, Any]:
             own = table[(table.loss == loss) & ~table.seed.isin(list(one.diverged))]
             over_seeds = own.groupby("epoch").value.agg(["mean", "min", "max"]).reindex(epochs)
             found[weights] = {
-                name: [None if pd.isna(value) else float(f"{value:.5g}") for value in column]
-                for name, column in over_seeds.items()
+                end: [None if pd.isna(value) else float(f"{value:.5g}") for value in column]
+                for end, column in over_seeds.items()
             }
         series.append(found)
     return {"epochs": list(epochs), "series": series}
