@@ -20,7 +20,7 @@ def read(path: Path, partial: Path = PARTIAL) -> tuple[Pictures, Skipped]:
     """
     skipped = Skipped()
     try:
-        pictures = store(_pictures(path, skipped), TOTAL_BYTES, partial)
+        pictures = store(encoded(path, skipped), TOTAL_BYTES, partial)
     except PipelineError as error:
         raise PipelineError(f"download.pictures: {error}") from None
     if not pictures:
@@ -32,7 +32,8 @@ def read(path: Path, partial: Path = PARTIAL) -> tuple[Pictures, Skipped]:
     return pictures.renamed(_without_shared_folders(list(pictures))), skipped
 
 
-def _pictures(path: Path, skipped: Skipped) -> Iterator[tuple[str, bytes]]:
+def encoded(path: Path, skipped: Skipped) -> Iterator[tuple[str, bytes]]:
+    """Names and bytes; what is left out is added to `skipped`."""
     for member in members(path):
         path_inside = PurePosixPath(member.name)
         inner, parts = str(path_inside), path_inside.parts
