@@ -183,7 +183,9 @@ def input_gradient(lanes: int, together: int, k: int) -> Callable[..., None]:
 
 
 @cache
-def weight_gradient(width: int, together: int, k: int, first: int, taps: int) -> Callable[..., None]:
+def weight_gradient(
+    width: int, together: int, k: int, first: int, taps: int
+) -> Callable[..., None]:
     """`gradient` for so many elements of the batch and filters at a time, of kernel k the columns
     first, first + 1, ..., as many as `taps`."""
     begin = (k - 2) // 2
@@ -231,7 +233,9 @@ def weight_gradient(width: int, together: int, k: int, first: int, taps: int) ->
                             ys = loads(zero, g, q + pixel, plane, together)
                             xs = loads(zero, x, p + pixel + pixel, pixel, right)
                             sums = add_products(sums, xs, ys, 0)
-                        t = offset(((o * channels + c * together) * k + a * together) * taps * width)
+                        t = offset(
+                            ((o * channels + c * together) * k + a * together) * taps * width
+                        )
                         for s in sums:
                             store(totals, t, load(zero, totals, t) + s)
                             t += lanes

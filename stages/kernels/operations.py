@@ -7,6 +7,7 @@ batch last.
 """
 
 import os
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -23,7 +24,11 @@ from stages.kernels.tiles import TILES, first_divisor, vector_extension
 
 Activation = Literal["selu", "relu", "sigmoid"]
 
-PLAIN = {"selu": functional.selu, "relu": functional.relu, "sigmoid": torch.sigmoid}
+PLAIN: dict[Activation, Callable[[Tensor], Tensor]] = {
+    "selu": functional.selu,
+    "relu": functional.relu,
+    "sigmoid": torch.sigmoid,
+}
 # Set to 0, this environment variable turns the compiled kernels off.
 SWITCH = "RECURSIVE_AUTOENCODER_KERNELS"
 # Up to this width of the output, and where there are channels enough, lanes are channels in the

@@ -119,8 +119,8 @@ def _single(value: Tensor) -> Tensor:
 
 
 def _flat(training: Training, weights: str) -> dict[str, object]:
-    values = training.model_dump()
-    return values.pop("settings") | values | {"weights": weights}
+    values: dict[str, object] = training.model_dump(exclude={"settings"})
+    return training.settings.model_dump() | values | {"weights": weights}
 
 
 def _damaged(path: str | Path, reason: str) -> PipelineError:
