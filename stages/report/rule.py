@@ -154,10 +154,12 @@ def answer(
     if agreement is not None and effect.n > 1:
         told.append(f"one seed agrees: {agreement:.0%}")
     answered = effect.is_(relation)
+    if answered and relation == "not lower":
+        told.append(effect.near)
     if answered is False and effect.side == "equal":
-        told.append("equal")
+        told.append(f"equal ({effect.near})")
     if answered is None:
-        told.append(effect.seeds_needed)
+        told.append(effect.seeds_needed(relation))
     return Finding(asked, "; ".join(told), ANSWERS[answered])
 
 

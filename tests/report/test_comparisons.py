@@ -127,7 +127,7 @@ def test_equality_is_not_asked_for_where_there_is_a_factor():
 def test_one_seed_decides_nothing_however_large_the_difference():
     effect = errors([9000.0], [100.0])
     assert effect.is_("higher") is None
-    assert "one seed" in effect.seeds_needed
+    assert "one seed" in effect.seeds_needed("higher")
 
 
 @pytest.mark.parametrize("diverged", [1, 2, 8, 10])
@@ -238,4 +238,4 @@ def test_a_difference_of_5_percent_is_found_with_the_seeds_that_the_rule_says():
     found = np.mean([effect.is_("higher") is True for effect in answers(1.05, n, 150)])
     assert found == pytest.approx(0.8, abs=0.06)
     unclear = [effect for effect in answers(1.05, 4, 20) if effect.side is None]
-    assert all("seeds would decide" in effect.seeds_needed for effect in unclear)
+    assert all("seeds would decide" in effect.seeds_needed("higher") for effect in unclear)

@@ -11,6 +11,7 @@ from stages.report.inference import (
     normal_interval,
     probability_higher,
     seeds_to_be_equal,
+    seeds_to_be_not_lower,
     seeds_to_differ,
     t_interval,
     variance_ratio_interval,
@@ -72,31 +73,46 @@ def test_probability_of_improvement_is_that_of_the_rank_sum_test():
     assert probability_higher(first, second) == pytest.approx(u / 70)
 
 
-def found(mean: float, deviation: float, n: int, equal: bool) -> float:
-    """How often `n` seeds find the difference, or equality, in 20,000 made runs."""
+def found(what: str, mean: float, deviation: float, n: int) -> float:
+    """How often `n` seeds find it in 20,000 made runs."""
     draws = np.random.default_rng(n).normal(mean, deviation, (20_000, n))
-    confidence = EQUALITY_CONFIDENCE if equal else CONFIDENCE
+    confidence = CONFIDENCE if what == "difference" else EQUALITY_CONFIDENCE
     reach = stats.t.ppf((1 + confidence) / 2, n - 1) * draws.std(axis=1, ddof=1) / n**0.5
     low, high = draws.mean(1) - reach, draws.mean(1) + reach
-    return float(((low > -MARGIN) & (high < MARGIN) if equal else low > 0).mean())
+    answers = {"difference": low > 0, "not lower": low > -MARGIN}
+    answers["equality"] = answers["not lower"] & (high < MARGIN)
+    return float(answers[what].mean())
 
 
-@pytest.mark.parametrize(("difference", "deviation"), [(1.05, 0.03), (1.05, 0.08), (1.2, 0.1)])
-def test_as_many_seeds_as_are_said_to_find_a_difference_do(difference, deviation):
-    n = seeds_to_differ(np.log(difference), deviation)
-    assert found(np.log(difference), deviation, n, equal=False) > POWER - 0.01
-    assert found(np.log(difference), deviation, n - 1, equal=False) < POWER + 0.01
-    assert seeds_to_differ(-np.log(difference), deviation) == n
+SEEDS = {
+    "difference": seeds_to_differ,
+    "equality": lambda mean, deviation: seeds_to_be_equal(mean, deviation, MARGIN),
+    "not lower": lambda mean, deviation: seeds_to_be_not_lower(mean, deviation, MARGIN),
+}
 
 
-@pytest.mark.parametrize(("mean", "deviation"), [(0.0, 0.03), (0.03, 0.05), (-0.05, 0.03)])
-def test_as_many_seeds_as_are_said_to_find_equality_do(mean, deviation):
-    n = seeds_to_be_equal(mean, deviation, MARGIN)
-    assert found(mean, deviation, n, equal=True) > POWER - 0.01
-    assert found(mean, deviation, n - 1, equal=True) < POWER + 0.01
+@pytest.mark.parametrize(
+    ("what", "mean", "deviation"),
+    [
+        ("difference", np.log(1.05), 0.03),
+        ("difference", np.log(1.05), 0.08),
+        ("difference", np.log(1.2), 0.1),
+        ("equality", 0.0, 0.03),
+        ("equality", 0.03, 0.05),
+        ("equality", -0.05, 0.03),
+        ("not lower", 0.02, 0.1),
+        ("not lower", -0.04, 0.05),
+    ],
+)
+def test_as_many_seeds_as_are_said_to_decide_do(what, mean, deviation):
+    n = SEEDS[what](mean, deviation)
+    assert found(what, mean, deviation, n) > POWER - 0.01
+    assert found(what, mean, deviation, n - 1) < POWER + 0.01
 
 
 def test_what_no_sensible_number_of_seeds_finds_has_none():
     assert seeds_to_differ(1e-4, 1.0) is None
     assert seeds_to_be_equal(0.2, 0.01, MARGIN) is None
+    assert seeds_to_be_not_lower(-0.2, 0.01, MARGIN) is None
+    assert seeds_to_differ(-0.1, 0.05) == seeds_to_differ(0.1, 0.05)
     assert seeds_to_differ(0.1, 0.0) == 2

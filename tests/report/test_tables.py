@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import yaml
 from dvc_render import VegaRenderer
@@ -38,19 +37,16 @@ def records() -> Records:
     return make(models, {"recursive_bn": ruined})
 
 
-def row(records: Records, variant: str) -> pd.Series:
-    return tables.table1(records).set_index("model").loc[variant]
-
-
 def test_table_has_the_papers_rows_in_its_order_then_all_others(records):
     assert list(tables.table1(records).model) == [*PAPER, "candidate", "broken", "deeper"]
 
 
 def test_table_holds_what_was_measured(records):
+    found = tables.table1(records).set_index("model")
     for model, record in records.found.items():
         if record.diverged:
             continue
-        table, prefix = row(records, model.variant), tables.PREFIXES[model[1:]]
+        table, prefix = found.loc[model.variant], tables.PREFIXES[model[1:]]
         errors = record.per_seed("error").value
         assert table[f"{prefix}error"] == pytest.approx(errors.mean())
         assert table[f"{prefix}error_sd"] == pytest.approx(errors.std(), nan_ok=True)
@@ -59,22 +55,22 @@ def test_table_holds_what_was_measured(records):
         if model.implementation == "described":
             for measure in ("ssim", "grid_ratio", "depth_error_3"):
                 assert table[f"{prefix}{measure}"] == pytest.approx(record.mean(measure))
-    ruined = row(records, "recursive_bn")
+    ruined = found.loc["recursive_bn"]
     assert {*MEASURES} | {f"averaged_{measure}" for measure in MEASURES} <= {*ruined.index}
     assert (ruined.error, ruined.averaged_error) == pytest.approx((300, 225))
     assert (ruined.released_error, ruined.released_n) == pytest.approx((7831, 3))
     assert (ruined.paper_table1, ruined.paper_figure5) == (7831, 8336)
-    assert np.isnan(row(records, "deeper").paper_table1)
-    assert np.isnan(row(records, "stacked").released_error)
-    assert row(records, "stacked_vae").averaged_sample_faces_found == pytest.approx(0.9)
+    assert np.isnan(found.loc["deeper"].paper_table1)
+    assert np.isnan(found.loc["stacked"].released_error)
+    assert found.loc["stacked_vae"].averaged_sample_faces_found == pytest.approx(0.9)
 
 
 def test_numbers_of_diverged_seeds_are_counted_apart(records):
-    broken = row(records, "broken")
+    broken = tables.table1(records).set_index("model").loc["broken"]
     assert (broken.n, broken.diverged, broken.error) == (2, 1, 17110)
     assert "17110 ± 7071 (2/3)" in summary(records, judge_all(records))
     lost = make({"stacked": Made([INFINITE, INFINITE])})
-    assert np.isnan(row(lost, "stacked").error)
+    assert tables.table1(lost).error.isna().all()
     for text in (page(lost, judge_all(lost), []), summary(lost, judge_all(lost))):
         assert "diverged (0/2)" in text
 
