@@ -42,6 +42,10 @@ repro: $(READY)
 clean-trainings:
 	rm -rf .dvc/trainings
 
+# Hyperparameters, for two hours on all cores; `make search SEARCH="--seconds 600"` for less.
+search: $(READY_TO_TEST)
+	nice -n 10 python -m studies.search $(SEARCH)
+
 # TensorFlow has an environment of its own: it does not start beside PyTorch.
 bench: $(READY_TO_TEST) .venv-bench/.ready
 	python -m bench.run
