@@ -1,4 +1,4 @@
-"""All variants -> reports/table1.csv, curves.csv, README.md and figures/*.png."""
+"""All variants -> reports/: table1.csv, curves.csv, README.md, index.html and figures/*.png."""
 
 import sys
 from pathlib import Path
@@ -7,6 +7,7 @@ from stages.common.entry import entry_point
 from stages.common.files import atomic_folder, write_text
 from stages.measure.records import read
 from stages.report.figures import draw_all
+from stages.report.html.page import page as html_page
 from stages.report.page import page
 from stages.report.rule import judge_all
 from stages.report.tables import curves, table1
@@ -27,8 +28,9 @@ def main() -> None:
     for name, table in tables.items():
         write_text(REPORTS / f"{name}.csv", table.to_csv(index=False, float_format="%.6g"))
     write_text(REPORTS / "README.md", text)
+    write_text(REPORTS / "index.html", html_page(records, verdicts))
     print(summary(records, verdicts))
-    print(f"\nThe evidence: {REPORTS}/README.md; the pictures: {FIGURES}/")
+    print(f"\nThe evidence: {REPORTS}/README.md; to look at: {REPORTS}/index.html, {FIGURES}/")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Pictures over the network: a folder of a git repository, of a streamed archive, or an archive."""
 
 import hashlib
+import io
 import os
 import shutil
 import subprocess
@@ -21,6 +22,7 @@ from stages.data.pictures import Pictures
 
 if TYPE_CHECKING:
     import requests  # drawn faces and a copy from LFW_ARCHIVE need no network
+    from typing_extensions import Buffer
 
 ATTEMPTS = 4  # at each HTTP source
 PAUSE = 0.5  # seconds before the second attempt, doubled before each further one
@@ -66,11 +68,12 @@ class StreamedFolder:
 
     def _stream(self, keep: Keep) -> Pictures:
         with _get(self.url) as response, _Body(response, self.url) as body:
-            return keep(self._inside(archives.gzipped_tar_members(body)))
+            whole = io.BufferedReader(body)  # gzip does not like to get less than it asks for
+            return keep(self._inside(archives.gzipped_tar_members(whole)))
 
-    def _inside(self, members: Iterable[Member]) -> Iterator[Member]:
+    def _inside(self, members: Iterable[Member | None]) -> Iterator[Member]:
         found = False
-        for member in members:
+        for member in filter(None, members):
             if self.folder in PurePosixPath(member.name).parts:
                 found = True
                 yield member
@@ -110,8 +113,8 @@ class Archive:
             raise OSError(f"{self.algorithm} {found}, {self.checksum} expected")
 
 
-class _Body:
-    """The bytes of a response, as they come."""
+class _Body(io.RawIOBase):
+    """The bytes of a response, as they come. Raises TimeoutError where they trickle."""
 
     def __init__(self, response: "requests.Response", url: str, have: int = 0) -> None:
         """have: how many bytes there are from an earlier attempt."""
@@ -123,15 +126,13 @@ class _Body:
         )
         self._since, self._came = time.monotonic(), 0
 
-    def __enter__(self) -> "_Body":
-        return self
+    def readable(self) -> bool:
+        return True
 
-    def __exit__(self, *_: object) -> None:
-        self._bar.close()
-
-    def read(self, size: int = BLOCK) -> bytes:
-        """At most `size` bytes, none at the end. Raises TimeoutError where they trickle."""
-        content: bytes = self._raw.read1(size)
+    def readinto(self, buffer: "Buffer") -> int:
+        place = memoryview(buffer)
+        content: bytes = self._raw.read1(len(place))
+        place[: len(content)] = content
         self._bar.update(len(content))
         self._came += len(content)
         passed = time.monotonic() - self._since
@@ -139,7 +140,11 @@ class _Body:
             if self._came < SLOWEST * passed:
                 raise TimeoutError(f"slower than {SLOWEST} bytes a second")
             self._since, self._came = time.monotonic(), 0
-        return content
+        return len(content)
+
+    def close(self) -> None:
+        self._bar.close()
+        super().close()
 
 
 def _git(clone: Path, seconds: int, *arguments: str) -> None:

@@ -10,6 +10,7 @@ Safetensors: data, no code. A model comes back in three lines:
 import json
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -19,12 +20,27 @@ from stages.common.settings import Training, Weights
 from stages.model.network import Autoencoder, state
 
 
-def save(tensors: dict[str, Tensor], path: Path, training: Training, weights: Weights) -> None:
-    """Write a model's `state`, with the training that it comes from in the metadata."""
+def save(
+    tensors: dict[str, Tensor],
+    path: Path,
+    training: Training,
+    weights: Weights,
+    half: bool = False,
+) -> None:
+    """Write a model's `state`, with the training that it comes from in the metadata.
+
+    half: in half precision, which `load` turns back to single. Raises PipelineError where a value
+    is too large for that.
+    """
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    metadata = training.model_dump() | {"weights": weights}
+    if half:
+        tensors = {name: value.half() for name, value in tensors.items()}
+        metadata["precision"] = "half"
+        if large := [name for name, value in tensors.items() if not value.isfinite().all()]:
+            raise PipelineError(f"{large[0]} has values that half precision cannot hold")
     # One entry: the order of several differs from process to process, and so would the bytes.
-    metadata = {"training": json.dumps(training.model_dump() | {"weights": weights})}
-    save_file(tensors, path, metadata)
+    save_file(tensors, path, {"training": json.dumps(metadata)})
 
 
 def load(path: str | Path) -> tuple[Autoencoder, Training]:
@@ -34,6 +50,16 @@ def load(path: str | Path) -> tuple[Autoencoder, Training]:
     other names, shapes or types, or a number that is not finite.
     """
     training, _, tensors = _read(path)
+    return _model(path, training, tensors), training
+
+
+def copy_in_half(path: Path, to: Path) -> None:
+    """Write the model at `path` in half precision. Raises PipelineError as `load` does."""
+    training, weights, tensors = _read(path)
+    save(state(_model(path, training, tensors)), to, training, weights, half=True)
+
+
+def _model(path: str | Path, training: Training, tensors: dict[str, Tensor]) -> Autoencoder:
     model = Autoencoder(training.settings)
     ours = state(model)
     for wrong, names in (
@@ -49,7 +75,7 @@ def load(path: str | Path) -> tuple[Autoencoder, Training]:
         if not value.isfinite().all():
             raise _damaged(path, f"{name} has values that are not finite")
         ours[name].copy_(value)
-    return model.eval(), training
+    return model.eval()
 
 
 def load_trained(path: str | Path, training: Training, weights: Weights) -> Autoencoder:
@@ -57,7 +83,7 @@ def load_trained(path: str | Path, training: Training, weights: Weights) -> Auto
 
     Raises PipelineError where it is of any other, and as `load` does.
     """
-    found, kind, _ = _read(path)
+    found, kind, tensors = _read(path, halves=False)
     theirs, ours = (_flat(x, w) for x, w in ((found, kind), (training, weights)))
     differing = [
         f"{key} {theirs[key]!r}, not {ours[key]!r}" for key in ours if theirs[key] != ours[key]
@@ -67,15 +93,17 @@ def load_trained(path: str | Path, training: Training, weights: Weights) -> Auto
             f"{path} comes from another training ({'; '.join(differing)}); delete it and run "
             "`dvc repro`"
         )
-    return load(path)[0]
+    return _model(path, found, tensors)
 
 
-def _read(path: str | Path) -> tuple[Training, str, dict[str, Tensor]]:
+def _read(path: str | Path, halves: bool = True) -> tuple[Training, Weights, dict[str, Tensor]]:
     try:
         with safe_open(path, "pt") as file:
             metadata = json.loads(file.metadata()["training"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         weights = metadata.pop("weights")
+        if metadata.pop("precision", "single") == "half" and halves:
+            tensors = {name: _single(value) for name, value in tensors.items()}
         return Training.model_validate(metadata), weights, tensors
     except FileNotFoundError:
         raise PipelineError(
@@ -85,9 +113,14 @@ def _read(path: str | Path) -> tuple[Training, str, dict[str, Tensor]]:
         raise _damaged(path, f"it is no trained model ({type(error).__name__})") from None
 
 
+def _single(value: Tensor) -> Tensor:
+    """Single precision of half; anything else as it is, for `load` to judge."""
+    return value.float() if value.dtype == torch.float16 else value
+
+
 def _flat(training: Training, weights: str) -> dict[str, object]:
-    values = training.model_dump()
-    return values.pop("settings") | values | {"weights": weights}
+    values: dict[str, object] = training.model_dump(exclude={"settings"})
+    return training.settings.model_dump() | values | {"weights": weights}
 
 
 def _damaged(path: str | Path, reason: str) -> PipelineError:

@@ -30,7 +30,7 @@ def save(path: Path, training: Training = TRAINING) -> Autoencoder:
 
 @pytest.mark.parametrize("norm", ["none", "batch", "shared", "tied"])
 def test_a_model_comes_back_whole(tmp_path: Path, norm: str, images: Tensor) -> None:
-    settings = model_settings(norm=norm, variational=norm == "none", level_weights="equal")
+    settings = model_settings(norm=norm, variational=norm == "none")
     training = Training(settings=settings, seed=2**63 - 1, faces="abc")
     path = tmp_path / "model.safetensors"
     model = Autoencoder(settings)
@@ -71,6 +71,12 @@ def test_another_training_s_model_is_refused(
     assert "\n" not in str(caught.value)
 
 
+def test_the_same_model_is_the_same_bytes(tmp_path: Path) -> None:
+    for number in range(8):
+        save(tmp_path / str(number))
+    assert len({(tmp_path / str(number)).read_bytes() for number in range(8)}) == 1
+
+
 def test_weights_of_the_other_kind_are_refused(tmp_path: Path) -> None:
     save(tmp_path / "model")
     with pytest.raises(PipelineError, match="weights 'averaged', not 'last_step'"):
@@ -81,10 +87,13 @@ Contents = tuple[dict[str, Tensor], dict[str, str]]
 KEY = "encoder.3.weight"
 
 
-def edited_metadata(tensors: dict[str, Tensor], metadata: dict[str, str]) -> Contents:
-    training = json.loads(metadata["training"])
-    training["settings"]["lr"] = "fast"
-    return tensors, metadata | {"training": json.dumps(training)}
+def edited(old: str, new: str) -> Callable[..., Contents]:
+    def edit(tensors: dict[str, Tensor], metadata: dict[str, str]) -> Contents:
+        text = metadata["training"]
+        assert old in text
+        return tensors, {"training": text.replace(old, new)}
+
+    return edit
 
 
 def deeper(key: str, change: Callable[[Tensor], Tensor]) -> Callable[..., Contents]:
@@ -109,9 +118,12 @@ DAMAGES: dict[str, tuple[Callable[..., Contents], str]] = {
         lambda t, m: (t | {"more": torch.zeros(1)}, m),
         "1 of its tensors are not this model's, more is",
     ),
-    "edited": (edited_metadata, "no trained model"),
+    "text for a number": (edited('"lr": 0.001', '"lr": "0.001x"'), "no trained model"),
+    "no number": (edited('"lr": 0.001', '"lr": NaN'), "no trained model"),
+    "unknown setting": (edited('"lr":', '"rate": 1, "lr":'), "no trained model"),
     "no metadata": (lambda t, m: (t, {}), "no trained model"),
-    "no kind": (lambda t, m: (t, {"training": m["training"]}), "no trained model"),
+    "no kind": (edited('"weights": "averaged"', '"weight": "averaged"'), "no trained model"),
+    "text": (lambda t, m: (t, {"training": '"text"'}), "no trained model"),
 }
 
 
@@ -123,7 +135,8 @@ def test_a_damaged_model_is_refused(tmp_path: Path, damage: str) -> None:
         tensors, metadata = {k: file.get_tensor(k) for k in file.keys()}, file.metadata()  # noqa: SIM118
     change, told = DAMAGES[damage]
     tensors, metadata = change(tensors, metadata)
-    save_file({name: value.contiguous() for name, value in tensors.items()}, path, metadata)
+    tensors = {name: value.contiguous() for name, value in tensors.items()}
+    save_file(tensors, path, metadata)
     refused(path, told)
 
 
@@ -181,5 +194,5 @@ def test_the_metadata_name_the_whole_training_and_no_variant(tmp_path: Path) -> 
     save(tmp_path / "model")
     with safe_open(tmp_path / "model", "pt") as file:
         training = json.loads(file.metadata()["training"])
-    assert set(training) == {"settings", "seed", "faces"}
+    assert set(training) == {"settings", "seed", "faces", "weights"}
     assert set(training["settings"]) == set(ModelSettings.model_fields)

@@ -19,22 +19,27 @@ def read(path: Path, partial: Path = PARTIAL) -> tuple[Pictures, Skipped]:
     not looked at. Raises PipelineError where there is none, or the archive cannot be read.
     """
     skipped = Skipped()
-    pictures = store(_pictures(path, skipped), TOTAL_BYTES, partial)
+    try:
+        pictures = store(encoded(path, skipped), TOTAL_BYTES, partial)
+    except PipelineError as error:
+        raise PipelineError(f"download.pictures: {error}") from None
     if not pictures:
         raise PipelineError(
             f"download.pictures: {path} has no picture in it; looked for files that end in "
-            f"{', '.join(sorted(ENDINGS))}, in folders of whatever depth"
+            f"{', '.join(sorted(ENDINGS))}, in folders of whatever depth. Give an absolute path "
+            "for experiments with --temp, which run in another folder"
         )
     return pictures.renamed(_without_shared_folders(list(pictures))), skipped
 
 
-def _pictures(path: Path, skipped: Skipped) -> Iterator[tuple[str, bytes]]:
+def encoded(path: Path, skipped: Skipped) -> Iterator[tuple[str, bytes]]:
+    """Names and bytes; what is left out is added to `skipped`."""
     for member in members(path):
-        parts = PurePosixPath(member.name).parts
-        inner = "/".join(parts)
-        if PurePosixPath(inner).suffix.lower() not in ENDINGS or _hidden(parts):
+        path_inside = PurePosixPath(member.name)
+        inner, parts = str(path_inside), path_inside.parts
+        if path_inside.suffix.lower() not in ENDINGS or _hidden(parts):
             continue
-        if ".." in parts or inner.startswith("/"):
+        if ".." in parts or path_inside.is_absolute():
             skipped.append((inner, "has a path that leads out of the archive"))
         elif any(category(letter) in ("Cc", "Cs") for letter in inner):
             skipped.append((ascii(inner), "has characters in its path that are no text"))

@@ -1,0 +1,56 @@
+"""Pictures that somebody names on the command line."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from stages.common.errors import PipelineError
+from stages.data.archives import PICTURE_BYTES
+from stages.data.crops import fit
+from stages.data.pictures import Skipped
+from stages.data.sources.own import own_pictures
+
+ARCHIVES = (".tar", ".tgz", ".tar.gz", ".zip")
+
+
+class Given(NamedTuple):
+    """names: (n). pixels: uint8 (n, 128, 128, 3). skipped: names and reasons of what lacks."""
+
+    names: list[str]
+    pixels: np.ndarray
+    skipped: Skipped
+
+
+def read(paths: Sequence[str], most: int) -> Given:
+    """The first `most` pictures of these files, folders and archives, cropped by `crops.fit`.
+
+    Raises PipelineError where there is none, and for a file that is no picture; in folders and
+    archives those are skipped.
+    """
+    names, pixels, skipped = list[str](), list[np.ndarray](), Skipped()
+    for path in map(Path, paths):
+        alone = not (path.is_dir() or path.name.lower().endswith(ARCHIVES))
+        for name, picture in _file(path) if alone else own_pictures.encoded(path, skipped):
+            if len(names) == most:
+                skipped.append((name, f"and whatever follows: {most} pictures are shown"))
+                return Given(names, np.stack(pixels), skipped)
+            try:
+                pixels.append(fit(picture))
+                names.append(name)
+            except PipelineError as error:
+                if alone:
+                    raise PipelineError(f"{path} {error}") from None
+                skipped.append((name, str(error)))
+    if not names:
+        raise PipelineError(f"there is no picture in {', '.join(paths)}")
+    return Given(names, np.stack(pixels), skipped)
+
+
+def _file(path: Path) -> Iterator[tuple[str, bytes]]:
+    if not path.is_file():
+        raise PipelineError(f"{path} does not exist")
+    if path.stat().st_size > PICTURE_BYTES:
+        raise PipelineError(f"{path} has more than {PICTURE_BYTES:,} bytes")
+    yield path.name, path.read_bytes()

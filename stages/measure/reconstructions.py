@@ -1,0 +1,36 @@
+"""What a trained model makes of a few pictures, and what it draws itself."""
+
+import numpy as np
+import torch
+
+from stages.common.errors import PipelineError
+from stages.data.faces import to_tensor
+from stages.measure import clarity, fidelity
+from stages.model.network import LATENT, Autoencoder
+
+MOST = 1000
+
+
+@torch.inference_mode()
+def reconstruct(model: Autoencoder, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Reconstructions of faces, both uint8 (n, 128, 128, 3), and the squared error of each (n,)."""
+    images = to_tensor(faces)
+    outputs = model(images).contiguous()
+    errors = fidelity.squared_error(outputs, images)
+    return clarity.to_pictures(outputs).numpy(), errors.numpy()
+
+
+@torch.inference_mode()
+def draw(model: Autoencoder, count: int, seed: int) -> np.ndarray:
+    """What a variational model makes of standard normal latents: uint8 (count, 128, 128, 3).
+
+    Raises PipelineError for other models, and for a count that is not 1 to 1000.
+    """
+    if not model.settings.variational:
+        raise PipelineError(
+            "only a variational model draws; `dvc repro train-variant@stacked_vae` trains one"
+        )
+    if not 1 <= count <= MOST:
+        raise PipelineError(f"{count} faces cannot be drawn; 1 to {MOST} can")
+    latents = torch.randn(count, LATENT, generator=torch.Generator().manual_seed(seed))
+    return clarity.to_pictures(model.sample(latents)).numpy()

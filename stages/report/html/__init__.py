@@ -1,0 +1,1 @@
+"""reports/index.html: one file to look at, which needs no network."""

@@ -1,0 +1,110 @@
+"""Anybody's pictures: any layout, and what is no use told and left out."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from stages import download, preprocess
+from stages.common.errors import PipelineError
+from stages.data import faces
+from stages.data.sources.own import own_pictures
+from stages.data.sources.synthetic.drawn_faces import draw
+from tests.data.made_archives import tar_bytes, write_copy, write_files
+
+LAYOUT = {
+    "Ann/one.jpg": b"1",
+    "Ann/2019/summer/two.JPEG": b"2",
+    "Bö/three.png": b"3",
+    "four.webp": b"4",
+    "five five.bmp": b"5",
+}
+CLUTTER = {
+    "README.md": b"",
+    "film.mp4": b"",
+    ".hidden.jpg": b"",
+    "Ann/._one.jpg": b"",
+    "__MACOSX/Ann/one.jpg": b"",
+}
+
+
+@pytest.mark.parametrize("kind", [".tgz", ".tar", ".zip", ""])
+@pytest.mark.parametrize("top", ["", "my pictures/", "a/b/"])
+def test_names_are_paths_below_the_folders_that_all_share(
+    kind: str, top: str, tmp_path: Path
+) -> None:
+    files = {f"{top}{name}": content for name, content in (LAYOUT | CLUTTER).items()}
+    pictures, skipped = own_pictures.read(write_copy(kind, tmp_path, files), tmp_path)
+    assert dict(pictures) == LAYOUT
+    assert skipped == []
+
+
+def test_one_person_s_pictures_are_each_on_their_own(tmp_path: Path) -> None:
+    write_files(tmp_path / "top", {"Ann/a.jpg": b"1", "Ann/b.jpg": b"2"})
+    assert dict(own_pictures.read(tmp_path / "top", tmp_path)[0]) == {"a.jpg": b"1", "b.jpg": b"2"}
+    write_files(tmp_path / "top", {"Bob/a.jpg": b"3"})
+    assert set(own_pictures.read(tmp_path / "top", tmp_path)[0]) == {
+        *("Ann/a.jpg", "Ann/b.jpg", "Bob/a.jpg")
+    }
+
+
+def test_what_cannot_be_stored_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("/etc/a.jpg", "../../b.jpg", "c\n.jpg", "d\udc80.jpg", "large.png", "fine.png")
+    contents = [b"x" * 60 if name == "large.png" else b"x" for name in names]
+    archive = tmp_path / "some.tar"
+    archive.write_bytes(tar_bytes(dict(zip(names, contents, strict=True)), "w"))
+    monkeypatch.setattr(own_pictures, "PICTURE_BYTES", 50)
+    pictures, skipped = own_pictures.read(archive, tmp_path)
+    assert dict(pictures) == {"fine.png": b"x"}
+    assert skipped == [
+        ("/etc/a.jpg", "has a path that leads out of the archive"),
+        ("../../b.jpg", "has a path that leads out of the archive"),
+        (r"'c\n.jpg'", "has characters in its path that are no text"),
+        (r"'d\udc80.jpg'", "has characters in its path that are no text"),
+        ("large.png", "has 60 bytes, 50 are allowed"),
+    ]
+
+
+def test_no_picture_at_all_names_what_was_looked_for(tmp_path: Path) -> None:
+    write_files(tmp_path / "top", CLUTTER)
+    with pytest.raises(
+        PipelineError, match=r"download.pictures: .*/top has no picture.*\.bmp, \.j"
+    ):
+        own_pictures.read(tmp_path / "top", tmp_path)
+    with pytest.raises(PipelineError, match="none does not exist"):
+        own_pictures.read(tmp_path / "none", tmp_path)
+
+
+def test_from_a_folder_to_faces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    drawn = dict(draw(40))
+    junk = {"Ann/text.jpg": b"no picture", "Zoe/small.png": b""}
+    twins = {"Zoe/twin.jpg": next(iter(drawn.values()))}
+    write_files(tmp_path / "photos", drawn | junk | twins)
+    os.mkfifo(tmp_path / "photos/fifo.jpg")
+    write_files(
+        tmp_path,
+        {
+            "configs/download.yaml": b"dataset: own\npictures: photos",
+            "configs/preprocess.yaml": b"held_out: 0.4",
+        },
+    )
+    download.main()
+    assert "own: 43 pictures\n" in capsys.readouterr().out
+    first = (tmp_path / "data/own.tar").read_bytes()
+    preprocess.main()
+    said = capsys.readouterr().out
+    assert said.startswith("2 pictures skipped: Ann/text.jpg cannot be decoded: it is no JPEG or ")
+    assert said.endswith("41 faces\n")
+    written = faces.load()
+    assert written.paths.tolist() == sorted(drawn | twins)
+    split = dict(zip(written.people, written.splits, strict=True))
+    assert split["Zoe"] == split["Person_0001"]
+
+    download.main()
+    assert (tmp_path / "data/own.tar").read_bytes() == first
+    write_files(tmp_path / "photos", {"New/new.jpg": drawn.popitem()[1]})
+    download.main()
+    assert "own: 44 pictures\n" in capsys.readouterr().out

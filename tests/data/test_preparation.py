@@ -1,0 +1,262 @@
+"""data/faces.npy and faces.csv: written whole or not at all, and as the other stages see them."""
+
+import csv
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from stages import preprocess
+from stages.common.errors import PipelineError
+from stages.data import faces
+from stages.data.crops import centre_crop, fit
+from stages.data.people import held_out_people
+from stages.data.pictures import tell_skipped, write_tar
+from stages.data.preparation import BATCH, prepare
+from stages.data.sources.synthetic.drawn_faces import draw
+from tests.data.made_archives import write_files
+
+OUTPUTS = ("faces.npy", "faces.csv")
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def drawn() -> dict[str, bytes]:
+    return dict(draw(BATCH + 6))
+
+
+def loaded(folder: Path) -> faces.Faces:
+    return faces.load(folder / "faces.npy", folder / "faces.csv")
+
+
+def noise(seed: int) -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 256, (128, 128, 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG")
+    return file.getvalue()
+
+
+def test_rows_are_in_bytewise_path_order_and_nobody_is_on_both_sides(tmp_path: Path) -> None:
+    pictures = {}
+    for value, name in enumerate(("Zoe", "A_B", "A-B", "Ab", "AB", "A", "Al", "Alf", "Bo", "Bö")):
+        for index in (2, 1):
+            pictures[f"{name}/{name}_{index:04d}.jpg"] = noise(10 * value + index)
+    assert prepare(pictures, centre_crop, 0.5, tmp_path) == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(OUTPUTS)
+    written = loaded(tmp_path)
+    assert written.paths.tolist() == sorted(pictures, key=str.encode)
+    for row, path in enumerate(written.paths):
+        np.testing.assert_array_equal(written.images[row], centre_crop(pictures[path]))
+    assert written.people.tolist() == [path.split("/")[0] for path in written.paths]
+    train, test = written.rows("train"), written.rows("test")
+    assert not set(written.people[train]) & set(written.people[test])
+    assert sorted([*train, *test]) == written.rows("all").tolist() == list(range(20))
+    assert set(written.people[test]) == held_out_people(pictures, 0.5)
+
+
+def test_a_bad_picture_is_named_and_both_outputs_stay(
+    drawn: dict[str, bytes], tmp_path: Path
+) -> None:
+    prepare(drawn, centre_crop, 0.3, tmp_path)
+    before = {name: (tmp_path / name).read_bytes() for name in OUTPUTS}
+    bad = drawn | {"Zoe/Zoe_0001.jpg": b"not a picture"}
+    with pytest.raises(PipelineError, match=r"^Zoe/Zoe_0001.jpg cannot be decoded: it is no JPEG"):
+        prepare(bad, centre_crop, 0.5, tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_bad_pictures_are_left_out_where_that_is_asked_for(
+    drawn: dict[str, bytes], tmp_path: Path
+) -> None:
+    bad = {"Person_0002/a.jpg": b"", "A/a.jpg": b"x", "Zoe/Zoe_0001.jpg": b"not a picture"}
+    skipped = prepare(drawn | bad, fit, 0.3, tmp_path / "with", skip=True)
+    assert [name for name, _ in skipped] == sorted(bad)
+    told = tell_skipped(skipped)
+    assert told.startswith("3 pictures skipped: A/a.jpg cannot be decoded: it is no JPEG or PNG")
+    assert "Zoe/Zoe_0001.jpg" in told
+    assert len(tell_skipped(skipped * 100)) < 3000
+    assert "and 280 more" in tell_skipped(skipped * 100)
+    assert prepare(drawn, fit, 0.3, tmp_path / "without", skip=True) == []
+    for name in OUTPUTS:
+        one, other = ((tmp_path / kind / name).read_bytes() for kind in ("with", "without"))
+        assert one == other
+
+
+def test_a_split_without_people_is_refused(drawn: dict[str, bytes], tmp_path: Path) -> None:
+    for held_out in (1e-9, 1 - 1e-9):
+        with pytest.raises(PipelineError, match=r"held_out \S+ puts \d+ of \d+ people into"):
+            prepare(drawn, centre_crop, held_out, tmp_path)
+    with pytest.raises(PipelineError, match="puts 0 of 0 people"):
+        prepare({"a.jpg": b""}, fit, 0.5, tmp_path, skip=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def project(drawn: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Drawn faces, downloaded."""
+    monkeypatch.chdir(tmp_path)
+    configs = {"download": b"dataset: synthetic", "preprocess": b"held_out: 0.4"}
+    write_files(tmp_path, {f"configs/{name}.yaml": text for name, text in configs.items()})
+    write_tar(drawn, tmp_path / "data/synthetic.tar")
+    return tmp_path
+
+
+def test_the_stage_reads_the_dataset_that_is_configured(
+    drawn: dict[str, bytes], project: Path
+) -> None:
+    preprocess.main()
+    written = faces.load()
+    assert written.images.shape == (len(drawn), 128, 128, 3)
+    assert set(written.people[written.rows("test")]) == held_out_people(drawn, 0.4)
+    with (project / "data/faces.csv").open(newline="", encoding="utf-8") as file:
+        assert next(csv.reader(file)) == ["path", "person", "split"]
+    with pytest.raises(ValueError, match="read-only"):
+        written.images[0] = 0
+    with pytest.raises(ValueError, match="'validation'"):
+        written.rows("validation")
+    (project / "data/synthetic.tar").unlink()
+    with pytest.raises(SystemExit):
+        preprocess.main()
+
+
+@pytest.mark.parametrize("stage", ["download", "preprocess"])
+def test_where_a_file_can_grow_no_further_one_line_says_so(stage: str, project: Path) -> None:
+    """As on a full disk, but that the limit is of the process."""
+    write_files(project, {"configs/download.yaml": b"dataset: synthetic\ncount: 64"})
+    before = {path: path.read_bytes() for path in (project / "data").iterdir()}
+    code = (
+        "import resource, stages.common.entry; from stages import "
+        f"{stage}; resource.setrlimit(resource.RLIMIT_FSIZE, (2**17, 2**17)); {stage}.main()"
+    )
+    done = run("-c", code)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: File too large")
+    assert done.stderr.count("\n") == 1
+    kept = {path: path.read_bytes() for path in (project / "data").iterdir() if path.is_file()}
+    assert kept == before
+
+
+def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, *arguments],
+        env={"PYTHONPATH": str(ROOT), "PYTHONUTF8": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["download", "preprocess"])
+def test_on_a_full_disk_one_line_says_so_and_with_space_it_works(stage: str, project: Path) -> None:
+    """On a disk of two megabytes, which wants a user namespace."""
+    write_files(project, {"configs/download.yaml": b"dataset: synthetic\ncount: 500"})
+    script = f"""
+    set -e
+    mkdir disk && mount -t tmpfs -o size=2M none disk
+    cp data/synthetic.tar disk/ && mv data elsewhere && ln -s disk data
+    python -m stages.{stage} || echo "ended with $?"
+    find disk/ -type f
+    mount -o remount,size=100M disk
+    python -m stages.{stage}
+    find disk/ -type f
+    """
+    command = ["unshare", "--user", "--map-root-user", "--mount", "bash", "-c", script]
+    environment = {"PYTHONPATH": str(ROOT), "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"}
+    try:
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=300, check=True
+        )
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"no disk of our own to fill: {error}")
+    assert done.stderr.startswith("error: No space left on device")
+    assert done.stderr.count("\n") == 1
+    files = {"download": ["synthetic.tar"], "preprocess": ["faces.csv", "faces.npy"]}
+    first, second = done.stdout.split("ended with 1\n")
+    assert first == ""
+    full, after = second.split("faces\n" if stage == "preprocess" else "pictures\n")
+    assert "faces" not in full
+    assert {Path(line).name for line in after.split()} == {"synthetic.tar", *files[stage]}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["download", "preprocess"])
+def test_killed_at_any_moment_it_starts_anew(stage: str, project: Path) -> None:
+    write_files(project, {"configs/download.yaml": b"dataset: synthetic\ncount: 262"})
+    pictures = dict(draw(262))
+    if stage == "preprocess":
+        write_tar(pictures, project / "data/synthetic.tar")
+    rng = np.random.default_rng(0)
+    for _ in range(10):
+        process = subprocess.Popen(
+            [sys.executable, "-m", f"stages.{stage}"],
+            env={"PYTHONPATH": str(ROOT)},
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        while process.poll() is None and not any((project / "data").glob("*partial*")):
+            time.sleep(0.001)
+        time.sleep(rng.uniform(0, 0.4))
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert run("-m", f"stages.{stage}").returncode == 0
+    prepare(pictures, centre_crop, 0.4, project / "undisturbed")
+    write_tar(pictures, project / "undisturbed/synthetic.tar")
+    names = {path.name for path in (project / "data").iterdir()}
+    assert names == {"synthetic.tar", *(OUTPUTS if stage == "preprocess" else ())}
+    for name in names:
+        undisturbed = (project / "undisturbed" / name).read_bytes()
+        assert (project / "data" / name).read_bytes() == undisturbed
+
+
+def test_missing_or_mismatched_faces_are_explained(tmp_path: Path) -> None:
+    pixels, table = tmp_path / "faces.npy", tmp_path / "faces.csv"
+    with pytest.raises(PipelineError, match=r"faces.npy is missing; run `dvc repro preprocess`"):
+        faces.load(pixels, table)
+    np.save(pixels, np.zeros((2, 128, 128, 3), np.uint8))
+    table.write_text("path,person,split\nA/A_0001.jpg,A,train\n", encoding="utf-8")
+    with pytest.raises(PipelineError, match="1 rows; run `dvc repro -f -s preprocess`"):
+        faces.load(pixels, table)
+    for damage in (b"damage", b"\x93NUMPY\1\0v\0{", np.array([object()], object).dumps()):
+        pixels.write_bytes(damage)
+        with pytest.raises(PipelineError, match="cannot be read"):
+            faces.load(pixels, table)
+
+
+def test_the_hash_is_of_all_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(faces, "HASHED", 10)
+    images = np.random.default_rng(0).integers(0, 256, (25, 128, 128, 3), np.uint8)
+    names = np.array([f"{index}/a.jpg" for index in range(25)])
+    splits = np.array(["train"] * 20 + ["test"] * 5)
+    first = faces.Faces(images, names, names, splits)
+    assert first.hash == faces.Faces(images.copy(), names, names, splits).hash
+    assert len(first.hash) == 64
+    for row in (0, 9, 10, 24):
+        changed = images.copy()
+        changed[row, 127, 127, 2] ^= 1
+        assert faces.Faces(changed, names, names, splits).hash != first.hash
+    other = splits.copy()
+    other[19] = "test"
+    assert faces.Faces(images, names, names, other).hash != first.hash
+    assert faces.Faces(images[:-1], names[:-1], names[:-1], splits[:-1]).hash != first.hash
+
+
+def test_to_tensor_moves_channels_first_and_scales_to_one() -> None:
+    import torch
+
+    images = np.random.default_rng(0).integers(0, 256, (3, 128, 128, 3), np.uint8)
+    images.flags.writeable = False  # as mapped from disk
+    tensor = faces.to_tensor(images)
+    assert tensor.dtype == torch.float32
+    assert tensor.is_contiguous()
+    np.testing.assert_array_equal(
+        tensor.numpy(), images.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
+    )
