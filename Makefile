@@ -6,7 +6,7 @@ READY_TO_TEST := .venv/.ready-to-test
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: demo test test-all test-slow repro bench clean-trainings
+.PHONY: demo test test-all test-slow repro search bench clean-trainings
 
 # The whole pipeline on drawn faces, in a copy of this folder, so that nothing tracked changes. One
 # variant is trained as released, too.
@@ -41,6 +41,10 @@ repro: $(READY)
 # Trainings that are kept apart from DVC's cache: without them the next one starts from nothing.
 clean-trainings:
 	rm -rf .dvc/trainings
+
+# Hyperparameters, for two hours on all cores; `make search SEARCH="--seconds 600"` for less.
+search: $(READY_TO_TEST)
+	nice -n 10 python -m studies.search $(SEARCH)
 
 # TensorFlow has an environment of its own: it does not start beside PyTorch.
 bench: $(READY_TO_TEST) .venv-bench/.ready

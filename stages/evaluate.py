@@ -34,11 +34,12 @@ def main(variant: str) -> None:
     row = json.dumps(headline(found), indent=2, allow_nan=False)
     write_text(Path("reports/metrics", f"{variant}.json"), f"{row}\n")
     for record in found:
-        _, implementation, weights_kind = record.model
+        _, implementation, kind = record.model
         errors = ", ".join(f"{value:.0f}" for value in record.per_seed("error").value)
-        print(f"{variant}, {implementation}, {weights_kind}: error {errors}")
-        for seed, what in record.diverged.items():
-            print(f"{variant}, {implementation}, seed {seed} diverged: {what}")
+        print(f"{variant}, {implementation}, {kind}: error {errors}")
+    lost = {(r.model.implementation, *item) for r in found for item in r.diverged.items()}
+    for implementation, seed, what in sorted(lost):
+        print(f"{variant}, {implementation}, seed {seed} diverged: {what}")
     print(f"{variant}: {time.perf_counter() - started:.0f} s")
 
 

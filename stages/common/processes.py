@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from multiprocessing import parent_process
+from multiprocessing import parent_process, resource_tracker
 from threading import Thread
 
 import psutil
@@ -44,6 +44,7 @@ def interrupts_held_back() -> Iterator[None]:
 
     It is for their parent alone, which tells the user once, and ends them.
     """
+    resource_tracker.ensure_running()  # to start it, as workers do, would let the signal through
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

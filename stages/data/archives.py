@@ -57,8 +57,9 @@ def members(path: Path) -> Iterator[Member]:
     with _explained(path):
         for number, member in enumerate(_members(path)):
             if number == MEMBERS:
-                raise PipelineError(f"{path} has more than {MEMBERS:,} files")
-            yield replace(member, read=bind(_read, path, member))
+                raise PipelineError(f"{path} has more than {MEMBERS:,} entries")
+            if member:
+                yield replace(member, read=bind(_read, path, member))
 
 
 def _read(path: Path, member: Member) -> bytes:
@@ -77,7 +78,8 @@ def _explained(path: Path) -> Iterator[None]:
         raise PipelineError(f"{path} cannot be read: {reason}") from None
 
 
-def _members(path: Path) -> Iterator[Member]:
+def _members(path: Path) -> Iterator[Member | None]:
+    """None for an entry that is no regular file."""
     mode = path.stat().st_mode
     if stat.S_ISDIR(mode):
         yield from _folder_members(path)
@@ -90,7 +92,7 @@ def _members(path: Path) -> Iterator[Member]:
             if start.startswith(b"\x1f\x8b"):
                 yield from gzipped_tar_members(file)
             elif start[257:262] == b"ustar":
-                yield from tar_members(file)
+                yield from _tar_members(file)
             elif zipfile.is_zipfile(file):
                 yield from _zip_members(file)
             else:
@@ -99,7 +101,7 @@ def _members(path: Path) -> Iterator[Member]:
                 raise PipelineError(f"{path} is {what}neither {KINDS}")
 
 
-def _folder_members(root: Path) -> Iterator[Member]:
+def _folder_members(root: Path) -> Iterator[Member | None]:
     """Those of linked folders come last, so that a folder is read at its own place if it has one
     here; a second way to it, and with that every loop, is left out."""
     top = root.resolve().name
@@ -114,11 +116,13 @@ def _folder_members(root: Path) -> Iterator[Member]:
         with os.scandir(folder) as entries:
             for entry in sorted(entries, key=lambda entry: entry.name):
                 inner, path = f"{name}/{entry.name}", Path(entry.path)
-                if path.is_dir():
-                    (linked if entry.is_symlink() else real).append((path, inner))
-                elif path.is_file():  # neither a broken link nor one to a device
+                if path.is_file():  # neither a broken link nor one to a device
                     size = path.stat().st_size
                     yield Member(inner, size, bind(_read_file, path, size))
+                    continue
+                if path.is_dir():
+                    (linked if entry.is_symlink() else real).append((path, inner))
+                yield None
 
 
 def _read_file(path: Path, size: int) -> bytes:
@@ -126,13 +130,13 @@ def _read_file(path: Path, size: int) -> bytes:
         return file.read(size)
 
 
-def _zip_members(file: IO[bytes]) -> Iterator[Member]:
+def _zip_members(file: IO[bytes]) -> Iterator[Member | None]:
     with zipfile.ZipFile(file) as archive:
         for info in archive.infolist():
-            if not info.is_dir():
-                # Made on Windows, some archives have backslashes.
-                name = info.filename.replace("\\", "/")
-                yield Member(name, info.file_size, bind(_read_zipped, archive, info))
+            # Made on Windows, some archives have backslashes.
+            name = info.filename.replace("\\", "/")
+            read = bind(_read_zipped, archive, info)
+            yield None if info.is_dir() else Member(name, info.file_size, read)
 
 
 def _read_zipped(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
@@ -140,21 +144,23 @@ def _read_zipped(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
         return file.read(info.file_size)  # not all there is: the size that it says may be a lie
 
 
-def gzipped_tar_members(file: Stream) -> Iterator[Member]:
+def gzipped_tar_members(file: Stream) -> Iterator[Member | None]:
+    """As `members` of an open .tgz, with None for an entry that is no regular file; what is wrong
+    with it is one of UNREADABLE."""
     with gzip.GzipFile(fileobj=cast(IO[bytes], file)) as stream:
-        yield from tar_members(stream)
+        yield from _tar_members(stream)
 
 
-def tar_members(stream: Stream) -> Iterator[Member]:
+def _tar_members(stream: Stream) -> Iterator[Member | None]:
     """Read to the end of `stream`, too, which then finds out whether its checksum is right."""
     bounded = _Bounded(stream)
     with tarfile.open(fileobj=cast(IO[bytes], bounded), mode="r|", tarinfo=WholeHeader) as tar:
         while member := tar.next():
             tar.members.clear()  # type: ignore[attr-defined]  # it would keep all it has seen
             bounded.allow(member.size)
-            if member.isreg():
-                name = member.name.replace("\\", "/")
-                yield Member(name, member.size, bind(_read_tarred, tar, member))
+            name = member.name.replace("\\", "/")
+            read = bind(_read_tarred, tar, member)
+            yield Member(name, member.size, read) if member.isreg() else None
     bounded.allow(TOTAL_BYTES)
     while bounded.read(1 << 20):
         pass

@@ -71,9 +71,9 @@ class StreamedFolder:
             whole = io.BufferedReader(body)  # gzip does not like to get less than it asks for
             return keep(self._inside(archives.gzipped_tar_members(whole)))
 
-    def _inside(self, members: Iterable[Member]) -> Iterator[Member]:
+    def _inside(self, members: Iterable[Member | None]) -> Iterator[Member]:
         found = False
-        for member in members:
+        for member in filter(None, members):
             if self.folder in PurePosixPath(member.name).parts:
                 found = True
                 yield member

@@ -56,7 +56,7 @@ def obtain(wanted: Dataset, archive: str | None = None, partial: Path = PARTIAL)
             return _verified(wanted, keep(archives.members(path), partial), archive)
         except PipelineError as error:
             relative = not Path(archive).expanduser().is_absolute()
-            advice = "; give an absolute path, as experiments may run in another folder"
+            advice = "; give an absolute path, as experiments with --temp run in another folder"
             raise PipelineError(f"LFW_ARCHIVE: {error}{advice if relative else ''}") from None
     tried = []
     for source in wanted.sources:

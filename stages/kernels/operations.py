@@ -1,39 +1,91 @@
-"""The operations a model is made of: both strided convolutions, the norm and the squared error.
+"""The operations a model is made of: both strided convolutions, the norm and the errors.
 
-Each is written twice. The plain formulation, in PyTorch's own operations, serves GPUs, double
-precision and odd batch sizes, and defines what is meant. On a CPU, in single precision and with a
-batch that is a multiple of 16, the same mathematics runs as compiled kernels, and tests hold the
-two together. Tensors are (N, C, H, W); the fast path lays them out in memory with the batch last.
+Each is written twice. The plain formulation, in PyTorch's own operations, serves everything and
+defines what is meant. Where `supports` says so, the same mathematics runs as compiled kernels, and
+tests hold the two together. Tensors are (N, C, H, W); the kernels lay them out in memory with the
+batch last.
 """
 
+import os
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+from torch.nn import Parameter, functional
 
-from stages.kernels import compiled
+from stages.kernels import convolutions, norms, pointwise
+from stages.kernels.pointwise import ACTIVATIONS, LINEAR
+from stages.kernels.tiles import TILES, first_divisor, vector_extension
 
 Activation = Literal["selu", "relu", "sigmoid"]
 
-PLAIN = {"selu": functional.selu, "relu": functional.relu, "sigmoid": torch.sigmoid}
-FAST = {
-    "selu": (compiled.bias_selu, compiled.selu_gradient),
-    "relu": (compiled.bias_relu, compiled.relu_gradient),
-    "sigmoid": (compiled.bias_sigmoid, compiled.sigmoid_gradient),
+PLAIN: dict[Activation, Callable[[Tensor], Tensor]] = {
+    "selu": functional.selu,
+    "relu": functional.relu,
+    "sigmoid": torch.sigmoid,
 }
-# Output widths from which the direct weight gradient beats a matrix product.
-DIRECT_WIDTH = 16
+# Set to 0, this environment variable turns the compiled kernels off.
+SWITCH = "RECURSIVE_AUTOENCODER_KERNELS"
+# Up to this width of the output, and where there are channels enough, lanes are channels in the
+# gradient of the weights: with few values to sum over, sums over lanes would cost more.
+OUTER_WIDTH = 4
+
+tile = TILES[vector_extension()]
+
+
+def kernels_on() -> bool:
+    """Whether the compiled kernels are used at all: not where `SWITCH` is set to 0."""
+    return os.environ.get(SWITCH) != "0"
+
+
+def supports(
+    x: Tensor, *others: Tensor, weight: Tensor | None = None, transposed: bool = False
+) -> bool:
+    """Whether the compiled kernels take an operation's tensors: all that they rely on.
+
+    x (N,C,H,W), and others as they are read beside it; for a convolution its weight (O,C,k,k), and
+    whether it is transposed. Ordinary tensors on the CPU, in single precision, with a batch that is
+    a multiple of 16; convolutions with kernel 3 or 5, both numbers of channels multiples of 3, and
+    images of even height and width. Not while PyTorch traces, compiles or exports, which needs its
+    own operations, nor with the environment variable `SWITCH` set to 0.
+    """
+    if torch.compiler.is_compiling() or torch.compiler.is_exporting() or torch.jit.is_tracing():
+        return False
+    if not kernels_on() or x.dim() != 4 or len(x) % pointwise.LANES:
+        return False
+    if not all(map(_ordinary, (x, *others) if weight is None else (x, weight, *others))):
+        return False
+    if weight is None:
+        return True
+    filters, channels, k, columns = weight.shape
+    known = k == columns and k in (3, 5) and filters % 3 == channels % 3 == 0
+    if transposed:
+        return known and x.shape[1] == filters
+    return known and x.shape[1] == channels and x.shape[2] % 2 == x.shape[3] % 2 == 0
+
+
+def _ordinary(x: Tensor) -> bool:
+    return (
+        type(x) in (Tensor, Parameter)
+        and x.device.type == "cpu"
+        and x.dtype == torch.float32
+        and x.layout == torch.strided
+        and x.numel() > 0
+    )
 
 
 def convolution(x: Tensor, weight: Tensor, bias: Tensor, activation: Activation) -> Tensor:
     """Activation of a stride-2 convolution with Keras' "same" padding.
 
-    x (N,C,H,W) with even H and W, weight (O,C,k,k) with k 3 or 5, bias (O,) -> (N,O,H/2,W/2).
-    "same" pads one row and column less before than after: (0,1) for k = 3, (1,2) for k = 5.
+    x (N,C,H,W) with even H and W, weight (O,C,k,k), bias (O,) -> (N,O,H/2,W/2). "same" pads one row
+    and column less before than after: (0,1) for k = 3, (1,2) for k = 5.
     """
-    if _fast(x):
+    if supports(x, bias, weight=weight):
         return _Convolution.apply(x, weight, bias, activation)
     before, after = _padding(weight)
     padded = functional.pad(x, (before, after, before, after))
@@ -45,21 +97,31 @@ def transposed_convolution(
 ) -> Tensor:
     """Activation of a stride-2 transposed convolution with Keras' "same" padding.
 
-    x (N,O,h,w), weight (O,C,k,k) with k 3 or 5, bias (C,) -> (N,C,2h,2w). The full output is
-    cropped as `convolution` pads, so one is the other's gradient.
+    x (N,O,h,w), weight (O,C,k,k), bias (C,) -> (N,C,2h,2w). The full output is cropped as
+    `convolution` pads, so one is the other's gradient.
     """
-    if _fast(x):
+    if supports(x, bias, weight=weight, transposed=True):
         return _TransposedConvolution.apply(x, weight, bias, activation)
-    before, after = _padding(weight)
+    before, _ = _padding(weight)
     full = functional.conv_transpose2d(x, weight, bias, stride=2)
-    return PLAIN[activation](full[:, :, before:-after, before:-after])
+    rows, columns = (slice(before, before + 2 * size) for size in x.shape[2:])
+    return PLAIN[activation](full[:, :, rows, columns])
 
 
 def squared_error(output: Tensor, target: Tensor) -> Tensor:
     """Mean squared error over all elements, a scalar; no gradient reaches `target`."""
-    if _fast(output):
+    if output.shape == target.shape and supports(output, target):
         return _SquaredError.apply(output, target)
     return functional.mse_loss(output, target.detach())
+
+
+def recreation_error(
+    x: Tensor, weight: Tensor, bias: Tensor, activation: Activation, target: Tensor
+) -> Tensor:
+    """The squared error between a transposed convolution of x and `target`, in one."""
+    if supports(x, bias, target, weight=weight, transposed=True):
+        return _RecreationError.apply(x, weight, bias, activation, target)
+    return squared_error(transposed_convolution(x, weight, bias, activation), target)
 
 
 def batch_norm(
@@ -69,21 +131,13 @@ def batch_norm(
 
     Then each channel's mean and biased variance (C,), without a gradient.
     """
-    if _fast(x):
+    if supports(x, weight, bias):
         out, mean, inverse = _BatchNorm.apply(x, weight, bias, epsilon)
     else:
         out, mean, inverse = torch.native_batch_norm(
             x, weight, bias, None, None, True, 0.0, epsilon
         )
     return out, mean.detach(), inverse.detach().pow(-2) - epsilon
-
-
-def kernels_on() -> bool:
-    return True
-
-
-def _fast(x: Tensor) -> bool:
-    return x.device.type == "cpu" and x.dtype == torch.float32 and len(x) % compiled.LANES == 0
 
 
 def _padding(weight: Tensor) -> tuple[int, int]:
@@ -99,130 +153,167 @@ def _batch_first(x: Tensor) -> Tensor:
     return x.permute(3, 0, 1, 2)
 
 
-def _flat(x: Tensor) -> np.ndarray:
+def _values(x: Tensor) -> NDArray[np.float32]:
+    return x.detach().contiguous().numpy()
+
+
+def _rows(x: Tensor) -> NDArray[np.float32]:
     return x.view(len(x), -1).numpy()
 
 
-def _convolve(image: Tensor, weight: Tensor) -> Tensor:
+def _convolve(image: Tensor, weight: Tensor, bias: Tensor | None, activation: int) -> Tensor:
     """Output (O,h,w,N) for image (C,2h,2w,N)."""
     _, height, width, count = image.shape
-    out = image.new_empty(len(weight), height // 2, width // 2, count)
-    compiled.convolve(image.numpy(), weight.detach().numpy(), out.numpy())
+    filters = len(weight)
+    out = image.new_empty(filters, height // 2, width // 2, count)
+    bias = image.new_zeros(filters) if bias is None else bias
+    lanes, together = first_divisor(tile.lanes, count), first_divisor(tile.filters, filters)
+    convolve = convolutions.convolution(lanes, together)
+    convolve(image.numpy(), _values(weight), _values(bias), activation, out.numpy())
     return out
 
 
-def _input_gradient(grad: Tensor, weight: Tensor) -> Tensor:
-    """Gradient of the image (C,2h,2w,N), for grad (O,h,w,N) of the convolution's output."""
+def _input_gradient(grad: Tensor, weight: Tensor, bias: Tensor | None, activation: int) -> Tensor:
+    """Gradient of the image (C,2h,2w,N), for grad (O,h,w,N) of the convolution's output.
+
+    For the transposed convolution its output, so with a bias (C,) and an activation.
+    """
     _, height, width, count = grad.shape
-    out = grad.new_empty(weight.shape[1], 2 * height, 2 * width, count)
-    compiled.input_gradient(grad.numpy(), weight.detach().numpy(), out.numpy())
+    channels = weight.shape[1]
+    out = grad.new_empty(channels, 2 * height, 2 * width, count)
+    bias = grad.new_zeros(channels) if bias is None else bias
+    lanes, together = first_divisor(tile.lanes, count), first_divisor(tile.channels, channels)
+    gradient = convolutions.input_gradient(lanes, together, weight.shape[2])
+    gradient(grad.numpy(), _values(weight), _values(bias), activation, out.numpy())
     return out
 
 
 def _weight_gradient(image: Tensor, grad: Tensor, weight: Tensor) -> Tensor:
     """Gradient of the weight (O,C,k,k), for grad (O,h,w,N) of the convolution's output."""
-    filters, height, width, count = grad.shape
-    if width >= DIRECT_WIDTH:
-        out = torch.empty_like(weight)
-        compiled.weight_gradient(image.numpy(), grad.numpy(), out.numpy())
+    filters, channels, k, _ = weight.shape
+    out = torch.empty(weight.shape)
+    lanes = first_divisor(tile.lanes, channels)
+    if grad.shape[2] <= OUTER_WIDTH and lanes:
+        pixels = image.new_empty(*image.shape[1:], channels)
+        convolutions.channels_last(image.numpy(), pixels.numpy())
+        together = first_divisor(tile.filters, filters)
+        gradient = convolutions.outer_weight_gradient(lanes, together)
+        gradient(pixels.numpy(), grad.numpy(), out.numpy())
         return out
-    patches = image.new_empty(weight[0].numel(), height * width * count)
-    compiled.to_patches(image.numpy(), weight.shape[2], patches.numpy())
-    return (grad.view(filters, -1) @ patches.T).view_as(weight)
+    together = first_divisor(tile.correlated, filters)
+    for first in range(0, k, tile.taps):
+        taps = min(tile.taps, k - first)
+        gradient = convolutions.weight_gradient(tile.width, together, k, first, taps)
+        gradient(image.numpy(), grad.numpy(), out.numpy())
+    return out
 
 
-def _activate(out: Tensor, bias: Tensor, activation: Activation) -> None:
-    FAST[activation][0](_flat(out), bias.detach().numpy())
-
-
-def _activation_gradient(
-    grad: Tensor, out: Tensor, activation: Activation
-) -> tuple[Tensor, Tensor]:
+def _activation_gradient(grad: Tensor, out: Tensor, activation: int) -> tuple[Tensor, Tensor]:
     """Gradients before the activation, (C,H,W,N), and of the bias, (C,)."""
     before, bias = torch.empty_like(out), out.new_empty(len(out))
-    FAST[activation][1](_flat(_batch_last(grad)), _flat(out), _flat(before), bias.numpy())
+    arrays = _rows(_batch_last(grad)), _rows(out), activation, _rows(before), bias.numpy()
+    pointwise.activation_gradient(*arrays)
     return before, bias
 
 
-class _Convolution(torch.autograd.Function):
+class _Convolution(Function):
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, activation: Activation
-    ) -> Tensor:
-        image = _batch_last(x)
-        out = _convolve(image, weight)
-        _activate(out, bias, activation)
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, name: Activation) -> Tensor:
+        image, activation = _batch_last(x), ACTIVATIONS[name]
+        out = _convolve(image, weight, bias, activation)
         ctx.save_for_backward(image, weight, out)
         ctx.activation = activation
         return _batch_first(out)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:
+    @once_differentiable
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:
         image, weight, out = ctx.saved_tensors
-        grad, bias = _activation_gradient(grad, out, ctx.activation)
-        needed = ctx.needs_input_grad[0]
-        for_input = _batch_first(_input_gradient(grad, weight)) if needed else None
-        return for_input, _weight_gradient(image, grad, weight), bias, None
+        grad, bias = _activation_gradient(slope, out, ctx.activation)
+        for_x = None
+        if ctx.needs_input_grad[0]:
+            for_x = _batch_first(_input_gradient(grad, weight, None, LINEAR))
+        return for_x, _weight_gradient(image, grad, weight), bias, None
 
 
-class _TransposedConvolution(torch.autograd.Function):
+class _TransposedConvolution(Function):
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, activation: Activation
-    ) -> Tensor:
-        grid = _batch_last(x)
-        out = _input_gradient(grid, weight)
-        _activate(out, bias, activation)
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, name: Activation) -> Tensor:
+        grid, activation = _batch_last(x), ACTIVATIONS[name]
+        out = _input_gradient(grid, weight, bias, activation)
         ctx.save_for_backward(grid, weight, out)
         ctx.activation = activation
         return _batch_first(out)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+    @once_differentiable
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         grid, weight, out = ctx.saved_tensors
-        grad, bias = _activation_gradient(grad, out, ctx.activation)
-        for_input = _batch_first(_convolve(grad, weight))
-        return for_input, _weight_gradient(grad, grid, weight), bias, None
+        grad, bias = _activation_gradient(slope, out, ctx.activation)
+        for_x = _batch_first(_convolve(grad, weight, None, LINEAR))
+        return for_x, _weight_gradient(grad, grid, weight), bias, None
 
 
-class _BatchNorm(torch.autograd.Function):
+class _RecreationError(Function):
+    """Its gradient before the activation is known as soon as the error is: all it keeps."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, name: Activation, target: Tensor
+    ) -> Tensor:
+        grid, for_bias = _batch_last(x), torch.empty(len(bias))
+        grad = _input_gradient(grid, weight, None, LINEAR)
+        arrays = _rows(grad), _rows(_batch_last(target)), _values(bias)
+        error = pointwise.recreation_error(*arrays, ACTIVATIONS[name], for_bias.numpy())
+        ctx.save_for_backward(grid, weight, grad, for_bias)
+        return torch.tensor(error, dtype=torch.float32)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+        grid, weight, grad, for_bias = ctx.saved_tensors
+        for_x = _batch_first(_convolve(grad, weight, None, LINEAR))
+        gradients = for_x, _weight_gradient(grad, grid, weight), for_bias
+        if slope.item() != 1:
+            gradients = tuple(gradient * slope for gradient in gradients)
+        return *gradients, None, None
+
+
+class _BatchNorm(Function):
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, epsilon: float
     ) -> tuple[Tensor, Tensor, Tensor]:
-        x, weight = _batch_last(x), weight.detach()
-        out, mean, inverse = torch.empty_like(x), x.new_empty(len(x)), x.new_empty(len(x))
-        vectors = [t.numpy() for t in (weight, bias.detach())]
-        compiled.normalise(_flat(x), *vectors, epsilon, _flat(out), mean.numpy(), inverse.numpy())
-        ctx.save_for_backward(x, weight, mean, inverse)
+        x = _batch_last(x)
+        out, found = torch.empty_like(x), x.new_empty(2, len(x))
+        scaling = _values(weight), _values(bias)
+        norms.normalise(_rows(x), scaling, epsilon, _rows(out), found.numpy())
+        ctx.save_for_backward(x, weight, found)
+        mean, inverse = found.unbind()
         ctx.mark_non_differentiable(mean, inverse)
         return _batch_first(out), mean, inverse
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        x, *vectors = ctx.saved_tensors
-        for_x, for_weight, for_bias = torch.empty_like(x), *torch.empty(2, len(x))
-        compiled.normalise_gradient(
-            _flat(_batch_last(grad)),
-            _flat(x),
-            *(t.numpy() for t in vectors),
-            _flat(for_x),
-            for_weight.numpy(),
-            for_bias.numpy(),
-        )
-        return _batch_first(for_x), for_weight, for_bias, None
+    @once_differentiable
+    def backward(ctx: Any, slope: Tensor, *_: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        x, weight, found = ctx.saved_tensors
+        grad, for_x, for_scaling = _rows(_batch_last(slope)), torch.empty_like(x), found.clone()
+        scaling = _values(weight), found.numpy()
+        norms.normalise_gradient(grad, _rows(x), *scaling, _rows(for_x), for_scaling.numpy())
+        return _batch_first(for_x), *for_scaling.unbind(), None
 
 
-class _SquaredError(torch.autograd.Function):
+class _SquaredError(Function):
     @staticmethod
     def forward(ctx: Any, output: Tensor, target: Tensor) -> Tensor:
         output, target = _batch_last(output), _batch_last(target)
         grad = torch.empty_like(output)
-        error = compiled.squared_error(*(t.view(-1).numpy() for t in (output, target, grad)))
+        error = pointwise.squared_error(*(t.view(-1).numpy() for t in (output, target, grad)))
         ctx.save_for_backward(grad)
         return torch.tensor(error, dtype=torch.float32)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        (slope,) = ctx.saved_tensors
-        return _batch_first(slope if grad.item() == 1 else slope * grad), None
+    @once_differentiable
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None]:
+        (grad,) = ctx.saved_tensors
+        return _batch_first(grad if slope.item() == 1 else grad * slope), None

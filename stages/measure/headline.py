@@ -15,7 +15,7 @@ def headline(records: Sequence[Record]) -> dict[str, float | str | None]:
     """Means over seeds of a variant's models, and standard deviations over them (`sd`).
 
     As described but for `released`, of averaged weights but for `last_step`. None where a value
-    needs more seeds than there are, "diverged" where a seed has none. No key is `error` alone: dvc
+    is unknown, as a deviation of one seed, "diverged" where a seed has none. No key is `error` alone: dvc
     takes that for a failure to load the file.
     """
     of = {record.model[1:]: record for record in records}
@@ -33,13 +33,16 @@ def headline(records: Sequence[Record]) -> dict[str, float | str | None]:
     }
 
 
-def _mean(record: Record, measure: str = "error") -> float | str:
-    value = record.mean(measure)
-    return float(number(value)) if math.isfinite(value) and not record.diverged else DIVERGED
+def _mean(record: Record, measure: str = "error") -> float | str | None:
+    return DIVERGED if record.diverged else _rounded(record.mean(measure))
 
 
 def _deviation(record: Record) -> float | str | None:
     values = record.per_seed("error").value
     if len(values) < 2:
         return None
-    return DIVERGED if record.diverged else float(number(float(np.std(values, ddof=1))))
+    return DIVERGED if record.diverged else _rounded(float(np.std(values, ddof=1)))
+
+
+def _rounded(value: float) -> float | None:
+    return float(number(value)) if math.isfinite(value) else None

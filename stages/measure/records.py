@@ -197,8 +197,9 @@ def write_variant(
                 spectrum=record.spectrum.astype(np.float32),
             )
             rows = [row for row in (record.reconstructions, record.samples) if len(row)]
-            if rows:
-                _write_grid(rows, pictures / f"{record.model.file}.png")
+            # Black where all seeds diverged: git keeps no empty folder.
+            black = np.zeros((1, SIZE, SIZE, 3), np.uint8)
+            _write_grid(rows or [black], pictures / f"{record.model.file}.png")
             curves[record.model.implementation] = record.curve
         _write_table(_wide(curves), numbers / "curve.csv")
         contents = _VariantContents(
@@ -373,9 +374,7 @@ class _Folder(Generic[Contents]):
             return dict(arrays)
 
     def faces(self, file: str) -> list[np.ndarray]:
-        """The rows of a grid, each uint8 (n, 128, 128, 3); none where it was not written."""
-        if file not in self.data:
-            return []
+        """The rows of a grid, each uint8 (n, 128, 128, 3)."""
         pixels = np.asarray(Image.open(io.BytesIO(self.data[file])))
         down, across = pixels.shape[0] // SIZE, pixels.shape[1] // SIZE
         tiles = pixels.reshape(down, SIZE, across, SIZE, 3).swapaxes(1, 2)
@@ -402,17 +401,19 @@ def _read_record(folder: _Folder[_VariantContents], model: Model) -> Record:
         grid = folder.faces(f"{model.file}.png")
     except (KeyError, ValueError, OSError, BadZipFile):
         raise folder.damaged(model.file, "cannot be read") from None
+    seeds = contents.settings.seeds_of(model.implementation)
+    diverged = {
+        int(place.rpartition("seed")[2]): what
+        for place, what in contents.diverged.items()
+        if place.startswith(f"{model.implementation}/")
+    }
     none = np.empty((0, SIZE, SIZE, 3), np.uint8)
-    reconstructions, samples = [*grid, none, none][:2]
+    reconstructions, samples = [*(grid if len(diverged) < len(seeds) else []), none, none][:2]
     return Record(
         model=model,
         settings=contents.settings.models()[model.implementation],
-        seeds=contents.settings.seeds_of(model.implementation),
-        diverged={
-            int(place.rpartition("seed")[2]): what
-            for place, what in contents.diverged.items()
-            if place.startswith(f"{model.implementation}/")
-        },
+        seeds=seeds,
+        diverged=diverged,
         measures=measures.set_index(["split", "measure", "seed"]).sort_index(),
         curve=_long(
             curve[curve.implementation == model.implementation].drop(columns="implementation")

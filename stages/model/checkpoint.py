@@ -83,7 +83,7 @@ def load_trained(path: str | Path, training: Training, weights: Weights) -> Auto
 
     Raises PipelineError where it is of any other, and as `load` does.
     """
-    found, kind, _ = _read(path)
+    found, kind, tensors = _read(path, halves=False)
     theirs, ours = (_flat(x, w) for x, w in ((found, kind), (training, weights)))
     differing = [
         f"{key} {theirs[key]!r}, not {ours[key]!r}" for key in ours if theirs[key] != ours[key]
@@ -93,16 +93,16 @@ def load_trained(path: str | Path, training: Training, weights: Weights) -> Auto
             f"{path} comes from another training ({'; '.join(differing)}); delete it and run "
             "`dvc repro`"
         )
-    return load(path)[0]
+    return _model(path, found, tensors)
 
 
-def _read(path: str | Path) -> tuple[Training, Weights, dict[str, Tensor]]:
+def _read(path: str | Path, halves: bool = True) -> tuple[Training, Weights, dict[str, Tensor]]:
     try:
         with safe_open(path, "pt") as file:
             metadata = json.loads(file.metadata()["training"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         weights = metadata.pop("weights")
-        if metadata.pop("precision", "single") == "half":
+        if metadata.pop("precision", "single") == "half" and halves:
             tensors = {name: _single(value) for name, value in tensors.items()}
         return Training.model_validate(metadata), weights, tensors
     except FileNotFoundError:
@@ -119,8 +119,8 @@ def _single(value: Tensor) -> Tensor:
 
 
 def _flat(training: Training, weights: str) -> dict[str, object]:
-    values = training.model_dump()
-    return values.pop("settings") | values | {"weights": weights}
+    values: dict[str, object] = training.model_dump(exclude={"settings"})
+    return training.settings.model_dump() | values | {"weights": weights}
 
 
 def _damaged(path: str | Path, reason: str) -> PipelineError:

@@ -1,11 +1,13 @@
 """What a model is trained to minimise: stacked, recursive and joint, from the same levels."""
 
+from typing import cast
+
 import torch
 from torch import Tensor
 
 from stages.common.settings import ModelSettings
 from stages.kernels.operations import squared_error
-from stages.model.network import DEPTH, SIZE, Autoencoder
+from stages.model.network import DEPTH, SIZE, Autoencoder, Norm
 
 
 def losses(model: Autoencoder, images: Tensor, stacked: bool = False) -> dict[str, Tensor]:
@@ -48,7 +50,7 @@ def level_losses(
         activation = model.encoder[k - 1](x)
         if model.accidents.inference_norms:
             with torch.no_grad():
-                x = norm.infer(activation)
+                x = cast(Norm, norm).infer(activation)
         h = norm(activation)
         output = model.decoder[k - 1](_decoder_input(model, h, kl) if k == DEPTH else h)
         if after_norm and k > 1:

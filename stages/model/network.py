@@ -59,11 +59,13 @@ class Norm(nn.Module):
     """Batch normalisation with Keras' constants; the running variance is the biased one, as there.
 
     In training mode an activation is normalised by its own batch, whose statistics enter the
-    running ones with a share of 0.01; in evaluation mode by the running ones.
+    running ones with a weight of 0.01; in evaluation mode by the running ones.
     """
 
     MOMENTUM = 0.01
     EPSILON = 1e-3
+    running_mean: Tensor
+    running_var: Tensor
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -168,11 +170,12 @@ class Autoencoder(nn.Module):
 
     def encode_level(self, k: int, h: Tensor) -> Tensor:
         """Level k's activation, after its norm, for that of level k-1 (k = 1: for images)."""
-        return self.encoder_norms[k - 1](self.encoder[k - 1](h))
+        out: Tensor = self.encoder_norms[k - 1](self.encoder[k - 1](h))
+        return out
 
     def decode_level(self, k: int, h: Tensor) -> Tensor:
         """What decoder level k makes of h, after its norm: the input of decoder level k-1."""
-        out = self.decoder[k - 1](h)
+        out: Tensor = self.decoder[k - 1](h)
         return out if k == 1 else self.decoder_norms[k - 2](out)
 
     def latent(self, h: Tensor) -> tuple[Tensor, Tensor]:

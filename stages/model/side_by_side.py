@@ -2,9 +2,10 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from multiprocessing import active_children, get_context
 from pathlib import Path
 
@@ -34,12 +35,14 @@ def obtain_all(trainings: Sequence[Training]) -> list[Path]:
         for folder, training in zip(found, trainings, strict=True)
         if not kept.is_whole(folder, training)
     }
-    for folder in _each(missing) if missing else ():
-        print(_told(missing[folder], folder), flush=True)
+    if missing:
+        with closing(_each(missing)) as folders:
+            for folder in folders:
+                print(_told(missing[folder], folder), flush=True)
     return found
 
 
-def _each(missing: Mapping[Path, Training]) -> Iterator[Path]:
+def _each(missing: Mapping[Path, Training]) -> Generator[Path, None, None]:
     """Train what is missing; yields every folder as soon as it is there."""
     if address := os.environ.get("DASK_SCHEDULER_ADDRESS"):
         from stages.model import on_dask  # Dask need not be installed

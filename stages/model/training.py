@@ -78,6 +78,7 @@ class Trainer:
         self.average = Average(self.model, settings.averaging)
         self.batch = torch.zeros(settings.batch_size, dtype=torch.long, device=self.batches.device)
         self.stacked: bool | None = None  # whether the present steps are
+        self.sums: defaultdict[str, Tensor]  # of the losses of an epoch
         self.curve: list[CurvePoint] = []
         self.epoch = 0
         self.last_finite: float | None = None
@@ -94,12 +95,12 @@ class Trainer:
             value.zero_()
         rows = self.rows if self.in_file_order else self.shuffle.permutation(self.rows)
         size = self.settings.batch_size
-        rows = torch.from_numpy(rows[: self.steps * size]).to(self.batches.device)
+        every = torch.from_numpy(rows[: self.steps * size]).to(self.batches.device)
         label = f"{self.label}, epoch {self.epoch} of {self.settings.epochs}"
         with tqdm(
-            total=len(rows), desc=label, unit=" images", position=self.position, disable=None
+            total=len(every), desc=label, unit=" images", position=self.position, disable=None
         ) as progress:
-            for number, chosen in enumerate(rows.split(size), start=done * self.steps):
+            for number, chosen in enumerate(torch.split(every, size), start=done * self.steps):
                 self._set_learning_rate(number)
                 self.batch.copy_(chosen)
                 self.take_step()
@@ -122,7 +123,7 @@ class Trainer:
         if not self.on_gpu:  # there it would wait for every step
             self._check(total.item(), parts)
         self.optimizer.zero_grad()
-        total.backward()
+        total.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         self.average.update()
         for name, value in parts.items():
@@ -208,16 +209,17 @@ class Batches:
 
     def __init__(self, faces: Faces, device: torch.device) -> None:
         self.device = device
-        self.faces = faces.images
+        self.on_disk = faces.images
+        self.on_gpu: Tensor | None = None
         if device.type != "cpu":
-            self.faces = torch.from_numpy(np.ascontiguousarray(faces.images)).to(device)
+            self.on_gpu = torch.from_numpy(np.ascontiguousarray(faces.images)).to(device)
 
     def __call__(self, rows: Tensor) -> Tensor:
-        if self.device.type == "cpu":
-            images = torch.empty(3, SIZE, SIZE, len(rows))
-            compiled.gather_pixels(self.faces, rows.numpy(), images.numpy())
-            return images.permute(3, 0, 1, 2)
-        return self.faces[rows.to(self.device)].permute(0, 3, 1, 2).float() / 255
+        if self.on_gpu is not None:
+            return self.on_gpu[rows.to(self.device)].permute(0, 3, 1, 2).float() / 255
+        images = torch.empty(3, SIZE, SIZE, len(rows))
+        compiled.gather_pixels(self.on_disk, rows.numpy(), images.numpy())
+        return images.permute(3, 0, 1, 2)
 
 
 class Replayed:
@@ -232,7 +234,7 @@ class Replayed:
     def __init__(self, function: Callable[[], None]) -> None:
         self.function = function
         self.calls = 0
-        self.stream = torch.cuda.Stream()
+        self.stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         self.graph: torch.cuda.CUDAGraph | None = torch.cuda.CUDAGraph()
 
     def __call__(self) -> None:

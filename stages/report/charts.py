@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from stages.common.settings import IMPLEMENTATIONS, Implementation
+from stages.common.settings import IMPLEMENTATIONS, WEIGHTS, Implementation, Weights
 from stages.measure.measures import LEVELS, MEASURES
-from stages.measure.records import WEIGHTS, Model, Record, Records, Weights
+from stages.measure.records import Model, Record, Records
 from stages.report.looks import (
     band,
     colours_of,

@@ -5,7 +5,6 @@ from functools import lru_cache
 from typing import Literal
 
 import numpy as np
-import pandas as pd
 
 from stages.measure.measures import MEASURES, Measure
 from stages.measure.records import Record, References
@@ -42,35 +41,39 @@ def compare(
     that diverged has the worst value there is; where a measure has none, it cannot be compared.
     """
     told = MEASURES[measure]
-    one, n = _measured(first, told, split), 0
+    one = _measured(first, told, split)
     if isinstance(second, Record):
-        other = _measured(second, told, split)
-        seeds = [seed for seed in common_seeds(first, second) if {seed} <= {*one.index}]
-        seeds = [seed for seed in seeds if {seed} <= {*other.index}]
-        n = len(common_seeds(first, second))
+        seeds, other = common_seeds(first, second), _measured(second, told, split)
     else:
-        other = _reference(second, told, list(one.index))
-        seeds, n = list(one.index), len(first.seeds)
-    if not seeds or len(seeds) < n:
+        seeds, other = first.seeds, dict.fromkeys(first.seeds, _of_input(second, told))
+    if not seeds or not {*seeds} <= {*one} & {*other}:
         return None
-    a, b = one.loc[seeds], other.loc[seeds]
+    value, error = np.array([one[seed] for seed in seeds]).T
+    reference, reference_error = np.array([other[seed] for seed in seeds]).T
+    target, target_error = factor * reference, factor * reference_error
     ratio = told.comparison == "ratio"
-    if ratio and min(a.value.min(), b.value.min()) <= 0:
-        return None
-    value, reference = a.value.to_numpy(float), factor * b.value.to_numpy(float)
-    values = np.log(value / reference) if ratio else value - reference
-    images = _images(values, a, b, factor, ratio)
+    if ratio:
+        if min(value.min(), reference.min()) <= 0:
+            return None
+        values = np.log(value / target)
+        variance = (error / value) ** 2 + (target_error / target) ** 2
+    else:
+        values, variance = value - target, error**2 + target_error**2
     if measure == "error" and split == "test" and isinstance(second, Record):
         images = _bootstrap(_errors(first, seeds), factor * _errors(second, seeds))
+    else:
+        images = _from_standard_errors(values, variance)
     return Effect(
         first=float(value.mean()),
-        second=float(b.value.mean()),
+        second=float(reference.mean()),
         factor=factor,
         ratio=ratio,
         values=values,
         seeds=_over_seeds(values),
         images=images,
-        higher=probability_higher(one.value, factor * other.value),
+        higher=probability_higher(
+            [value for value, _ in one.values()], [factor * value for value, _ in other.values()]
+        ),
         diverged=(
             sum(seed in first.diverged for seed in seeds),
             sum(seed in second.diverged for seed in seeds) if isinstance(second, Record) else 0,
@@ -140,33 +143,32 @@ def compare_spreads(first: Sequence[Record], second: Sequence[Record], over: Ove
     )
 
 
-def _measured(record: Record, measure: Measure, split: str) -> pd.DataFrame:
-    """Columns value and standard_error of a measure, indexed by seed."""
-    rows = record.per_seed(measure.name, split)[["value", "standard_error", "n"]].astype(float)
-    rows = rows[~rows.index.isin(list(record.diverged))].dropna(subset="value")
-    if measure.name == "faces_found":
-        rows = _rate(rows)
-    worst = measure.worst
-    if worst is not None and len(rows) + len(record.diverged) == len(record.seeds):
-        for seed in record.diverged:
-            rows.loc[seed] = [worst, 0.0, np.nan]
-    return rows
+Measured = tuple[float, float]  # value, standard error
 
 
-def _rate(rows: pd.DataFrame) -> pd.DataFrame:
-    """Finding none or all of n proves no rate of exactly 0 or 1."""
-    fraction = (rows.value * rows.n + 1) / (rows.n + 2)
-    return rows.assign(standard_error=np.sqrt(fraction * (1 - fraction) / rows.n))
+def _measured(record: Record, measure: Measure, split: str) -> dict[int, Measured]:
+    """A measure by seed; the worst there is, where there is one, of a seed that diverged."""
+    rows = record.per_seed(measure.name, split)
+    found = {}
+    for seed, value, error, n in zip(
+        rows.index, rows["value"], rows["standard_error"], rows["n"], strict=True
+    ):
+        if seed in record.diverged or not np.isfinite(value):
+            continue
+        if measure.statistic == "fraction":  # none or all of n prove no rate of exactly 0 or 1
+            fraction = (value * n + 1) / (n + 2)
+            error = (fraction * (1 - fraction) / n) ** 0.5
+        found[int(seed)] = (float(value), float(error))
+    if measure.worst is not None:
+        found |= dict.fromkeys(record.diverged, (measure.worst, 0.0))
+    return found
 
 
-def _reference(references: References, measure: Measure, seeds: list[int]) -> pd.DataFrame:
-    """The input's value, for each of the seeds."""
-    value, error = 1.0, 0.0
-    if measure.comparison == "difference":
-        input_measures = references.measures.xs("input")
-        value = float(input_measures["value"][measure.name])
-        error = float(input_measures["standard_error"][measure.name])
-    return pd.DataFrame({"value": value, "standard_error": error}, index=seeds)
+def _of_input(references: References, measure: Measure) -> Measured:
+    if measure.comparison == "ratio":
+        return 1.0, 0.0
+    row = references.measures.xs("input")
+    return float(row["value"][measure.name]), float(row["standard_error"][measure.name])
 
 
 def _over_seeds(values: Array) -> tuple[Interval, Interval] | None:
@@ -174,19 +176,13 @@ def _over_seeds(values: Array) -> tuple[Interval, Interval] | None:
     return (wide, narrow) if wide and narrow else None
 
 
-def _images(
-    values: Array, a: pd.DataFrame, b: pd.DataFrame, factor: float, ratio: bool
-) -> tuple[Interval, Interval]:
-    """Over images, from the standard errors of two measurements, seed by seed."""
-    if ratio:
-        variance = (a.standard_error / a.value) ** 2 + (b.standard_error / b.value) ** 2
-    else:
-        variance = a.standard_error**2 + (factor * b.standard_error) ** 2
+def _from_standard_errors(values: Array, variance: Array) -> tuple[Interval, Interval]:
+    """Over images. variance: of each seed's difference."""
     # The seeds share their images, so averaging over seeds does not narrow this interval.
-    error = float(variance.mean() ** 0.5)
+    mean, error = float(values.mean()), float(variance.mean() ** 0.5)
     return (
-        normal_interval(float(values.mean()), error, CONFIDENCE),
-        normal_interval(float(values.mean()), error, EQUALITY_CONFIDENCE),
+        normal_interval(mean, error, CONFIDENCE),
+        normal_interval(mean, error, EQUALITY_CONFIDENCE),
     )
 
 
@@ -208,7 +204,8 @@ def _bootstrap_weights(images: int) -> Array:
 def _bootstrap(one: Array, two: Array) -> tuple[Interval, Interval]:
     """Over images, of the mean over seeds of the log ratio of two mean errors."""
     weights = _bootstrap_weights(len(one))
-    draws = np.log((weights @ one) / (weights @ two)).mean(1)
+    sums = np.hsplit(weights @ np.hstack([one, two]), 2)
+    draws = np.log(sums[0] / sums[1]).mean(1)
     return _quantiles(draws, CONFIDENCE), _quantiles(draws, EQUALITY_CONFIDENCE)
 
 

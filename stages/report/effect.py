@@ -6,7 +6,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.report.inference import MOST_SEEDS, Interval, seeds_to_be_equal, seeds_to_differ
+from stages.report.inference import (
+    EQUALITY_CONFIDENCE,
+    MOST_SEEDS,
+    Interval,
+    seeds_to_be_equal,
+    seeds_to_be_not_lower,
+    seeds_to_differ,
+)
 
 # Two numbers that lie closer than this are equal.
 EQUAL_RATIO, EQUAL_DIFFERENCE = 1.1, 0.02
@@ -102,20 +109,22 @@ class Effect:
             return self.higher
         return 1 - self.higher if relation == "lower" else self.higher
 
-    @property
-    def seeds_needed(self) -> str:
-        """How many seeds would decide, were the mean and the spread as seen."""
+    def seeds_needed(self, relation: Relation) -> str:
+        """How many seeds would answer, were the mean and the spread as seen."""
         if self.seeds is None:
             return "one seed decides nothing about a method"
         if any(self.diverged):
-            return "seeds diverged"
+            return "a seed diverged"
         (low, high), (least, most) = self.images
-        deviation = float(self.values.std(ddof=1))
+        seen = self.mean, float(self.values.std(ddof=1))
         enough = []
-        if low > 0 or high < 0:
-            enough.append(seeds_to_differ(self.mean, deviation))
-        if self.factor == 1 and -self.margin < least and most < self.margin:
-            enough.append(seeds_to_be_equal(self.mean, deviation, self.margin))
+        if high < 0 or (low > 0 and relation != "not lower"):
+            enough.append(seeds_to_differ(*seen))
+        if relation == "not lower":
+            if least > -self.margin:
+                enough.append(seeds_to_be_not_lower(*seen, self.margin))
+        elif self.factor == 1 and least > -self.margin and most < self.margin:
+            enough.append(seeds_to_be_equal(*seen, self.margin))
         if not enough:
             return "no number of seeds would decide on these images"
         counts = [count for count in enough if count is not None]
@@ -132,8 +141,16 @@ class Effect:
     def __str__(self) -> str:
         times = f"{self.factor:g} times " if self.factor != 1 else ""
         kind = "ratio" if self.ratio else "difference"
-        seeds = f"{self.interval(self.seeds[0])} over {self.n} seeds" if self.seeds else "one seed"
         return (
             f"{number(self.first)} against {times}{number(self.second)}, {kind} "
-            f"{self._value(self.mean)} ({seeds}; {self.interval(self.images[0])} over images)"
+            f"{self._value(self.mean)} ({self._intervals(0)})"
         )
+
+    @property
+    def near(self) -> str:
+        """The intervals that equality, or not being lower, was found by."""
+        return f"{EQUALITY_CONFIDENCE:.0%}: {self._intervals(1)}"
+
+    def _intervals(self, kind: int) -> str:
+        seeds = f"{self.interval(self.seeds[kind])} over {self.n} seeds" if self.seeds else ""
+        return f"{seeds or 'one seed'}; {self.interval(self.images[kind])} over images"

@@ -61,13 +61,17 @@ def equality_power(
 
     At least: as if the two could not fail together.
     """
+    either = (margin_power(side * mean, deviation, margin, n) for side in (1, -1))
+    return np.maximum(sum(either) - 1, 0)
+
+
+def margin_power(
+    mean: float, deviation: float, margin: float, n: NDArray[np.int_]
+) -> NDArray[np.float64]:
+    """How likely a one-sided t-test with `n` seeds is to find the mean above -`margin`."""
     critical = stdtrit(n - 1, (1 + EQUALITY_CONFIDENCE) / 2)
-    below, above = (
-        1 - nctdtr(n - 1, (margin + side * mean) / deviation * np.sqrt(n), critical)
-        for side in (1, -1)
-    )
-    power: NDArray[np.float64] = np.maximum(below + above - 1, 0)
-    return power
+    missed = nctdtr(n - 1, (mean + margin) / deviation * np.sqrt(n), critical)
+    return 1 - np.asarray(missed, np.float64)
 
 
 def seeds_to_differ(mean: float, deviation: float) -> int | None:
@@ -85,6 +89,14 @@ def seeds_to_be_equal(mean: float, deviation: float, margin: float) -> int | Non
     if abs(mean) >= margin:
         return None
     return _fewest(n, equality_power(mean, deviation, margin, n) if deviation else n > 1)
+
+
+def seeds_to_be_not_lower(mean: float, deviation: float, margin: float) -> int | None:
+    """The fewest seeds that find the mean above -`margin` with POWER; None for too many."""
+    n = np.arange(2, MOST_SEEDS + 1)
+    if mean <= -margin:
+        return None
+    return _fewest(n, margin_power(mean, deviation, margin, n) if deviation else n > 1)
 
 
 def _fewest(n: NDArray[np.int_], power: ArrayLike) -> int | None:

@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from stages.common.settings import CANDIDATE, Implementation
-from stages.measure.records import WEIGHTS, Model, Record, Records, Weights
+from stages.common.settings import CANDIDATE, WEIGHTS, Implementation, Weights
+from stages.measure.records import Model, Record, Records
 from stages.report.paper import PAPER, rank
 
 

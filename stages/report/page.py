@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from stages.measure.records import WEIGHTS, Records
+from stages.common.settings import WEIGHTS
+from stages.measure.records import Records
 from stages.report import markdown, sections
 from stages.report.figures import FIGURES
 from stages.report.models import without_seeds

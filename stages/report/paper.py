@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from stages.common.settings import CANDIDATE, Implementation
-from stages.measure.records import Weights
+from stages.common.settings import CANDIDATE, Implementation, Weights
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from stages.common.settings import Implementation
+from stages.common.settings import WEIGHTS, Implementation, Weights
 from stages.measure.measures import MEASURES
-from stages.measure.records import WEIGHTS, Model, Records, Weights
+from stages.measure.records import Model, Records
 from stages.report.claims import BLURRED, CLAIMS, FACES, RUINED, Claim, Comparison, Spread
 from stages.report.comparisons import DRAWS, common_seeds, compare, compare_spreads
 from stages.report.effect import EQUAL_DIFFERENCE, EQUAL_RATIO, Relation
@@ -154,10 +154,12 @@ def answer(
     if agreement is not None and effect.n > 1:
         told.append(f"one seed agrees: {agreement:.0%}")
     answered = effect.is_(relation)
+    if answered and relation == "not lower":
+        told.append(effect.near)
     if answered is False and effect.side == "equal":
-        told.append("equal")
+        told.append(f"equal ({effect.near})")
     if answered is None:
-        told.append(effect.seeds_needed)
+        told.append(effect.seeds_needed(relation))
     return Finding(asked, "; ".join(told), ANSWERS[answered])
 
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 
-from stages.common.settings import IMPLEMENTATIONS
+from stages.common.settings import IMPLEMENTATIONS, WEIGHTS
 from stages.measure.measures import MEASURES
-from stages.measure.records import WEIGHTS, Model, Record, Records
+from stages.measure.records import Model, Record, Records
 from stages.report import markdown
 from stages.report.comparisons import compare, compare_each_image
 from stages.report.effect import number

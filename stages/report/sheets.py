@@ -12,8 +12,8 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from stages.common.settings import IMPLEMENTATIONS, Implementation
-from stages.measure.records import WEIGHTS, Model, Record, Records, Weights
+from stages.common.settings import IMPLEMENTATIONS, WEIGHTS, Implementation, Weights
+from stages.measure.records import Model, Record, Records
 from stages.report.models import best_recursive, distinct, models, twins, valid
 from stages.report.paper import IMPLEMENTATION_LABELS, PAPER, WEIGHTS_LABELS, label, rank
 from stages.report.words import mean_sd
@@ -110,7 +110,7 @@ def _beside_twins(
         trainings = {next(iter(kinds[one].values())).settings.training: kinds[one] for one in pair}
         rows.append(
             [
-                _output(trainings[training].get(weights)) if training in trainings else None
+                _by_weights(trainings[training].get(weights)) if training in trainings else None
                 for training in ("stacked", "recursive")
                 for weights in WEIGHTS
             ]
@@ -152,19 +152,23 @@ def hero(records: Records) -> Image.Image | None:
     have = min((len(one.reconstructions) for one in shown if len(one.reconstructions)), default=1)
     faces = np.linspace(0, have - 1, min(HERO_FACES, have)).round().astype(int)
     inputs = ("", "input", records.references.inputs[faces, None])
-    return sheet([[inputs, *(_output(record, faces) for record in shown)]])
+    outputs = (_output(record, f"error {mean_sd(record)}", faces) for record in shown)
+    return sheet([[inputs, *outputs]])
 
 
 def _is(record: Record, variant: str) -> bool:
     return record.model.variant == variant
 
 
-def _output(record: Record | None, faces: Sequence[int] | np.ndarray = (0,)) -> Block | None:
-    """Reconstructions one below the other; white where every seed diverged."""
+def _by_weights(record: Record | None) -> Block | None:
     if record is None:
         return None
+    return _output(record, f"{WEIGHTS_LABELS[record.model.weights]}: {mean_sd(record)}", [0])
+
+
+def _output(record: Record, told: str, faces: Sequence[int] | np.ndarray) -> Block:
+    """Reconstructions one below the other; white where every seed diverged."""
     pictures = np.full((len(faces), 1, FACE, FACE, 3), 255, np.uint8)
     if len(record.reconstructions):
         pictures = record.reconstructions[list(faces), None]
-    weights = WEIGHTS_LABELS[record.model.weights]
-    return label(record.model.variant), f"{weights}: {mean_sd(record)}", pictures
+    return label(record.model.variant), told, pictures

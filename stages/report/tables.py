@@ -3,59 +3,71 @@
 import numpy as np
 import pandas as pd
 
-from stages.common.settings import IMPLEMENTATIONS, Implementation
+from stages.common.settings import IMPLEMENTATIONS, Implementation, Weights
 from stages.measure.measures import MEASURES
-from stages.measure.records import WEIGHTS, Model, Record, Records
+from stages.measure.records import Model, Record, Records
 from stages.report.models import absence, valid, variants
 from stages.report.paper import IMPLEMENTATION_LABELS, PAPER, label
 
 # The paper's two draws of 100 images give numbers up to 35 % apart: ours may lie a little outside.
 NEAR = 1.25
-NUMBERS = (("error", "test"), ("error", "train"))  # with their spread over seeds
 LOSSES = {"error": "last_step", "averaged_error": "averaged"}  # of a training's curve
+# How the columns of a variant's four models begin.
+PREFIXES: dict[tuple[Implementation, Weights], str] = {
+    ("described", "last_step"): "",
+    ("described", "averaged"): "averaged_",
+    ("released", "last_step"): "released_",
+    ("released", "averaged"): "released_averaged_",
+}
 
 
 def table1(records: Records) -> pd.DataFrame:
-    """A row for each evaluated model, and one for each of the paper's that was not.
+    """A row for each model of Table 1, evaluated or not, and for every other variant.
 
-    variant, implementation and weights say which model it is. n: the seeds behind its numbers,
-    those that did not diverge. error: on the held-out images, error_sd its standard deviation over
-    seeds, error_se its standard error over images; train_error: on the training sample. paper_*:
-    the paper's numbers; explained_by: see `explained_by`. Then what else was measured on held-out
-    images and (sample_*) on samples, means over seeds. Missing values are nan.
+    Of the model as described at its last step, and with a prefix of PREFIXES of its others: n, the
+    seeds behind its numbers, and how many more diverged; error on the held-out images, error_sd its
+    standard deviation over seeds, error_se its standard error over images; train_error on the
+    training sample. paper_*: the paper's numbers; explained_by: see `explained_by`. Then of the
+    models as described what else was measured on held-out images and (sample_*) on samples, means
+    over seeds. Missing values are nan.
     """
-    rows = []
-    for variant in variants(records):
-        models = [
-            Model(variant, implementation, weights)
-            for implementation in IMPLEMENTATIONS
-            for weights in WEIGHTS
-        ]
-        evaluated = [model for model in models if model in records.found]
-        rows += [_row(records, model) for model in evaluated or models[:1]]
-    return pd.DataFrame(rows)
+    return pd.DataFrame([_row(records, variant) for variant in variants(records)])
 
 
-def _row(records: Records, model: Model) -> dict[str, object]:
-    record, paper = records.found.get(model), PAPER.get(model.variant)
-    row: dict[str, object] = {"variant": model.variant, "label": label(model.variant)}
-    row |= {"implementation": model.implementation, "weights": model.weights}
-    row["n"] = len(record.seeds) - len(record.diverged) if record else 0
-    row["diverged"] = len(record.diverged) if record else 0
-    error, train_error = (_values(record, *number) for number in NUMBERS)
-    row |= {"error": error.value.mean(), "error_sd": error.value.std()}
-    row["error_se"] = error.standard_error.mean()
-    row |= {"train_error": train_error.value.mean(), "train_error_sd": train_error.value.std()}
+def _row(records: Records, variant: str) -> dict[str, object]:
+    found = {kind: records.found.get(Model(variant, *kind)) for kind in PREFIXES}
+    row: dict[str, object] = {"model": variant, "label": label(variant)}
+    for kind, prefix in PREFIXES.items():
+        row |= {f"{prefix}{key}": value for key, value in _errors(found[kind]).items()}
+    paper = PAPER.get(variant)
     row["paper_table1"] = paper.table1 if paper and paper.table1 else np.nan
     row["paper_figure5"] = paper.figure5 if paper and paper.figure5 else np.nan
-    row["explained_by"] = explained_by(records, model.variant)
-    for measure in MEASURES:
-        row.setdefault(measure, _values(record, measure, "test").value.mean())
-    row["sample_faces_found"] = _values(record, "faces_found", "samples").value.mean()
+    row["explained_by"] = explained_by(records, variant)
+    for (implementation, weights), prefix in PREFIXES.items():
+        if implementation == "described":
+            record = found[implementation, weights]
+            for measure in MEASURES:
+                row.setdefault(f"{prefix}{measure}", _values(record, measure).value.mean())
+            samples = _values(record, "faces_found", "samples")
+            row[f"{prefix}sample_faces_found"] = samples.value.mean()
     return row
 
 
-def _values(record: Record | None, measure: str, split: str) -> pd.DataFrame:
+def _errors(record: Record | None) -> dict[str, object]:
+    error, train_error = _values(record, "error"), _values(record, "error", "train")
+    diverged = len(record.diverged) if record else 0
+    return {
+        "error": error.value.mean(),
+        "error_sd": error.value.std(),
+        "error_se": error.standard_error.mean(),
+        "train_error": train_error.value.mean(),
+        "train_error_sd": train_error.value.std(),
+        "n": len(record.seeds) - diverged if record else 0,
+        "diverged": diverged,
+    }
+
+
+def _values(record: Record | None, measure: str, split: str = "test") -> pd.DataFrame:
     if record is None:
         return pd.DataFrame(columns=["value", "standard_error", "n"], dtype=float)
     return valid(record, measure, split)

@@ -7,6 +7,7 @@ import resource
 import socket
 import struct
 import tarfile
+import zipfile
 import zlib
 from collections.abc import Iterable
 from itertools import repeat
@@ -87,6 +88,27 @@ def test_what_is_no_archive_is_named(name: str, tmp_path: Path) -> None:
     expected = {"none": "does not exist", "page.tgz": "is a web page, neither a folder nor a .tar"}
     with pytest.raises(PipelineError, match=expected.get(name, "is neither a folder nor a .tar")):
         contents(tmp_path / name)
+
+
+def test_folders_and_links_are_entries_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    buffer = io.BytesIO()
+    with (
+        tarfile.open(fileobj=buffer, mode="w") as tar,
+        zipfile.ZipFile(tmp_path / "a.zip", "w") as zip_,
+    ):
+        for number in range(101):
+            entry = tarfile.TarInfo(f"{number}")
+            entry.type = tarfile.SYMTYPE if number % 2 else tarfile.DIRTYPE
+            tar.addfile(entry)
+            zip_.writestr(f"{number}/", b"")
+            (tmp_path / f"folder/{number}").mkdir(parents=True)
+    (tmp_path / "a.tar").write_bytes(buffer.getvalue())
+    for name in ("a.tar", "a.zip", "folder"):
+        assert contents(tmp_path / name) == {}
+    monkeypatch.setattr(archives, "MEMBERS", 100)
+    for name in ("a.tar", "a.zip", "folder"):
+        with pytest.raises(PipelineError, match="has more than 100 entries"):
+            contents(tmp_path / name)
 
 
 def tar_with(member: tarfile.TarInfo, size: int = 0) -> bytes:
@@ -182,7 +204,7 @@ def test_an_archive_ends_at_its_limits(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(PipelineError, match="it has more than 4,000,000 bytes"):
         contents(tmp_path / "zeros.tgz")
     for kind in KINDS:
-        with pytest.raises(PipelineError, match="has more than 100 files"):
+        with pytest.raises(PipelineError, match="has more than 100 entries"):
             contents(tmp_path / f"my-copy{kind}")
 
 
@@ -202,7 +224,7 @@ def test_a_million_members_take_bounded_time_and_memory(kind: str, tmp_path: Pat
             entries + struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 1, 1, len(entries), 0, 0)
         )
     before = resource.getrusage(resource.RUSAGE_SELF)
-    with pytest.raises(PipelineError, match="more than 500,000 files"):
+    with pytest.raises(PipelineError, match="more than 500,000 entries"):
         for _ in members(path):
             pass
     after = resource.getrusage(resource.RUSAGE_SELF)

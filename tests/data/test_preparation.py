@@ -2,8 +2,11 @@
 
 import csv
 import io
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -181,6 +184,37 @@ def test_on_a_full_disk_one_line_says_so_and_with_space_it_works(stage: str, pro
     full, after = second.split("faces\n" if stage == "preprocess" else "pictures\n")
     assert "faces" not in full
     assert {Path(line).name for line in after.split()} == {"synthetic.tar", *files[stage]}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["download", "preprocess"])
+def test_killed_at_any_moment_it_starts_anew(stage: str, project: Path) -> None:
+    write_files(project, {"configs/download.yaml": b"dataset: synthetic\ncount: 262"})
+    pictures = dict(draw(262))
+    if stage == "preprocess":
+        write_tar(pictures, project / "data/synthetic.tar")
+    rng = np.random.default_rng(0)
+    for _ in range(10):
+        process = subprocess.Popen(
+            [sys.executable, "-m", f"stages.{stage}"],
+            env={"PYTHONPATH": str(ROOT)},
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        while process.poll() is None and not any((project / "data").glob("*partial*")):
+            time.sleep(0.001)
+        time.sleep(rng.uniform(0, 0.4))
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert run("-m", f"stages.{stage}").returncode == 0
+    prepare(pictures, centre_crop, 0.4, project / "undisturbed")
+    write_tar(pictures, project / "undisturbed/synthetic.tar")
+    names = {path.name for path in (project / "data").iterdir()}
+    assert names == {"synthetic.tar", *(OUTPUTS if stage == "preprocess" else ())}
+    for name in names:
+        undisturbed = (project / "undisturbed" / name).read_bytes()
+        assert (project / "data" / name).read_bytes() == undisturbed
 
 
 def test_missing_or_mismatched_faces_are_explained(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
+from PIL import Image
 
 from stages.common.errors import PipelineError
 from stages.common.settings import IMPLEMENTATIONS, WEIGHTS
@@ -48,6 +49,10 @@ def assert_same(one: Records, other: Records) -> None:
 
 def test_what_is_written_is_read(original: Path) -> None:
     assert_same(read(original), make(DESCRIBED, RELEASED))
+    grids = {path.parent.name: path for path in original.rglob("described_averaged.png")}
+    assert set(grids) == {*DESCRIBED}  # git keeps no empty folder
+    assert Image.open(grids["stacked_vae"]).size == (8 * 128, 2 * 128)
+    assert not np.asarray(Image.open(grids["nan"])).any()
 
 
 @pytest.fixture(scope="module")

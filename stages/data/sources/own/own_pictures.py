@@ -19,11 +19,15 @@ def read(path: Path, partial: Path = PARTIAL) -> tuple[Pictures, Skipped]:
     not looked at. Raises PipelineError where there is none, or the archive cannot be read.
     """
     skipped = Skipped()
-    pictures = store(encoded(path, skipped), TOTAL_BYTES, partial)
+    try:
+        pictures = store(encoded(path, skipped), TOTAL_BYTES, partial)
+    except PipelineError as error:
+        raise PipelineError(f"download.pictures: {error}") from None
     if not pictures:
         raise PipelineError(
             f"download.pictures: {path} has no picture in it; looked for files that end in "
-            f"{', '.join(sorted(ENDINGS))}, in folders of whatever depth"
+            f"{', '.join(sorted(ENDINGS))}, in folders of whatever depth. Give an absolute path "
+            "for experiments with --temp, which run in another folder"
         )
     return pictures.renamed(_without_shared_folders(list(pictures))), skipped
 

@@ -1,0 +1,274 @@
+"""Hyperparameter search with Optuna, for a training that is best on error and on clarity.
+
+`python -m studies.search [--seconds 7200] [--workers N] [--storage URL]` searches twice with the
+same budget: `stacked_tuned`, stacked trainings with the lowest error, and `best`, any training with
+the lowest error among those with at least twice the high frequencies of `stacked` and a grid ratio
+of at most 2. Everything is measured with averaged weights on a validation part of the training
+people, after few epochs; poor trials are pruned. Results go to reports/studies/search/.
+
+SECONDS is what both searches together may take with as many workers as this machine has cores, or
+N; a search that was stopped or killed goes on. More machines join by the same command with the same
+storage, postgresql+psycopg://USER@HOST/DATABASE, and use the budget up sooner. A trial whose worker
+is lost is tried again.
+"""
+
+import hashlib
+import os
+import sys
+import time
+import warnings
+from argparse import ArgumentParser
+from collections.abc import Callable
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import optuna
+from optuna import Study, Trial
+from optuna.exceptions import ExperimentalWarning
+from optuna.trial import TrialState
+
+from stages.common.entry import entry_point
+from stages.common.errors import PipelineError
+from stages.common.processes import end_with_parent
+from stages.common.settings import ModelSettings, Training
+from stages.data import faces
+from stages.data.faces import Faces
+from stages.measure.compute import evenly_spaced
+from stages.model import kept
+from stages.model.training import Diverged, Trainer
+from studies import found
+from studies.clear import clarity_of
+from studies.validation import validation
+
+warnings.simplefilter("ignore", ExperimentalWarning)  # heartbeats, retries, groups, figures
+EPOCHS = 5
+SHARPER = 2.0  # times the high frequencies of `stacked`
+LARGEST_GRID = 2.0
+LARGEST_BATCH = 64
+MEASURED = 256  # validation images behind the clarity of a trial
+HEARTBEAT = 30  # seconds; a worker that is silent for three of them is lost
+STORAGE = "sqlite:///data/search.db"
+# The first trial of `stacked_tuned`: the clarity of `best` is measured against it.
+STACKED = {
+    "norm": "none", "activation": "selu", "lr": 1e-3, "batch_size": 32, "1 - averaging": 0.01,
+    "schedule": "constant",
+}  # fmt: skip
+FIRST = [
+    STACKED | {"training": "recursive"},
+    STACKED | {"training": "recursive", "norm": "shared"},
+    STACKED | {"training": "recursive, then stacked", "norm": "shared", "stacked_epochs": 1},
+    STACKED | {"training": "joint", "norm": "tied", "level ratio": 1.0},
+]
+
+
+class Search(NamedTuple):
+    """One of the two: what its trials train, and which are tried first."""
+
+    name: str
+    suggest: Callable[[Trial], dict[str, Any]]
+    first: list[dict[str, Any]]
+
+
+def suggest_recipe(trial: Trial) -> dict[str, Any]:
+    """What both searches choose."""
+    return {
+        "variational": False,
+        "epochs": EPOCHS,
+        "norm": trial.suggest_categorical("norm", ["none", "batch", "shared", "tied"]),
+        "activation": trial.suggest_categorical("activation", ["selu", "relu"]),
+        "lr": round(trial.suggest_float("lr", 3e-4, 5e-3, log=True), 6),
+        "batch_size": trial.suggest_int("batch_size", 16, LARGEST_BATCH, step=16),
+        "averaging": round(1 - trial.suggest_float("1 - averaging", 2e-3, 5e-2, log=True), 4),
+        "schedule": trial.suggest_categorical("schedule", ["constant", "cosine"]),
+    }
+
+
+def suggest_stacked(trial: Trial) -> dict[str, Any]:
+    return {"training": "stacked"} | suggest_recipe(trial)
+
+
+def suggest_any(trial: Trial) -> dict[str, Any]:
+    kinds = ["recursive", "recursive, then stacked", "joint"]
+    training = trial.suggest_categorical("training", kinds)
+    own: dict[str, Any] = {"training": training}
+    if training == "joint":  # the weight of a level over that of the level before
+        ratio = trial.suggest_float("level ratio", 0.25, 4.0, log=True)
+        powers = [ratio**k for k in range(7)]
+        own["level_weights"] = [float(f"{7 * power / sum(powers):.4g}") for power in powers]
+    elif training != "recursive":
+        own = {"training": "recursive"}
+        own["stacked_epochs"] = trial.suggest_int("stacked_epochs", 1, max(1, EPOCHS - 2))
+    return own | suggest_recipe(trial)
+
+
+SEARCHES = [
+    Search("stacked_tuned", suggest_stacked, [STACKED]),
+    Search("best", suggest_any, FIRST),
+]
+
+
+@entry_point
+def main(*words: str) -> None:
+    parser = ArgumentParser(prog="python -m studies.search", add_help=False)
+    parser.add_argument("--seconds", type=float, default=2 * 3600)
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--storage", default=STORAGE)
+    given = parser.parse_args(words)
+    if given.seconds <= 0 or given.workers < 1:
+        raise PipelineError("--seconds and --workers must be above 0")
+    validation_people()
+    studies = [open_study(search, given.storage) for search in SEARCHES]  # makes the tables, too
+    for search, study in zip(SEARCHES, studies, strict=True):
+        for params in search.first:
+            study.enqueue_trial(params, skip_if_exists=True)
+    budget = given.seconds * given.workers / len(SEARCHES)
+    context = get_context("spawn")
+    workers = [
+        context.Process(target=work, args=(given.storage, budget)) for _ in range(given.workers)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    found.write(Path("reports/studies/search"), studies, EPOCHS)
+    if lost := sum(worker.exitcode != 0 for worker in workers):
+        raise PipelineError(
+            f"{lost} of {len(workers)} workers ended early; run the same again to go on"
+        )
+
+
+def work(storage: str, budget: float) -> None:
+    """A worker process: trials of both searches until each has used `budget` worker-seconds."""
+    end_with_parent()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    people = validation_people()
+    stacked_tuned, best = SEARCHES
+    study = open_study(stacked_tuned, storage)
+    begun = (TrialState.WAITING, TrialState.RUNNING)
+    sharpness = sharpness_of_stacked(study)
+    while spent(study) < budget or (sharpness is None and study.get_trials(states=begun)):
+        study.optimize(lambda trial: objective(trial, stacked_tuned, people, 0.0, budget), 1)
+        sharpness = sharpness_of_stacked(study)
+    if sharpness is None:
+        raise PipelineError("`stacked` itself diverged; there is nothing to compare with")
+    target = SHARPER * sharpness
+    study = open_study(best, storage)
+    while spent(study) < budget:
+        study.optimize(lambda trial: objective(trial, best, people, target, budget), 1)
+
+
+def objective(
+    trial: Trial, search: Search, people: Faces, sharpness: float, budget: float
+) -> float:
+    """The validation error of one training. A trial that the budget ends counts as pruned.
+
+    sharpness: the high_frequency_ratio that is asked for; 0 leaves clarity out.
+    """
+    settings = ModelSettings.model_validate(search.suggest(trial))
+    trial.set_user_attr("settings", settings.model_dump())
+    trial.set_user_attr("seconds", 0.0)
+    trainer = Trainer(Training(settings=settings, seed=0, faces="validation"), people)
+    held_out = people.rows("test")
+    images = people.images[held_out[evenly_spaced(len(held_out), MEASURED)]]
+    needed = trial.number < len(search.first)
+    started = time.monotonic()
+    error, faults, pruned = float("inf"), {"blur": 0.0, "grid": 0.0}, False
+    while trainer.epoch < settings.epochs and not pruned:
+        try:
+            trainer.run_epoch()
+        except Diverged as diverged:
+            trial.set_user_attr("diverged", str(diverged))
+            raise optuna.TrialPruned from None
+        error = next(p.value for p in reversed(trainer.curve) if p.loss == "averaged_error")
+        clear = clarity_of(trainer.average.model, images)
+        if sharpness:
+            faults = shortcomings(clear, sharpness)
+        for name, value in clear.items():
+            trial.set_user_attr(name, value)
+        trial.set_user_attr("error", error)
+        trial.set_user_attr("seconds", time.monotonic() - started)
+        # What is blurred or has a grid must not have those pruned that have neither.
+        trial.report(error * (1 + sum(max(0.0, x) for x in faults.values())), trainer.epoch)
+        pruned = not needed and (trial.should_prune() or spent(trial.study) > budget)
+    if sharpness:
+        for name, value in faults.items():
+            trial.set_constraint(name, value)
+    if pruned:
+        raise optuna.TrialPruned
+    return error
+
+
+def shortcomings(clear: dict[str, float], sharpness: float) -> dict[str, float]:
+    """What has to be 0 or less: by which factor sharpness is missed, and a grid too strong."""
+    high = clear["high_frequency_ratio"]
+    blur = sharpness / high if high > sharpness / 1000 else 1000.0
+    return {"blur": blur - 1, "grid": clear["grid_ratio"] / LARGEST_GRID - 1}
+
+
+def validation_people() -> Faces:
+    """The faces of a search. Raises PipelineError where they are too few for its batches."""
+    people = validation(faces.load())
+    train, held_out = len(people.rows("train")), len(people.rows("test"))
+    if train < LARGEST_BATCH or not held_out:
+        raise PipelineError(
+            f"a search needs {LARGEST_BATCH} training faces beside those to validate on, and there "
+            f"are {train} and {held_out}; use more pictures"
+        )
+    return people
+
+
+def open_study(search: Search, storage: str) -> Study:
+    """A search's study: where it was left, if faces and the code that trains are the same."""
+    training = Training(
+        settings=ModelSettings(training="stacked", **_DEFAULT), seed=0, faces=faces.load().hash
+    )
+    state = hashlib.sha256(str(kept.identity(training)).encode()).hexdigest()[:12]
+    try:
+        return optuna.create_study(
+            study_name=f"{search.name}, {EPOCHS} epochs, {state}",
+            storage=_storage(storage),
+            sampler=optuna.samplers.TPESampler(multivariate=True, group=True),
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=1),
+            load_if_exists=True,
+        )
+    except Exception as error:  # of whatever driver the storage has
+        raise PipelineError(
+            f"the storage {storage} cannot be opened ({type(error).__name__}: {error}); a file is "
+            f"{STORAGE}, a server postgresql+psycopg://USER@HOST/DATABASE"
+        ) from None
+
+
+_DEFAULT: dict[str, Any] = {
+    "norm": "none", "activation": "selu", "variational": False, "epochs": EPOCHS, "batch_size": 32,
+    "lr": 1e-3,
+}  # fmt: skip
+
+
+def _storage(url: str) -> optuna.storages.RDBStorage:
+    if url.startswith("sqlite:///"):
+        Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    return optuna.storages.RDBStorage(
+        url,
+        engine_kwargs={"connect_args": {"timeout": 60}} if url.startswith("sqlite") else None,
+        heartbeat_interval=HEARTBEAT,
+        grace_period=3 * HEARTBEAT,
+        heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(),
+    )
+
+
+def spent(study: Study) -> float:
+    """The worker-seconds that a study's trials took, those lost and those running among them."""
+    return sum(trial.user_attrs.get("seconds", 0.0) for trial in study.get_trials(deepcopy=False))
+
+
+def sharpness_of_stacked(study: Study) -> float | None:
+    """The high_frequency_ratio of `stacked` itself, the first trial of `stacked_tuned`."""
+    for trial in study.get_trials(deepcopy=False, states=[TrialState.COMPLETE]):
+        if all(trial.params[name] == value for name, value in STACKED.items()):
+            return float(trial.user_attrs["high_frequency_ratio"])
+    return None
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

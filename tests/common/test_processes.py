@@ -1,0 +1,165 @@
+"""What dvc started ends with it, workers end with their stage, and nothing else does."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from stages.common.processes import interrupts_held_back
+
+ROOT = Path(__file__).parents[2]
+STAGE = """
+import sys
+from stages.common.processes import end_with_dvc
+end_with_dvc()
+print("running", flush=True)
+sys.stdin.read()
+"""
+# It runs a stage as dvc does: through a shell, told that it is one.
+DVC = """
+import os, subprocess, sys
+command = f'"{sys.executable}" -c "$STAGE"; echo ended'
+subprocess.run(command, shell=True, env=os.environ | {"DVC_STAGE": "train-variant@stacked"})
+"""
+
+
+def environment(**changes: str) -> dict[str, str]:
+    own = {key: value for key, value in os.environ.items() if key != "DVC_STAGE"}
+    return own | {"PYTHONPATH": str(ROOT), "STAGE": STAGE} | changes
+
+
+@contextmanager
+def started(command: list[str], **changes: str) -> Iterator[subprocess.Popen[str]]:
+    """A process whose standard input ends with the block, and with it what reads from it."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=environment(**changes)
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout
+    return process.stdout.readline()
+
+
+@pytest.mark.parametrize("kind", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("module", [False, True], ids=["dvc", "python -m dvc"])
+def test_a_stage_ends_when_its_dvc_is_killed(
+    kind: signal.Signals, module: bool, tmp_path: Path
+) -> None:
+    script = tmp_path / ("dvc.py" if module else "dvc")
+    script.write_text(DVC, encoding="utf-8")
+    command = [sys.executable, *(["-m", "dvc"] if module else [str(script)]), "repro"]
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    with started(command, PYTHONPATH=path) as dvc:
+        assert line(dvc) == "running\n"
+        below = psutil.Process(dvc.pid).children(recursive=True)
+        assert len(below) == 2
+        dvc.send_signal(kind)
+        _, alive = psutil.wait_procs(below, timeout=30)
+        assert not alive  # the input is open still
+        assert dvc.stderr and "what started this process is gone" in dvc.stderr.read()
+
+
+def test_a_stage_whose_dvc_was_gone_before_it_looked_does_not_begin() -> None:
+    with started([sys.executable, "-c", STAGE], DVC_STAGE="train-variant@stacked") as stage:
+        _, told = stage.communicate()
+    assert "the dvc that started this stage is gone; run `dvc repro` again" in told
+
+
+def test_a_stage_started_by_hand_outlives_its_shell() -> None:
+    command = f'"{sys.executable}" -c "$STAGE" <&3 & wait'
+    with started(["sh", "-c", f"exec 3<&0; {command}"]) as shell:
+        assert line(shell) == "running\n"
+        (stage,) = psutil.Process(shell.pid).children()
+        shell.kill()
+        shell.wait()
+        with pytest.raises(psutil.TimeoutExpired):
+            stage.wait(1.5)  # three looks at what started it
+        assert shell.stdin
+        shell.stdin.close()
+        stage.wait(30)
+
+
+WORKERS = """
+import os, sys, time
+from multiprocessing import get_context
+from stages.common.processes import end_with_parent, interrupts_held_back
+
+def work():
+    print("begun", flush=True)
+    while sys.argv[1:] and not os.path.exists(sys.argv[1]):  # imports, say
+        time.sleep(0.01)
+    end_with_parent()
+    print("working", flush=True)
+    time.sleep(1000)
+
+if __name__ == "__main__":
+    context = get_context("spawn")
+    with interrupts_held_back():
+        for _ in range(2):
+            context.Process(target=work).start()
+    try:
+        time.sleep(1000)
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
+        os._exit(130)
+"""
+
+
+@contextmanager
+def workers(folder: Path, early: bool) -> Iterator[tuple[subprocess.Popen[str], Path]]:
+    """A process in a group of its own that has two workers; those that are `early` begin their
+    work when there is a file at the path."""
+    (folder / "workers.py").write_text(WORKERS, encoding="utf-8")
+    go = folder / "go"
+    pipe = subprocess.PIPE
+    command = [sys.executable, str(folder / "workers.py"), *([str(go)] if early else [])]
+    with subprocess.Popen(
+        command, stdout=pipe, stderr=pipe, text=True, env=environment(), start_new_session=True
+    ) as parent:
+        try:
+            expected = ["begun"] * 2 + ["working"] * (0 if early else 2)
+            assert sorted(line(parent).strip() for _ in expected) == expected
+            yield parent, go
+        finally:
+            parent.kill()
+
+
+@pytest.mark.parametrize("early", [False, True], ids=["working", "before they work"])
+@pytest.mark.parametrize("kind", [signal.SIGKILL, signal.SIGINT])
+def test_workers_end_with_their_parent_and_not_before(
+    kind: signal.Signals, early: bool, tmp_path: Path
+) -> None:
+    with workers(tmp_path, early) as (parent, go):
+        below = psutil.Process(parent.pid).children(recursive=True)
+        if kind == signal.SIGKILL:
+            parent.kill()
+        else:  # as Ctrl-C does
+            os.killpg(parent.pid, signal.SIGINT)
+            assert line(parent) == "interrupted\n"
+        parent.wait()
+        go.touch()
+        _, alive = psutil.wait_procs(below, timeout=30)
+        assert not alive
+        assert parent.stderr and "Traceback" not in parent.stderr.read()
+
+
+def test_an_interrupt_held_back_comes_at_the_end() -> None:
+    done = []
+    with pytest.raises(KeyboardInterrupt):
+        with interrupts_held_back():
+            signal.raise_signal(signal.SIGINT)
+            done.append("whole")
+        done.append("never")
+    assert done == ["whole"]

@@ -1,0 +1,134 @@
+"""How far from the truth a result in single precision may be, on whatever processor.
+
+The truth is the plain formulation in double precision. The plain formulation in single precision
+misses it, too, by what the processor's own rounding makes: a result may miss it by a small multiple
+of that. Kinks of SELU and ReLU have to be out of reach of rounding, so tests keep away from them.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from statistics import median
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from stages.kernels import convolutions, operations
+
+MULTIPLE = 10
+
+
+def assert_as_exact(
+    found: Sequence[Tensor], single: Sequence[Tensor], double: Sequence[Tensor]
+) -> None:
+    """Each of `found` misses its counterpart of `double` by at most a small multiple of what that
+    of `single` does, and what `single` usually does, relative to the length.
+
+    The former alone would be chance for few values, the latter alone zero for a gradient of zero.
+    """
+    rounding = torch.finfo(torch.float32).eps
+    lengths = [x.norm().item() for x in double]
+    misses = list(map(miss, single, double))
+    usual = max(rounding, median(a / b for a, b in zip(misses, lengths, strict=True) if b))
+    for number, (tensor, truth) in enumerate(zip(found, double, strict=True)):
+        allowed = MULTIPLE * (misses[number] + usual * lengths[number])
+        missed = miss(tensor, truth)
+        assert missed <= allowed, f"tensor {number} is missed by {missed}, allowed are {allowed}"
+
+
+def miss(found: Tensor, truth: Tensor) -> float:
+    """The length of the difference."""
+    assert found.shape == truth.shape
+    return (found.double() - truth).norm().item()
+
+
+@contextmanager
+def plain_formulation() -> Iterator[None]:
+    """Within, the compiled kernels are off."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(operations.SWITCH, "0")
+        yield
+
+
+def keep_from_kinks(model: nn.Module) -> None:
+    """Give a model weights and biases that keep activations from zero, about half of them below."""
+    with torch.no_grad():
+        for level in (*model.encoder, *model.decoder):
+            level.weight *= 0.3
+            level.bias[::2], level.bias[1::2] = 4, -4
+        model.decoder[0].bias.copy_(torch.tensor([0.5, -0.3, 0.1]))
+
+
+@contextmanager
+def far_from_kinks(model: nn.Module) -> Iterator[None]:
+    """Within, no level but the last one may put out anything near zero."""
+
+    def check(_: nn.Module, __: Any, out: Tensor) -> None:
+        assert out.abs().min() > 0.1
+
+    levels = (*model.encoder, *model.decoder[1:])
+    hooks = [level.register_forward_hook(check) for level in levels]
+    yield
+    for hook in hooks:
+        hook.remove()
+
+
+Kernel = Callable[..., Any]
+
+
+def _wrong_tap(kernel: Kernel) -> Kernel:
+    def call(image: Any, weight: Any, bias: Any, *rest: Any) -> None:
+        weight = weight.copy()
+        weight[0, 0, 0, :2] = weight[0, 0, 0, 1::-1]
+        kernel(image, weight, bias, *rest)
+
+    return call
+
+
+def _missing_border(kernel: Kernel) -> Kernel:
+    def call(image: Any, *rest: Any) -> None:
+        image = image.copy()
+        image[:, :, -1] = 0
+        kernel(image, *rest)
+
+    return call
+
+
+def _swapped_bias(kernel: Kernel) -> Kernel:
+    def call(image: Any, weight: Any, bias: Any, *rest: Any) -> None:
+        kernel(image, weight, bias[::-1].copy(), *rest)
+
+    return call
+
+
+def _shifted_gradient(kernel: Kernel) -> Kernel:
+    def call(image: Any, grad: Any, out: Any) -> None:
+        kernel(image, grad, out)
+        out[0, 0, 0, :2] = out[0, 0, 0, 1::-1].copy()
+
+    return call
+
+
+# Each plants a fault in the kernel of this name.
+FAULTS = {
+    "convolution: wrong tap": ("convolution", _wrong_tap),
+    "convolution: missing border": ("convolution", _missing_border),
+    "convolution: swapped bias": ("convolution", _swapped_bias),
+    "input gradient: wrong tap": ("input_gradient", _wrong_tap),
+    "input gradient: missing border": ("input_gradient", _missing_border),
+    "input gradient: swapped bias": ("input_gradient", _swapped_bias),
+    "weight gradient: wrong tap": ("weight_gradient", _shifted_gradient),
+    "weight gradient: missing border": ("weight_gradient", _missing_border),
+    "outer weight gradient: wrong tap": ("outer_weight_gradient", _shifted_gradient),
+}
+
+
+@contextmanager
+def planted(fault: str) -> Iterator[None]:
+    """Within, the kernel of the fault's name has it."""
+    name, spoil = FAULTS[fault]
+    make = getattr(convolutions, name)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(convolutions, name, lambda *tile: spoil(make(*tile)))
+        yield

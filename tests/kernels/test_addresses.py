@@ -1,0 +1,113 @@
+"""No kernel's result depends on where its arrays lie in memory: the same numbers, whatever else a
+process holds.
+
+A compiler guards loops that store and sum by checks of distance, and where arrays are neighbours
+takes another loop, which adds in another order.
+"""
+
+from collections.abc import Callable, Iterator
+from itertools import permutations
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stages.kernels import convolutions, norms, pixels, pointwise
+
+ROW = (3, 1088)  # more than a block of sums
+IMAGE, GRID, WEIGHT = (3, 8, 8, 16), (6, 4, 4, 16), (6, 3, 3, 3)
+DEEP, DEEP_WEIGHT = (4, 4, 16, 16), (6, 16, 3, 3)
+# A kernel, the shapes of its arrays and what it takes beside them; None where an array goes.
+_ = None
+KERNELS: dict[str, tuple[Callable[..., Any], list[tuple[int, ...]], tuple[Any, ...]]] = {
+    "squared error": (pointwise.squared_error, [(3264,)] * 3, (_, _, _)),
+    "recreation error": (
+        pointwise.recreation_error,
+        [ROW, ROW, (3,), (3,)],
+        (_, _, _, pointwise.SIGMOID, _),
+    ),
+    **{
+        f"gradient of {name}": (
+            pointwise.activation_gradient,
+            [ROW, ROW, ROW, (3,)],
+            (_, _, number, _, _),
+        )
+        for name, number in pointwise.ACTIVATIONS.items()
+    },
+    "norm": (
+        lambda x, weight, bias, out, found: norms.normalise(x, (weight, bias), 1e-3, out, found),
+        [ROW, (3,), (3,), ROW, (2, 3)],
+        (_,) * 5,
+    ),
+    "gradient of norm": (norms.normalise_gradient, [ROW, ROW, (3,), (2, 3), ROW, (2, 3)], (_,) * 6),
+    "convolution": (
+        convolutions.convolution(16, 3),
+        [IMAGE, WEIGHT, (6,), GRID],
+        (_, _, _, pointwise.SELU, _),
+    ),
+    "gradient of its image": (
+        convolutions.input_gradient(16, 3, 3),
+        [GRID, WEIGHT, (3,), IMAGE],
+        (_, _, _, pointwise.SELU, _),
+    ),
+    "gradient of its weight": (
+        convolutions.weight_gradient(8, 3, 3, 0, 3),
+        [IMAGE, GRID, WEIGHT],
+        (_,) * 3,
+    ),
+    "gradient of its weight, lanes being channels": (
+        convolutions.outer_weight_gradient(16, 6),
+        [DEEP, (6, 2, 2, 16), DEEP_WEIGHT],
+        (_,) * 3,
+    ),
+    "channels last": (convolutions.channels_last, [IMAGE, (8, 8, 16, 3)], (_, _)),
+}
+ORDERS = 24
+
+
+def placed(shapes: list[tuple[int, ...]]) -> Iterator[list[np.ndarray[Any, Any]]]:
+    """Arrays of these shapes in one buffer, in several orders and with gaps of 0 to 32 floats."""
+    sizes = [int(np.prod(shape)) for shape in shapes]
+    orders = list(permutations(range(len(shapes))))
+    for order in orders[:: max(1, len(orders) // ORDERS)]:
+        for gap in range(33):
+            buffer = np.zeros(sum(sizes) + gap * len(sizes), np.float32)
+            arrays, at = {}, 0
+            for number in order:
+                arrays[number] = buffer[at : at + sizes[number]].reshape(shapes[number])
+                at += sizes[number] + gap
+            yield [arrays[number] for number in range(len(shapes))]
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_a_kernel_has_one_result(name: str) -> None:
+    kernel, shapes, arguments = KERNELS[name]
+    values = np.random.default_rng(0)
+    filled = [values.random(shape, dtype=np.float32) + np.float32(0.1) for shape in shapes]
+    found = set()
+    for arrays in placed(shapes):
+        for array, value in zip(arrays, filled, strict=True):
+            array[:] = value
+        rest = iter(arrays)
+        returned = kernel(*(next(rest) if x is None else x for x in arguments))
+        found.add((returned, *(array.tobytes() for array in arrays)))
+    assert len(found) == 1
+
+
+def test_every_compiled_kernel_is_among_them() -> None:
+    makers = {"convolution", "input_gradient", "weight_gradient", "outer_weight_gradient"}
+    compiled = {
+        name
+        for room in (pointwise, norms, convolutions, pixels)
+        for name, value in vars(room).items()
+        if hasattr(value, "py_func") and not value.targetoptions.get("forceinline")
+    }
+    assert compiled | makers == makers | {
+        "activation_gradient",
+        "channels_last",
+        "gather_pixels",  # a value of a face is one of the batch: no sums
+        "normalise",
+        "normalise_gradient",
+        "recreation_error",
+        "squared_error",
+    }

@@ -1,0 +1,134 @@
+"""What the compiled kernels take, and that everything else runs in PyTorch's own operations."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from stages.kernels import operations
+from stages.kernels.operations import supports
+from stages.kernels.tiles import TILES
+
+X, WEIGHT, BIAS = torch.rand(16, 3, 8, 8), torch.rand(6, 3, 3, 3), torch.rand(6)
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_network_s_shapes_are_taken() -> None:
+    assert supports(X) and supports(X, BIAS, weight=WEIGHT)
+    assert supports(nn.Parameter(X), nn.Parameter(BIAS), weight=nn.Parameter(WEIGHT))
+    assert supports(torch.rand(16, 6, 1, 1), torch.rand(3), weight=WEIGHT, transposed=True)
+    assert supports(X.permute(0, 1, 3, 2), weight=torch.rand(3, 3, 5, 5))
+
+
+REFUSED: dict[str, tuple[Tensor, Tensor]] = {
+    "double precision": (X.double(), WEIGHT.double()),
+    "weights of another type": (X, WEIGHT.double()),
+    "a batch that is no multiple of 16": (X[:8], WEIGHT),
+    "no batch": (X[:0], WEIGHT),
+    "another device": (X.to("meta"), WEIGHT.to("meta")),
+    "a sparse tensor": (X.to_sparse(), WEIGHT),
+    "a subclass": (torch.Tensor._make_subclass(type("Own", (Tensor,), {}), X), WEIGHT),
+    "kernel 4": (X, torch.rand(6, 3, 4, 4)),
+    "a kernel that is no square": (X, torch.rand(6, 3, 3, 5)),
+    "channels that are no multiple of 3": (torch.rand(16, 4, 8, 8), torch.rand(6, 4, 3, 3)),
+    "filters that are no multiple of 3": (X, torch.rand(8, 3, 3, 3)),
+    "channels that the weights lack": (torch.rand(16, 6, 8, 8), WEIGHT),
+    "an odd height": (torch.rand(16, 3, 7, 8), WEIGHT),
+    "no image": (X[0], WEIGHT),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_nothing_else_is(what: str) -> None:
+    x, weight = REFUSED[what]
+    assert not supports(x, weight=weight)
+
+
+@pytest.mark.parametrize(("filters", "channels", "kernel"), [(8, 4, 3), (8, 3, 3), (6, 3, 4)])
+def test_other_shapes_take_the_plain_path(filters: int, channels: int, kernel: int) -> None:
+    """Both convolutions of them, also as each other's gradient, are PyTorch's."""
+    x, weight = torch.rand(16, channels, 8, 8), torch.rand(filters, channels, kernel, kernel)
+    x.requires_grad_()
+    out = operations.convolution(x, weight, torch.zeros(filters), "relu")
+    total = kernel - 2
+    padded = nn.functional.pad(x, (total // 2, total - total // 2) * 2)
+    torch.testing.assert_close(out, nn.functional.conv2d(padded, weight, stride=2).relu())
+    (gradient,) = torch.autograd.grad(out, x, slope := torch.rand(out.shape))
+    positive = slope * (out > 0)
+    back = operations.transposed_convolution(positive, weight, torch.zeros(channels), "relu")
+    torch.testing.assert_close(back, gradient)
+
+
+def test_the_environment_variable_turns_them_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECURSIVE_AUTOENCODER_KERNELS", "0")
+    assert not supports(X, BIAS, weight=WEIGHT)
+    assert operations.convolution(X, WEIGHT, BIAS, "selu").is_contiguous()
+
+
+class Level(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return operations.convolution(x, WEIGHT, BIAS, "selu")
+
+
+def test_they_step_aside_while_exporting_tracing_and_compiling() -> None:
+    expected = Level()(X)
+    batch = torch.export.Dim("batch")
+    exported = torch.export.export(Level(), (X,), dynamic_shapes={"x": {0: batch}})
+    operators = {str(node.target) for node in exported.graph.nodes if node.op == "call_function"}
+    assert any("conv2d" in name for name in operators)
+    torch.testing.assert_close(exported.module()(X), expected)
+    assert exported.module()(X[:5]).shape == (5, 6, 4, 4)
+    traced = torch.jit.trace(Level(), (X,))
+    assert "_convolution" in str(traced.inlined_graph)
+    torch.testing.assert_close(traced(X), expected)
+    seen = []
+
+    def backend(graph: torch.fx.GraphModule, _: list[Tensor]) -> torch.fx.GraphModule:
+        seen.extend(str(node.target) for node in graph.graph.nodes)
+        return graph
+
+    torch.testing.assert_close(torch.compile(Level(), backend=backend)(X), expected)
+    assert any("conv2d" in name for name in seen)
+
+
+def script(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", code]
+    variables = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"} | environment
+    return subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("features", "extension"),
+    [("+avx2,+fma,+avx", "AVX2"), ("+sse2", "SSE"), ("-avx512f,+avx2,+fma,+avx", "AVX2")],
+)
+def test_the_tile_follows_what_numba_compiles_for(features: str, extension: str) -> None:
+    code = "from stages.kernels import operations, tiles; print(tiles.vector_extension())"
+    done = script(code, NUMBA_CPU_NAME="generic", NUMBA_CPU_FEATURES=features)
+    assert done.stdout.strip() == extension, done.stderr
+    assert extension in TILES
+
+
+NARROW = """
+import torch
+from stages.kernels import operations
+from tests.kernels.test_operations import convolutions_compared
+from tests.kernels.precision import assert_as_exact
+for level in [(6, 3, 5, 8), (12, 6, 3, 8), (48, 48, 3, 8)]:
+    for compared in convolutions_compared(*level, "selu", 16):
+        assert_as_exact(*compared)
+print(operations.tile.width)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.uname().machine != "x86_64", reason="x86 only")
+@pytest.mark.parametrize(("features", "width"), [("+avx2,+fma,+avx", "8"), ("+sse4.2", "4")])
+def test_kernels_compiled_for_narrower_vectors_equal_the_plain_formulation(
+    features: str, width: str, tmp_path: Path
+) -> None:
+    settings = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": features}
+    done = script(NARROW, NUMBA_CACHE_DIR=str(tmp_path), **settings)
+    assert done.stdout.strip() == width, done.stderr

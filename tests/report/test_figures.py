@@ -1,0 +1,212 @@
+"""The figures show the pixels and the numbers they were given, the same way everywhere."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from stages.measure.records import Model, Records
+from stages.report import charts, looks, sheets
+from stages.report.figures import FIGURES, draw_all
+from stages.report.paper import PAPER
+from tests.made_records import Made, around, as_in_the_paper, faces, make
+
+ROOT = Path(__file__).parents[2]
+SIDE = sheets.FACE * sheets.ZOOM
+ROW = sheets.CAPTION + SIDE + sheets.GAP
+INFINITE = float("inf")
+
+
+@pytest.fixture(scope="module")
+def records() -> Records:
+    models = {name: as_in_the_paper()[name] for name in ("stacked", "recursive", "stacked_vae")}
+    models["candidate"] = Made(models["recursive"].error)
+    models["recursive_bn"] = Made([300.0, INFINITE])
+    models["mine"] = Made([310.0], settings={"training": "recursive", "norm": "batch", "lr": 0.5})
+    return make(models, {"recursive": as_in_the_paper()["recursive_bn"]})
+
+
+@pytest.fixture(scope="module")
+def drawn(records, tmp_path_factory) -> dict[str, Image.Image]:
+    folder = tmp_path_factory.mktemp("drawn")
+    return {name: Image.open(folder / name) for name in draw_all(records, folder)}
+
+
+def face(sheet: Image.Image, row: int, column: int) -> np.ndarray:
+    """The pixels of one face of a sheet whose blocks are single faces, not enlarged."""
+    left, top = sheets.GAP + column * (SIDE + sheets.GAP), sheets.CAPTION + row * ROW
+    pixels = np.asarray(sheet)[top : top + SIDE, left : left + SIDE]
+    return pixels[:: sheets.ZOOM, :: sheets.ZOOM]
+
+
+def test_every_figure_is_drawn(drawn):
+    assert set(drawn) == set(FIGURES)
+    for name, image in drawn.items():
+        assert image.format == "PNG", name
+        assert image.width >= 700, name
+        extremes = image.convert("L").getextrema()
+        assert extremes[0] < 50 and extremes[1] == 255, f"{name} is blank"
+
+
+def test_no_committed_figure_is_heavy():
+    committed = list((ROOT / "reports" / "figures").glob("*.png"))
+    assert committed and all(path.stat().st_size < 2**20 for path in committed)
+
+
+def test_reconstructions_show_pixels_as_they_are(drawn):
+    sheet = drawn["figure6_reconstructions.png"]
+    (shown,) = faces(1)
+    assert sheet.size == (4 * (SIDE + sheets.GAP) + sheets.GAP, 4 * ROW)
+    for column in range(4):
+        assert np.array_equal(face(sheet, 0, column), shown)
+        # recursive with batch norm alone, then stacked beside recursive
+        expected = 255 - shown if column >= 2 else np.full_like(shown, 255)
+        assert np.array_equal(face(sheet, 1, column), expected)
+        assert np.array_equal(face(sheet, 2, column), 255 - shown)
+
+
+def test_faint_pictures_are_not_stretched():
+    faint = np.full((1, 1, 128, 128, 3), 100, np.uint8)
+    faint[..., :64, :] = 110
+    assert np.array_equal(face(sheets.sheet([[("faint", "", faint)]]), 0, 0), faint[0, 0])
+
+
+def test_variants_of_our_own_have_a_sheet_of_their_own(drawn, records):
+    assert drawn["other_variants.png"].height == 2 * ROW  # the candidate is `recursive`
+    changed = {
+        model: replace(one, settings=one.settings.model_copy(update={"epochs": 9}))
+        for model, one in records.found.items()
+        if model.variant == "candidate"
+    }
+    own = sheets.other_variants(replace(records, found=records.found | changed))
+    assert own.height == 3 * ROW
+
+
+def test_samples_show_the_latents_of_variational_models_only(drawn):
+    sheet = drawn["figure4_samples.png"]
+    assert sheet.height == ROW
+    first, *_ = shown = faces(sheets.SAMPLES)
+    assert np.array_equal(face(sheet, 0, 0), first)
+    for place, sample in enumerate(shown):
+        left = sheets.GAP + SIDE + sheets.GAP + place * SIDE
+        pixels = np.asarray(sheet)[sheets.CAPTION : sheets.CAPTION + SIDE, left : left + SIDE]
+        assert np.array_equal(pixels[:: sheets.ZOOM, :: sheets.ZOOM], sample)
+
+
+def test_hero_ends_with_the_best_recursive_model_that_did_not_diverge(records, drawn):
+    assert drawn["hero.png"].width == 4 * (SIDE + sheets.GAP) + sheets.GAP
+    assert np.array_equal(face(drawn["hero.png"], 0, 0), records.references.inputs[0])
+    assert drawn["hero.png"].width > 1.5 * drawn["hero.png"].height
+    best = Model("mine", "described", "averaged")
+    dark = replace(records.found[best], reconstructions=np.zeros_like(faces(8)))
+    sheet = sheets.hero(replace(records, found=records.found | {best: dark}))
+    assert not face(sheet, 0, 3).any()
+
+
+def test_each_variant_has_a_look_of_its_own_in_every_figure():
+    models = as_in_the_paper() | {"one": Made([1.0]), "two": Made([1.0]), "candidate": Made([1.0])}
+    records = make(models, as_in_the_paper())
+    colours = looks.colours_of(records)
+    seen = {
+        model: (colours[model.variant], str(looks.line_of(record, colours)["linestyle"]))
+        for model, record in records.found.items()
+    }
+    own = [look for model, look in seen.items() if model[1:] == ("described", "averaged")]
+    assert len(set(own)) == len(models)
+    for name in PAPER:
+        assert len({look for model, look in seen.items() if model.variant == name}) == 1
+
+
+def test_sheets_without_anything_to_show_are_left_out():
+    records = make({"stacked": Made([250.0])})
+    assert sheets.samples(records) is None
+    assert sheets.other_variants(records) is None
+    assert sheets.reconstructions(records, "released") is None
+    assert sheets.hero(records) is not None
+    assert sheets.hero(make({"recursive_vae": Made()})) is None
+
+
+def test_models_without_a_seed_left_are_drawn_as_nothing(tmp_path):
+    lost = Made([INFINITE, INFINITE])
+    names = ("recursive", "recursive_vae")
+    records = make(dict.fromkeys(names, lost), {"recursive": lost})
+    assert "figure5_errors.png" in draw_all(records, tmp_path)
+
+
+def test_error_axis_reaches_every_number(records):
+    with looks.own_style():
+        figure = charts.errors(records)
+    low, high = figure.axes[0].get_xlim()
+    measured = [
+        value
+        for record in records.found.values()
+        for value in record.per_seed("error").value
+        if np.isfinite(value)
+    ]
+    known = [error for paper in PAPER.values() for error in paper.errors]
+    assert low < min(measured + known) and high > max(measured + known)
+    labels = [text.get_text() for text in figure.axes[0].get_yticklabels()]
+    assert labels == [paper.label for paper in PAPER.values()] + ["candidate", "mine"]
+
+
+DRAW = """
+import sys
+from pathlib import Path
+from tests.made_records import Made, make
+from stages.report.figures import FIGURES, draw_all
+for name in {*FIGURES} - {"curves.png", "figure5_errors.png", "hero.png"}:
+    del FIGURES[name]
+print(draw_all(make({"recursive": Made(), "stacked": Made()}), Path(sys.argv[1])))
+sys.exit(any(name in sys.modules for name in ("torch", "matplotlib.pyplot")))
+"""
+
+
+def test_figures_depend_on_nothing_in_the_home_or_the_environment(tmp_path):
+    """Someone's own style, and the backend that a notebook leaves to what it starts."""
+    hostile = "text.usetex: true\nfont.size: 30\nfigure.dpi: 40\naxes.facecolor: red\n"
+    hostile += "savefig.bbox: tight\nfont.family: cursive\nlines.linewidth: 9\n"
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/matplotlibrc").write_text(hostile, encoding="utf-8")
+    (tmp_path / "matplotlibrc").write_text(hostile, encoding="utf-8")
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("MPL")}
+    environment |= {"PYTHONPATH": str(ROOT)}
+    inline = "module://matplotlib_inline.backend_inline"
+    hostile_environment = {"MPLBACKEND": inline, "MPLCONFIGDIR": str(tmp_path / "config")}
+    written = []
+    for number, extra in enumerate([{}, hostile_environment, {"MPLBACKEND": "no such backend"}]):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        command = [sys.executable, "-c", DRAW, str(folder)]
+        cwd = tmp_path if number == 1 else folder  # a matplotlibrc beside counts, too
+        subprocess.run(command, env=environment | extra, cwd=cwd, check=True)
+        written.append({path.name: path.read_bytes() for path in folder.iterdir()})
+    assert len(written[0]) == 3
+    assert written[0] == written[1] == written[2]
+
+
+def test_a_style_set_in_this_process_changes_nothing(records):
+    import matplotlib
+
+    with looks.own_style():
+        expected = looks.rendered(charts.errors(records))
+    with matplotlib.rc_context({"font.size": 30, "axes.facecolor": "red"}):
+        with looks.own_style():
+            picture = looks.rendered(charts.errors(records))
+        assert matplotlib.rcParams["font.size"] == 30
+    assert picture.tobytes() == expected.tobytes()
+
+
+def test_the_spread_of_seeds_is_drawn_around_their_mean():
+    records = make({"recursive": Made(around(200, 0.2))})
+    with looks.own_style():
+        axes = charts.curves(records).axes[1]
+    (line,) = axes.get_lines()
+    assert list(line.get_ydata()) == pytest.approx([400, 200])
+    (band,) = axes.collections
+    heights = band.get_paths()[0].vertices[:, 1]
+    assert (heights.min(), heights.max()) == pytest.approx((160, 480))

@@ -1,0 +1,118 @@
+"""Intervals and counts of seeds agree with scipy's tests, and with what simulation finds."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from stages.report.inference import (
+    CONFIDENCE,
+    EQUALITY_CONFIDENCE,
+    POWER,
+    normal_interval,
+    probability_higher,
+    seeds_to_be_equal,
+    seeds_to_be_not_lower,
+    seeds_to_differ,
+    t_interval,
+    variance_ratio_interval,
+)
+
+MARGIN = float(np.log(1.1))
+
+
+def pairs(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Log errors of two methods on the same seeds: 2 to 12 of them, the same or not."""
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(2, 13))
+    shared = rng.normal(5.5, 0.1, n)
+    return shared + rng.normal(0.06 * (seed % 3), 0.05, n), shared + rng.normal(0, 0.02, n)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_interval_is_that_of_the_paired_t_test(seed):
+    first, second = pairs(seed)
+    expected = stats.ttest_rel(first, second).confidence_interval(CONFIDENCE)
+    assert t_interval(first - second, CONFIDENCE) == pytest.approx(tuple(expected), rel=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_equality_is_found_where_two_one_sided_tests_find_it(seed):
+    first, second = pairs(seed)
+    p = max(
+        stats.ttest_rel(first + MARGIN, second, alternative="greater").pvalue,
+        stats.ttest_rel(first - MARGIN, second, alternative="less").pvalue,
+    )
+    low, high = t_interval(first - second, EQUALITY_CONFIDENCE)
+    assert (low > -MARGIN and high < MARGIN) == (p < 0.05)
+
+
+def test_one_seed_has_no_interval():
+    assert t_interval([0.3], CONFIDENCE) is None
+
+
+def test_a_normal_interval_is_scipys():
+    expected = stats.norm.interval(0.9, loc=2, scale=0.5)
+    assert normal_interval(2, 0.5, 0.9) == pytest.approx(expected)
+
+
+def test_the_interval_of_a_ratio_of_variances_holds_it_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    one, two = rng.normal(0, 3, (4000, 6)), rng.normal(0, 1, (4000, 9))
+    intervals = [
+        variance_ratio_interval(ratio, 5, 8, CONFIDENCE)
+        for ratio in one.var(axis=1, ddof=1) / two.var(axis=1, ddof=1)
+    ]
+    held = np.mean([low < 9 < high for low, high in intervals])
+    assert held == pytest.approx(CONFIDENCE, abs=0.012)
+
+
+def test_probability_of_improvement_is_that_of_the_rank_sum_test():
+    rng = np.random.default_rng(0)
+    first, second = rng.integers(0, 9, 10), rng.integers(2, 9, 7)  # with ties
+    u = stats.mannwhitneyu(first, second).statistic
+    assert probability_higher(first, second) == pytest.approx(u / 70)
+
+
+def found(what: str, mean: float, deviation: float, n: int) -> float:
+    """How often `n` seeds find it in 20,000 made runs."""
+    draws = np.random.default_rng(n).normal(mean, deviation, (20_000, n))
+    confidence = CONFIDENCE if what == "difference" else EQUALITY_CONFIDENCE
+    reach = stats.t.ppf((1 + confidence) / 2, n - 1) * draws.std(axis=1, ddof=1) / n**0.5
+    low, high = draws.mean(1) - reach, draws.mean(1) + reach
+    answers = {"difference": low > 0, "not lower": low > -MARGIN}
+    answers["equality"] = answers["not lower"] & (high < MARGIN)
+    return float(answers[what].mean())
+
+
+SEEDS = {
+    "difference": seeds_to_differ,
+    "equality": lambda mean, deviation: seeds_to_be_equal(mean, deviation, MARGIN),
+    "not lower": lambda mean, deviation: seeds_to_be_not_lower(mean, deviation, MARGIN),
+}
+
+
+@pytest.mark.parametrize(
+    ("what", "mean", "deviation"),
+    [
+        ("difference", np.log(1.05), 0.03),
+        ("difference", np.log(1.05), 0.08),
+        ("difference", np.log(1.2), 0.1),
+        ("equality", 0.0, 0.03),
+        ("equality", 0.03, 0.05),
+        ("equality", -0.05, 0.03),
+        ("not lower", 0.02, 0.1),
+        ("not lower", -0.04, 0.05),
+    ],
+)
+def test_as_many_seeds_as_are_said_to_decide_do(what, mean, deviation):
+    n = SEEDS[what](mean, deviation)
+    assert found(what, mean, deviation, n) > POWER - 0.01
+    assert found(what, mean, deviation, n - 1) < POWER + 0.01
+
+
+def test_what_no_sensible_number_of_seeds_finds_has_none():
+    assert seeds_to_differ(1e-4, 1.0) is None
+    assert seeds_to_be_equal(0.2, 0.01, MARGIN) is None
+    assert seeds_to_be_not_lower(-0.2, 0.01, MARGIN) is None
+    assert seeds_to_differ(-0.1, 0.05) == seeds_to_differ(0.1, 0.05)
+    assert seeds_to_differ(0.1, 0.0) == 2

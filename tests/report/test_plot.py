@@ -1,0 +1,110 @@
+"""The stage: from the records on disk to everything in reports/, whole or not at all."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from stages.report import figures
+from tests.made_records import Made, as_in_the_paper, write
+
+ROOT = Path(__file__).parents[2]
+
+
+def plot(folder: Path, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "stages.plot"]
+    settings = os.environ | {"PYTHONPATH": str(ROOT)} | environment
+    return subprocess.run(command, cwd=folder, env=settings, capture_output=True)
+
+
+def reports(folder: Path) -> dict[str, bytes]:
+    """What plot writes."""
+    made = [*(folder / "reports").glob("*.*"), *(folder / "reports/figures").glob("*")]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in made}
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory) -> Path:
+    models = {"stacked_vae": Made(), "recursive": Made([240.0, float("inf")])}
+    return write(tmp_path_factory.mktemp("evaluated"), models)
+
+
+def copy(evaluated: Path, folder: Path) -> Path:
+    return Path(shutil.copytree(evaluated, folder / "copy"))
+
+
+def test_everything_is_written_the_same_way_in_any_locale(evaluated, tmp_path):
+    folder = copy(evaluated, tmp_path)
+    stale = folder / "reports/figures/figure6_released.png"
+    stale.parent.mkdir()
+    stale.touch()
+    first = plot(folder)
+    assert first.returncode == 0, first.stderr
+    assert "9 Recursive is more sensitive" in first.stdout.decode()
+    written = reports(folder)
+    assert {"reports/table1.csv", "reports/curves.csv", "reports/README.md"} < {*written}
+    assert "reports/figures/figure4_samples.png" in written
+    assert not stale.exists()
+    bare = {
+        "LC_ALL": "C",
+        "PYTHONUTF8": "0",
+        "PYTHONIOENCODING": "ascii",
+        "PYTHONCOERCECLOCALE": "0",
+    }
+    again = plot(folder, **bare)
+    assert again.returncode == 0, again.stderr
+    assert "reports/README.md" in again.stdout.decode("ascii")
+    assert reports(folder) == written
+
+
+def test_the_report_of_before_stays_where_a_record_is_damaged(evaluated, tmp_path):
+    folder = copy(evaluated, tmp_path)
+    (folder / "reports/README.md").write_text("before", encoding="utf-8")
+    (folder / "reports/records/recursive/curve.csv").write_text("{", encoding="utf-8")
+    run = plot(folder)
+    assert run.returncode == 1
+    assert run.stderr.count(b"\n") == 1 and run.stderr.startswith(b"error: ")
+    assert reports(folder) == {"reports/README.md": b"before"}
+
+
+def test_the_report_of_before_stays_where_drawing_fails(evaluated, tmp_path, monkeypatch):
+    from stages import plot as stage
+
+    folder = copy(evaluated, tmp_path)
+    (folder / "reports/README.md").write_text("before", encoding="utf-8")
+    (folder / "reports/figures").mkdir()
+    (folder / "reports/figures/hero.png").write_bytes(b"before")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    failing = figures.Drawing(full, "")
+    monkeypatch.setitem(figures.FIGURES, "depth.png", failing)
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr("stages.common.entry.end_with_dvc", lambda: None)
+    before = reports(folder)
+    with pytest.raises(SystemExit):
+        stage.main()
+    assert reports(folder) == before
+    assert not list(folder.rglob(".partial*"))
+
+
+def test_a_variant_without_a_record_blanks_no_other(tmp_path):
+    models = {name: as_in_the_paper()[name] for name in ("stacked", "recursive", "stacked_bn")}
+    folder = write(tmp_path, models)
+    shutil.rmtree(folder / "reports/records/stacked_bn")
+    run = plot(folder)
+    assert run.returncode == 0, run.stderr
+    page = (folder / "reports/README.md").read_text(encoding="utf-8")
+    assert "stacked, batch norm: not evaluated: no reports/records/stacked_bn" in page
+    assert (
+        "| 3 | Recursive has a slightly lower error than stacked | **holds** | **holds** |" in page
+    )
+
+
+def test_start_up_needs_no_torch():
+    code = "import sys, stages.plot; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

@@ -1,0 +1,218 @@
+"""The tables, the page and the terminal's lines say what was measured, and no more."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from dvc_render import VegaRenderer
+
+from stages.measure.measures import MEASURES
+from stages.measure.records import Model, Records
+from stages.report import tables, words
+from stages.report.claims import CLAIMS
+from stages.report.figures import FIGURES
+from stages.report.page import page
+from stages.report.paper import PAPER
+from stages.report.rule import judge_all
+from stages.report.terminal import summary
+from tests.made_records import IMAGES, Made, around, as_in_the_paper, make
+
+ROOT = Path(__file__).parents[2]
+INFINITE = float("inf")
+
+
+@pytest.fixture(scope="module")
+def records() -> Records:
+    """The paper's models, its ruined one as released, the candidate, and two of our own."""
+    models = as_in_the_paper()
+    ruined = models["recursive_bn"]
+    models["recursive_bn"] = Made(around(225), last_step_error=around(300))
+    models["candidate"] = Made([250.0])
+    models["broken"] = Made([12110.0, INFINITE, 22110.0])
+    models["deeper"] = Made([99.0, 101.0], settings={"training": "recursive", "lr": 0.5})
+    return make(models, {"recursive_bn": ruined})
+
+
+def test_table_has_the_papers_rows_in_its_order_then_all_others(records):
+    assert list(tables.table1(records).model) == [*PAPER, "candidate", "broken", "deeper"]
+
+
+def test_table_holds_what_was_measured(records):
+    found = tables.table1(records).set_index("model")
+    for model, record in records.found.items():
+        if record.diverged:
+            continue
+        table, prefix = found.loc[model.variant], tables.PREFIXES[model[1:]]
+        errors = record.per_seed("error").value
+        assert table[f"{prefix}error"] == pytest.approx(errors.mean())
+        assert table[f"{prefix}error_sd"] == pytest.approx(errors.std(), nan_ok=True)
+        assert table[f"{prefix}n"] == len(errors)
+        assert table[f"{prefix}train_error"] == pytest.approx(record.mean("error", "train"))
+        if model.implementation == "described":
+            for measure in ("ssim", "grid_ratio", "depth_error_3"):
+                assert table[f"{prefix}{measure}"] == pytest.approx(record.mean(measure))
+    ruined = found.loc["recursive_bn"]
+    assert {*MEASURES} | {f"averaged_{measure}" for measure in MEASURES} <= {*ruined.index}
+    assert (ruined.error, ruined.averaged_error) == pytest.approx((300, 225))
+    assert (ruined.released_error, ruined.released_n) == pytest.approx((7831, 3))
+    assert (ruined.paper_table1, ruined.paper_figure5) == (7831, 8336)
+    assert np.isnan(found.loc["deeper"].paper_table1)
+    assert np.isnan(found.loc["stacked"].released_error)
+    assert found.loc["stacked_vae"].averaged_sample_faces_found == pytest.approx(0.9)
+
+
+def test_numbers_of_diverged_seeds_are_counted_apart(records):
+    broken = tables.table1(records).set_index("model").loc["broken"]
+    assert (broken.n, broken.diverged, broken.error) == (2, 1, 17110)
+    assert "17110 ± 7071 (2/3)" in summary(records, judge_all(records))
+    lost = make({"stacked": Made([INFINITE, INFINITE])})
+    assert tables.table1(lost).error.isna().all()
+    for text in (page(lost, judge_all(lost), []), summary(lost, judge_all(lost))):
+        assert "diverged (0/2)" in text
+
+
+def test_the_paper_is_explained_by_the_implementation_that_gives_its_number(records):
+    assert tables.explained_by(records, "recursive_bn") == "released"
+    assert tables.explained_by(records, "stacked") == "described"
+    assert tables.explained_by(records, "candidate") == ""
+    described = {
+        "stacked": Made(around(258), last_step_error=around(800)),
+        "recursive_bn": Made(around(8000)),
+        "recursive": Made(around(800)),
+        "stacked_bn": Made([20.0, 9000.0]),  # on either side of the paper's, and far
+    }
+    released = {
+        "stacked": Made(around(258)),
+        "recursive_bn": Made(around(7000)),
+        "recursive": Made(around(900)),
+    }
+    flipped = make(described, released)
+    assert tables.explained_by(flipped, "stacked") == "released"  # the last step counts
+    assert tables.explained_by(flipped, "recursive_bn") == "both"
+    assert tables.explained_by(flipped, "recursive") == "neither"
+    assert tables.explained_by(flipped, "stacked_bn") == "neither"
+    sentences = "\n".join(tables.differences(flipped))
+    assert re.search(r"\*\*stacked\*\*: as released explains the paper's 197", sentences)
+    assert re.search(r"\*\*recursive\*\*: nothing here.*the former is nearer", sentences)
+    assert "stacked, batch norm**: nothing here explains the paper's 373 and 467" in sentences
+    assert "recursive, batch norm" not in sentences
+
+
+def test_a_number_that_the_paper_copied_is_not_held_against_a_model():
+    models = {"stacked_shared_bn_relu": Made(around(643 * 1.2))}
+    assert tables.explained_by(make(models), *models) == "neither"
+
+
+def test_curves_are_the_held_out_errors_of_every_model(records):
+    table = tables.curves(records)
+    assert list(table.columns) == [*Model._fields, "seed", "epoch", "error"]
+    assert {Model(*model) for model in table[[*Model._fields]].to_numpy()} == {*records.found}
+    final = table[(table.variant == "recursive_bn") & (table.epoch == 2)]
+    final = final[final.implementation == "described"]
+    assert list(final[final.weights == "averaged"].error) == around(225)
+    assert list(final[final.weights == "last_step"].error) == around(300)
+
+
+def test_page_states_both_verdicts_and_links_only_to_figures_there_are(records):
+    verdicts = judge_all(records)
+    text = page(records, verdicts, ["figure5_errors.png"])
+    for last_step, averaged in zip(*verdicts.values(), strict=True):
+        claim = last_step.claim
+        told = f"| {claim.number} | {claim.statement} | **{last_step.verdict}** | "
+        assert f"{told}**{averaged.verdict}** |" in text
+        assert f"### {claim.number}. {claim.statement}" in text
+    assert "| last step | averaged |" in text
+    assert set(re.findall(r"\(figures/(.*?)\)", text)) == {"figure5_errors.png"}
+    everything = page(records, verdicts, list(FIGURES))
+    assert set(re.findall(r"\(figures/(.*?)\)", everything)) == set(FIGURES) - {"hero.png"}
+
+
+def test_tables_of_the_page_have_as_many_cells_as_their_header(records):
+    text = page(records, judge_all(records), [])
+    widths = [line.count(" | ") for line in text.splitlines() if line.startswith("| ")]
+    headers = [k for k, line in enumerate(text.splitlines()) if line.startswith("| ---")]
+    assert len(headers) == 4 + len(CLAIMS)
+    for block in text.split("\n\n"):
+        if block.startswith("| "):
+            assert len({line.count(" | ") for line in block.splitlines()}) == 1
+    assert widths
+
+
+def test_verdicts_on_other_seeds_are_given_where_there_are_such_seeds(records):
+    told = "On the other seeds alone"
+    assert told not in page(records, judge_all(records), [])
+    more = make(as_in_the_paper(6))
+    text = page(more, judge_all(more), [])
+    assert told in text
+    assert "| 3 | Recursive has a slightly lower error than stacked | holds | holds |" in text
+
+
+def test_page_compares_each_recursive_model_with_its_stacked_twin(records):
+    section = page(records, judge_all(records), []).split("## Recursive against stacked")[1]
+    section = section.split("## Clarity")[0]
+    told = r"\| recursive, batch norm \| stacked, batch norm \| as described \| {} \| {} "
+    assert re.search(told.format("averaged", r"0\.482"), section)
+    assert re.search(told.format("last step", r"0\.642"), section)
+    assert "deeper" not in section  # no stacked model has its learning rate
+
+
+def test_missing_variants_and_single_seeds_are_told():
+    records = make({"stacked": Made([258.0]), "recursive": Made([239.0])})
+    text = page(records, judge_all(records), [])
+    assert "recursive, batch norm: not among the variants" in text
+    assert "one seed decides nothing about a method" in text
+    assert "258 (1)" in summary(records, judge_all(records))
+
+
+def test_provenance_counts_images_steps_and_seeds(records):
+    text = words.provenance(records)
+    assert "9,600 training images" in text
+    assert f"{IMAGES} held-out images" in text
+    assert "2 epochs (600 training steps)" in text
+    assert "1 to 3 seed(s)" in text
+    assert "steps" not in words.provenance(replace(records, images=None))
+
+
+def test_caveats_follow_the_data_and_the_training(records):
+    assert words.caveats(records) == []
+    assert "synthetic" in words.caveats(replace(records, dataset="synthetic"))[0]
+    brief = replace(records, images={"train": 1600, "test": IMAGES})  # 100 steps
+    assert "keep 37% of their start" in words.caveats(brief)[0]
+    normless = {model: one for model, one in records.found.items() if model.variant == "stacked"}
+    assert words.caveats(replace(brief, found=normless)) == []
+
+
+def test_summary_fits_a_terminal_and_ends_with_the_verdicts(records):
+    lines = summary(records, judge_all(records)).splitlines()
+    assert max(map(len, lines)) <= 100
+    assert [int(line.split()[0]) for line in lines[-len(CLAIMS) :]] == list(range(1, 10))
+    assert any(line.split()[:2] == ["deeper", "100"] for line in lines)
+
+
+@pytest.mark.parametrize("template", ["curves", "errors"])
+def test_plots_of_dvc_yaml_fit_the_tables_and_their_templates(records, template):
+    """What `dvc plots show` does with the tables, without its start-up."""
+    found = {
+        "reports/table1.csv": tables.table1(records),
+        "reports/curves.csv": tables.curves(records),
+    }
+    plots = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["plots"]
+    titled = [
+        (title, plot) for each in plots if isinstance(each, dict) for title, plot in each.items()
+    ]
+    ((title, plot),) = [(title, plot) for title, plot in titled if plot["template"] == template]
+    ((path, y),) = ({title: plot["y"]} if isinstance(plot["y"], str) else plot["y"]).items()
+    x = plot["x"] if isinstance(plot["x"], str) else plot["x"][path]
+    points = found[path].to_dict("records")
+    renderer = VegaRenderer(
+        points, title, template=template, template_dir=ROOT / ".dvc/plots", x=x, y=y, title=title
+    )
+    filled = json.dumps(renderer.get_filled_template())
+    assert "<DVC_METRIC" not in filled
+    fields = set(re.findall(r'"field": "(\w+)"', filled))
+    assert {y} <= fields and x in filled
+    assert fields <= {*found[path].columns, "rev", "kind", "held_out"}
