@@ -6,7 +6,8 @@
       New faces, drawn by variational models; --seed N draws others.
   python -m stages.reconstruct --export model.onnx --variants stacked
 
---variants: names in params.yaml, trained here or kept in reports/models, or .safetensors files.
+--variants: names in params.yaml, trained here or kept in reports/models, or .safetensors files; all
+that are kept there if you name none.
 """
 
 import sys
@@ -29,7 +30,7 @@ class Parser(ArgumentParser):
 def parse(words: tuple[str, ...]) -> Namespace:
     parser = Parser(add_help=False, allow_abbrev=False)
     parser.add_argument("pictures", nargs="*")
-    parser.add_argument("--variants", nargs="+", default=["stacked", "recursive_shared_bn"])
+    parser.add_argument("--variants", nargs="+")
     parser.add_argument("-o", "--output", type=Path, default=Path("reconstructions.png"))
     parser.add_argument("--sample", type=int)
     parser.add_argument("--seed", type=int, default=0)
@@ -37,7 +38,7 @@ def parse(words: tuple[str, ...]) -> Namespace:
     given = parser.parse_intermixed_args(words)
     if (bool(given.pictures), given.sample is not None, bool(given.export)).count(True) != 1:
         parser.error("give one of pictures (before --variants), --sample N and --export FILE")
-    if given.export and len(given.variants) != 1:
+    if given.export and len(given.variants or []) != 1:
         parser.error("--export takes one of --variants")
     if given.output.suffix.lower() != ".png":
         parser.error(f"--output {given.output} should end in .png")
@@ -54,7 +55,7 @@ def main(*words: str) -> None:
     from stages.model import export, trained
     from stages.report import beside
 
-    models = trained.load(wanted.variants)
+    models = trained.load(wanted.variants or trained.copies())
     if wanted.export:
         with atomic(wanted.export) as unfinished:
             export.to_onnx(models[wanted.variants[0]], unfinished)

@@ -79,6 +79,7 @@ def test_samples_are_drawn_anew_for_another_seed(model: Autoencoder) -> None:
         ("lacking.jpg", "lacking.jpg does not exist"),
         ("small.png", "small.png is 90x90 pixels"),
         ("empty", "there is no picture in empty"),
+        ("a.png", "reports/models has no models"),
         ("a.png --variants lacking", "no trained model 'lacking'; here are best, stacked"),
         ("a.png --sample 3", "give one of pictures"),
         ("a.png -o out.gif", "out.gif should end in .png"),

@@ -45,6 +45,14 @@ def available() -> list[str]:
     return sorted(trained | {path.stem for path in COPIES.glob("*.safetensors")})
 
 
+def copies() -> list[str]:
+    """The variants that `publish` keeps. Raises PipelineError where there is none."""
+    found = sorted(path.stem for path in COPIES.glob("*.safetensors"))
+    if not found:
+        raise PipelineError(f"{COPIES} has no models; name others with --variants")
+    return found
+
+
 def load(names: Sequence[str]) -> dict[str, Autoencoder]:
     """A model for each name, in evaluation mode. Raises PipelineError as `find` and `load` do."""
     return {name: checkpoint.load(find(name))[0] for name in names}

@@ -20,7 +20,7 @@ from stages.measure.measures import MEASURES
 from stages.measure.records import Record, Records
 from stages.report.effect import number
 from stages.report.looks import colours_of
-from stages.report.models import distinct, models
+from stages.report.models import best_recursive, distinct, models
 from stages.report.paper import IMPLEMENTATION_LABELS, WEIGHTS_LABELS, label
 from stages.report.rule import Verdicts
 from stages.report.tables import LOSSES, table1
@@ -34,7 +34,6 @@ ENCODINGS: list[dict[str, Any]] = [
     *({"quality": q} for q in (90, 75, 50)),
 ]
 DASHES = {"stacked": [6, 3], "joint": [2, 3], "recursive": []}
-FIRST = ("stacked", "recursive", "best")  # what the page shows before anybody chooses
 # Of Table 1, and what heads them.
 COLUMNS = {
     "label": "model",
@@ -63,6 +62,8 @@ def page(records: Records, verdicts: Verdicts) -> str:
     described = distinct(models(records, "described", "averaged"))
     shown = [one for one in described if len(one.reconstructions) == faces]  # else all diverged
     names = [one.model.variant for one in shown]
+    best = best_recursive(shown)
+    first = ["stacked", "recursive", *([best.model.variant] if best else [])]
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
@@ -76,7 +77,7 @@ def page(records: Records, verdicts: Verdicts) -> str:
         columns=COLUMNS,
         rows=_rows(records),
         models=[(name, label(name)) for name in names],
-        chosen=[name for name in FIRST if name in names] or names[:2],
+        chosen=[name for name in first if name in names] or names[:2],
         faces=faces,
         weights_labels=WEIGHTS_LABELS,
         implementation_labels=IMPLEMENTATION_LABELS,
