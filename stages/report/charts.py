@@ -107,12 +107,12 @@ def _errors_key(records: Records) -> list[Line2D]:
 
 
 def curves(records: Records) -> Figure:
-    """Held-out error by epoch of every model, and the seven losses of each recursive one."""
+    """Held-out error by epoch of every model, and the seven losses of those that train levels."""
     colours = colours_of(records)
     shown = {weights: distinct(models(records, "described", weights)) for weights in WEIGHTS}
-    recursive = [record for record in shown["last_step"] if record.settings.training == "recursive"]
-    columns = min(max(len(recursive), 1), 6)
-    rows = -(-len(recursive) // columns)
+    by_level = [record for record in shown["last_step"] if record.settings.training != "stacked"]
+    columns = min(max(len(by_level), 1), 6)
+    rows = -(-len(by_level) // columns)
     figure = Figure(figsize=(15, 4.4 + 2.9 * rows))
     halves: Any = figure.subfigures(2, 1, height_ratios=(4.4, max(2.9 * rows, 0.1)))
     upper, lower = halves
@@ -128,15 +128,15 @@ def curves(records: Records) -> Figure:
     panels[0].set_ylabel(ERROR)
     handles, labels = panels[0].get_legend_handles_labels()
     upper.legend(handles, labels, loc="outside right center", handlelength=3)
-    if recursive:
-        _level_losses(lower, recursive, rows, columns)
+    if by_level:
+        _level_losses(lower, by_level, rows, columns)
     return figure
 
 
-def _level_losses(figure: Any, recursive: Sequence[Record], rows: int, columns: int) -> None:
+def _level_losses(figure: Any, by_level: Sequence[Record], rows: int, columns: int) -> None:
     grid = figure.subplots(rows, columns, sharey=True, squeeze=False).flat
     shades = matplotlib.colormaps["viridis"](np.linspace(0, 0.92, LEVELS))
-    for axes, record in zip(grid, recursive, strict=False):
+    for axes, record in zip(grid, by_level, strict=False):
         losses = record.curve[record.curve.split == "train"]
         for level, shade in enumerate(shades, start=1):
             means = losses[losses.loss == f"level_{level}"].groupby("epoch").value.mean()
@@ -145,7 +145,7 @@ def _level_losses(figure: Any, recursive: Sequence[Record], rows: int, columns: 
         axes.set_xlabel("epoch")
         whole_epochs(axes)
     for place, axes in enumerate(grid):
-        if place >= len(recursive):
+        if place >= len(by_level):
             axes.set_visible(False)
         elif place % columns == 0:
             axes.set_ylabel("training loss of a level")

@@ -53,7 +53,7 @@ FIGURES: dict[str, Drawing] = {
     "curves.png": Drawing(
         charts.curves,
         "Held-out error by epoch (the band spans the seeds), and the training loss of each level "
-        "of the recursive models.",
+        "of the recursive and joint models.",
     ),
     "spectrum.png": Drawing(
         charts.spectrum,

@@ -29,9 +29,21 @@ COLOURS = {  # (norm, activation, variational)
     ("shared", "relu", False): "#CC79A7",
     ("none", "selu", True): "#E69F00",
 }
-OWN_COLOURS = ["#56B4E9", "#7F7F7F", "#8C564B", "#B8A700"]  # variants that are not the paper's
-NORMS = {"none": "no norm", "batch": "batch norm", "shared": "shared norm"}
-LINES: dict[str, Any] = {"stacked": (0, (4, 1.6)), "recursive": "-"}
+# Of variants that are not the paper's.
+OWN_COLOURS = [
+    "#56B4E9",
+    "#7F7F7F",
+    "#8C564B",
+    "#B8A700",
+    "#9467BD",
+    "#17BECF",
+    "#F768A1",
+    "#1B4F3A",
+    "#A63603",
+    "#08306B",
+]
+NORMS = {"none": "no norm", "batch": "batch norm", "shared": "shared norm", "tied": "tied norm"}
+LINES: dict[str, Any] = {"recursive": "-", "stacked": (0, (4, 1.6)), "joint": (0, (1, 1))}
 STYLE: Any = {
     "font.size": 10,
     "axes.titlesize": 11,
@@ -93,8 +105,9 @@ def line_key(records: Records, extra: Sequence[Line2D] = ()) -> list[Line2D]:
     """What the lines mean, for a legend."""
     grey: dict[str, Any] = {"color": "#444444"}
     key = [
-        Line2D([], [], **grey, linestyle=LINES[training], linewidth=2.0, label=training)
-        for training in ("recursive", "stacked")
+        Line2D([], [], **grey, linestyle=line, linewidth=2.0, label=training)
+        for training, line in LINES.items()
+        if any(record.settings.training == training for record in records.found.values())
     ]
     if models(records, "released", "last_step"):
         thin: dict[str, Any] = {"linestyle": "-", "linewidth": 1.1, "alpha": 0.6}

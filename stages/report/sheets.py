@@ -80,7 +80,7 @@ def other_variants(records: Records) -> Image.Image | None:
 def _beside_twins(
     records: Records, implementation: Implementation, papers: bool
 ) -> Image.Image | None:
-    """A row a pair of twins or a model without: stacked, then recursive; last step, averaged."""
+    """A row a pair of twins or a model without: stacked, then others; last step, averaged."""
     shown = distinct(
         [
             record
@@ -95,11 +95,9 @@ def _beside_twins(
     if not kinds:
         return None
     stacked_of: dict[str, str] = {}
-    for recursive, stacked in twins(
-        [record for kind in kinds.values() for record in kind.values()]
-    ):
-        if stacked.model.variant not in stacked_of.values():
-            stacked_of.setdefault(recursive.model.variant, stacked.model.variant)
+    for recursive, twin in twins([record for kind in kinds.values() for record in kind.values()]):
+        if twin.model.variant not in stacked_of.values():
+            stacked_of.setdefault(recursive.model.variant, twin.model.variant)
     rows: list[list[Block | None]] = [[("", "input", records.references.inputs[:1, None])] * 4]
     done: set[str] = set()
     for variant in sorted(kinds, key=rank):
@@ -107,15 +105,19 @@ def _beside_twins(
         if variant in done:
             continue
         done |= {*pair}
-        trainings = {next(iter(kinds[one].values())).settings.training: kinds[one] for one in pair}
+        sides = {_is_stacked(kinds[one]): kinds[one] for one in pair}
         rows.append(
             [
-                _by_weights(trainings[training].get(weights)) if training in trainings else None
-                for training in ("stacked", "recursive")
+                _by_weights(sides[stacked].get(weights)) if stacked in sides else None
+                for stacked in (True, False)
                 for weights in WEIGHTS
             ]
         )
     return sheet(rows)
+
+
+def _is_stacked(kind: dict[Weights, Record]) -> bool:
+    return all(record.settings.training == "stacked" for record in kind.values())
 
 
 def samples(records: Records) -> Image.Image | None:

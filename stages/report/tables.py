@@ -24,46 +24,69 @@ PREFIXES: dict[tuple[Implementation, Weights], str] = {
 def table1(records: Records) -> pd.DataFrame:
     """A row for each model of Table 1, evaluated or not, and for every other variant.
 
-    Of the model as described at its last step, and with a prefix of PREFIXES of its others: n, the
-    seeds behind its numbers, and how many more diverged; error on the held-out images, error_sd its
-    standard deviation over seeds, error_se its standard error over images; train_error on the
-    training sample. paper_*: the paper's numbers; explained_by: see `explained_by`. Then of the
-    models as described what else was measured on held-out images and (sample_*) on samples, means
-    over seeds. Missing values are nan.
+    Of the model as described at its last step, and with a prefix of PREFIXES of its others, what
+    `by_model` has of it (as released: the errors); paper_*: the paper's numbers; explained_by: see
+    `explained_by`. Missing values are nan.
     """
-    return pd.DataFrame([_row(records, variant) for variant in variants(records)])
+    rows = []
+    for variant in variants(records):
+        row: dict[str, object] = {"model": variant, "label": label(variant)}
+        for (implementation, weights), prefix in PREFIXES.items():
+            record = records.found.get(Model(variant, implementation, weights))
+            numbers = _errors(record) if implementation == "released" else _numbers(record)
+            row |= {f"{prefix}{key}": value for key, value in numbers.items()}
+        rows.append(row | _paper(records, variant))
+    return pd.DataFrame(rows)
 
 
-def _row(records: Records, variant: str) -> dict[str, object]:
-    found = {kind: records.found.get(Model(variant, *kind)) for kind in PREFIXES}
-    row: dict[str, object] = {"model": variant, "label": label(variant)}
-    for kind, prefix in PREFIXES.items():
-        row |= {f"{prefix}{key}": value for key, value in _errors(found[kind]).items()}
-    paper = PAPER.get(variant)
-    row["paper_table1"] = paper.table1 if paper and paper.table1 else np.nan
-    row["paper_figure5"] = paper.figure5 if paper and paper.figure5 else np.nan
-    row["explained_by"] = explained_by(records, variant)
-    for (implementation, weights), prefix in PREFIXES.items():
-        if implementation == "described":
-            record = found[implementation, weights]
-            for measure in MEASURES:
-                row.setdefault(f"{prefix}{measure}", _values(record, measure).value.mean())
-            samples = _values(record, "faces_found", "samples")
-            row[f"{prefix}sample_faces_found"] = samples.value.mean()
-    return row
+def by_model(records: Records) -> pd.DataFrame:
+    """A row for each evaluated model, and one for each of the paper's that was not.
+
+    variant, label, implementation and weights say which it is. n: the seeds behind its numbers, and
+    diverged: how many more there were. error: on the held-out images, error_sd its standard
+    deviation over seeds, error_se its standard error over images; train_error: on the training
+    sample. Then what else was measured on held-out images and (sample_*) on samples, means over
+    seeds; and the columns of the paper as in `table1`.
+    """
+    rows = []
+    for variant in variants(records):
+        models = [Model(variant, *kind) for kind in PREFIXES]
+        evaluated = [model for model in models if model in records.found]
+        for model in evaluated or models[:1]:
+            row: dict[str, object] = {"variant": variant, "label": label(variant)}
+            row |= {"implementation": model.implementation, "weights": model.weights}
+            rows.append(row | _numbers(records.found.get(model)) | _paper(records, variant))
+    return pd.DataFrame(rows)
+
+
+def _numbers(record: Record | None) -> dict[str, object]:
+    numbers = _errors(record)
+    for measure in MEASURES:
+        numbers.setdefault(measure, _values(record, measure).value.mean())
+    numbers["sample_faces_found"] = _values(record, "faces_found", "samples").value.mean()
+    return numbers
 
 
 def _errors(record: Record | None) -> dict[str, object]:
     error, train_error = _values(record, "error"), _values(record, "error", "train")
     diverged = len(record.diverged) if record else 0
     return {
+        "n": len(record.seeds) - diverged if record else 0,
+        "diverged": diverged,
         "error": error.value.mean(),
         "error_sd": error.value.std(),
         "error_se": error.standard_error.mean(),
         "train_error": train_error.value.mean(),
         "train_error_sd": train_error.value.std(),
-        "n": len(record.seeds) - diverged if record else 0,
-        "diverged": diverged,
+    }
+
+
+def _paper(records: Records, variant: str) -> dict[str, object]:
+    paper = PAPER.get(variant)
+    return {
+        "paper_table1": paper.table1 if paper and paper.table1 else np.nan,
+        "paper_figure5": paper.figure5 if paper and paper.figure5 else np.nan,
+        "explained_by": explained_by(records, variant),
     }
 
 

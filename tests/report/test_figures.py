@@ -87,6 +87,19 @@ def test_variants_of_our_own_have_a_sheet_of_their_own(drawn, records):
     assert own.height == 3 * ROW
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [{"training": "joint"}, {"norm": "tied"}, {"upsample": "nearest"}, {"stacked_epochs": 1}],
+)
+def test_every_setting_can_be_drawn(settings, tmp_path):
+    own = Made([310.0, 320.0], settings=settings)
+    records = make({"recursive": Made(), "recursive_own": own})
+    with looks.own_style():
+        figures = [draw(records) for draw in (charts.curves, charts.depth, charts.errors)]
+    assert all(figure.axes for figure in figures)
+    assert np.array_equal(face(sheets.other_variants(records), 1, 3), 255 - faces(1)[0])
+
+
 def test_samples_show_the_latents_of_variational_models_only(drawn):
     sheet = drawn["figure4_samples.png"]
     assert sheet.height == ROW
@@ -109,15 +122,16 @@ def test_hero_ends_with_the_best_recursive_model_that_did_not_diverge(records, d
 
 
 def test_each_variant_has_a_look_of_its_own_in_every_figure():
-    models = as_in_the_paper() | {"one": Made([1.0]), "two": Made([1.0]), "candidate": Made([1.0])}
+    own = ["candidate", *(f"own_{number}" for number in range(8))]
+    models = as_in_the_paper() | {name: Made([1.0]) for name in own}
     records = make(models, as_in_the_paper())
     colours = looks.colours_of(records)
     seen = {
         model: (colours[model.variant], str(looks.line_of(record, colours)["linestyle"]))
         for model, record in records.found.items()
     }
-    own = [look for model, look in seen.items() if model[1:] == ("described", "averaged")]
-    assert len(set(own)) == len(models)
+    looks_of = [look for model, look in seen.items() if model[1:] == ("described", "averaged")]
+    assert len(set(looks_of)) == len(models)
     for name in PAPER:
         assert len({look for model, look in seen.items() if model.variant == name}) == 1
 

@@ -17,7 +17,7 @@ from PIL import Image
 from stages.measure.records import Records
 from stages.report.html.page import page
 from stages.report.rule import judge_all
-from stages.report.tables import table1
+from stages.report.tables import by_model
 from tests.made_records import Made, around, as_in_the_paper, make
 
 MEGABYTE = 2**20
@@ -62,7 +62,7 @@ def test_pictures_and_their_errors_are_the_records(records: Records, text: str) 
 def test_every_number_of_table_1_is_there(records: Records, text: str) -> None:
     (body,) = re.findall(r'<table id="table1">.*?<tbody>(.*?)</tbody>', text, re.S)
     rows = [re.findall(r'data-key="([^"]*)"', row) for row in body.strip().splitlines()]
-    table = table1(records)
+    table = by_model(records)
     assert len(rows) == len(table)
     for row, (_, expected) in zip(rows, table.iterrows(), strict=True):
         assert row[1:3] == [expected.implementation, expected.weights]

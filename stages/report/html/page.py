@@ -23,7 +23,7 @@ from stages.report.looks import colours_of
 from stages.report.models import best_recursive, distinct, models
 from stages.report.paper import IMPLEMENTATION_LABELS, WEIGHTS_LABELS, label
 from stages.report.rule import Verdicts
-from stages.report.tables import LOSSES, table1
+from stages.report.tables import LOSSES, by_model
 from stages.report.words import caveats, mean_sd, provenance
 
 HERE = Path(__file__).parent
@@ -118,7 +118,7 @@ def _webp(face: np.ndarray, how: dict[str, Any]) -> bytes:
 
 def _rows(records: Records) -> list[list[tuple[str, float | str]]]:
     """Table 1: of every cell its text, and what it is sorted by ("" where there is nothing)."""
-    table = table1(records)
+    table = by_model(records)
     labels: dict[str, str] = {str(k): v for k, v in IMPLEMENTATION_LABELS.items()}
     labels |= {str(k): v for k, v in WEIGHTS_LABELS.items()}
     rows = []
