@@ -30,8 +30,9 @@ RULE = f"""\
   {EQUAL_RATIO:g} either way (for differences: within {EQUAL_DIFFERENCE:g}): two one-sided tests at
   {(1 - EQUALITY_CONFIDENCE) / 2:.0%}. Two models that differ by a little for certain are different,
   not equal; where a question has a factor, equality is not asked for. *Not lower* is found where
-  both intervals at {EQUALITY_CONFIDENCE:.0%} stay above that margin. A question is answered **yes**
-  where what it asks is found, **no** where the opposite or equality is, else **unclear**.
+  both intervals at {EQUALITY_CONFIDENCE:.0%} stay above the lower margin, even if lower by less
+  than that for certain. A question is answered **yes** where what it asks is found, **no** where
+  the opposite or equality is, else **unclear**.
 - A seed that diverged is never dropped. It counts as the worst value that the measure can have
   (error: every pixel wrong); where a measure has no worst value, its comparisons stay unclear. And
   a method of whose seeds more diverged than of the other's is never found better than the other,
@@ -45,7 +46,8 @@ RULE = f"""\
   paired t-test, or of the two one-sided tests where fewer do.
 - The *spread over variants* is the standard deviation of the log error over models, a value a seed,
   compared as above. The *spread over seeds* is a standard deviation pooled over models, one number,
-  and its interval is that of Fisher's F; a seed that diverged leaves both unclear.
+  and its interval is that of Fisher's F, which takes log errors as normal and the two groups as
+  independent; a seed that diverged leaves both unclear.
 - *Clearer* is sharpness higher and SSIM not lower. Sharpness is h or 1/h, whichever is at most 1,
   with h the fraction of high frequencies over the input's. *Grainy* is a higher grid ratio,
   *washed out* a lower contrast. *Ruined* and *fails* mean more than {RUINED:g} times the error,
@@ -55,8 +57,8 @@ RULE = f"""\
   not hold** where one is answered no; it **holds only as released** where it does not hold as
   described, but all are answered yes as released. Otherwise it is **undecided**. Every claim gets
   a verdict on the weights of the last step, the paper's protocol, and one on averaged weights.
-- No verdict is corrected for how many there are: of the answers that should be equal, one in twenty
-  is expected to be wrong.
+- No answer is corrected for how many there are: of pairs of methods that are the same, up to one
+  in twenty will be found to differ.
 - Seeds 0 to 2 had been looked at before this rule was written, and led to it. So every verdict is
   also given on the other seeds alone, where there are any."""
 
