@@ -15,6 +15,6 @@ def keep_freed() -> None:
     first large tensor. Does nothing where the C library is not glibc.
     """
     library = ctypes.CDLL(None) if sys.platform == "linux" else None
-    if hasattr(library, "mallopt"):
+    if library and hasattr(library, "mallopt"):
         for setting, value in SETTINGS.items():
             library.mallopt(setting, value)

@@ -86,8 +86,8 @@ def _read(path: str | Path) -> tuple[Training, str, dict[str, Tensor]]:
 
 
 def _flat(training: Training, weights: str) -> dict[str, object]:
-    values = training.model_dump()
-    return values.pop("settings") | values | {"weights": weights}
+    values: dict[str, object] = training.settings.model_dump()
+    return values | training.model_dump(exclude={"settings"}) | {"weights": weights}
 
 
 def _damaged(path: str | Path, reason: str) -> PipelineError:

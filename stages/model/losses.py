@@ -5,7 +5,7 @@ from torch import Tensor
 
 from stages.common.settings import ModelSettings
 from stages.kernels.operations import squared_error
-from stages.model.network import DEPTH, SIZE, Autoencoder
+from stages.model.network import DEPTH, SIZE, Autoencoder, Norm
 
 
 def losses(model: Autoencoder, images: Tensor, stacked: bool = False) -> dict[str, Tensor]:
@@ -47,6 +47,7 @@ def level_losses(
         norm = model.encoder_norms[k - 1]
         activation = model.encoder[k - 1](x)
         if model.accidents.inference_norms:
+            assert isinstance(norm, Norm)
             with torch.no_grad():
                 x = norm.infer(activation)
         h = norm(activation)

@@ -64,6 +64,8 @@ class Norm(nn.Module):
 
     MOMENTUM = 0.01
     EPSILON = 1e-3
+    running_mean: Tensor
+    running_var: Tensor
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -168,12 +170,15 @@ class Autoencoder(nn.Module):
 
     def encode_level(self, k: int, h: Tensor) -> Tensor:
         """Level k's activation, after its norm, for that of level k-1 (k = 1: for images)."""
-        return self.encoder_norms[k - 1](self.encoder[k - 1](h))
+        out: Tensor = self.encoder_norms[k - 1](self.encoder[k - 1](h))
+        return out
 
     def decode_level(self, k: int, h: Tensor) -> Tensor:
         """What decoder level k makes of h, after its norm: the input of decoder level k-1."""
-        out = self.decoder[k - 1](h)
-        return out if k == 1 else self.decoder_norms[k - 2](out)
+        out: Tensor = self.decoder[k - 1](h)
+        if k > 1:
+            out = self.decoder_norms[k - 2](out)
+        return out
 
     def latent(self, h: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log variance (N,384) of the latent, for level 7's activation (N,384,1,1)."""

@@ -92,14 +92,14 @@ class Trainer:
         self.model.train()
         for value in self.sums.values():
             value.zero_()
-        rows = self.rows if self.in_file_order else self.shuffle.permutation(self.rows)
+        order = self.rows if self.in_file_order else self.shuffle.permutation(self.rows)
         size = self.settings.batch_size
-        rows = torch.from_numpy(rows[: self.steps * size]).to(self.batches.device)
+        rows = torch.from_numpy(order[: self.steps * size]).to(self.batches.device)
         label = f"{self.label}, epoch {self.epoch} of {self.settings.epochs}"
         with tqdm(
             total=len(rows), desc=label, unit=" images", position=self.position, disable=None
         ) as progress:
-            for number, chosen in enumerate(rows.split(size), start=done * self.steps):
+            for number, chosen in enumerate(torch.split(rows, size), start=done * self.steps):
                 self._set_learning_rate(number)
                 self.batch.copy_(chosen)
                 self.take_step()
@@ -113,7 +113,9 @@ class Trainer:
 
     def _prepare(self, stacked: bool) -> None:
         self.stacked = stacked
-        self.sums = defaultdict(lambda: torch.zeros((), device=self.batches.device))
+        self.sums: dict[str, Tensor] = defaultdict(
+            lambda: torch.zeros((), device=self.batches.device)
+        )
         self.take_step = Replayed(self._step) if self.on_gpu else self._step
 
     def _step(self) -> None:
@@ -122,7 +124,7 @@ class Trainer:
         if not self.on_gpu:  # there it would wait for every step
             self._check(total.item(), parts)
         self.optimizer.zero_grad()
-        total.backward()
+        torch.autograd.backward(total)
         self.optimizer.step()
         self.average.update()
         for name, value in parts.items():
@@ -209,15 +211,16 @@ class Batches:
     def __init__(self, faces: Faces, device: torch.device) -> None:
         self.device = device
         self.faces = faces.images
+        self.copy: Tensor | None = None
         if device.type != "cpu":
-            self.faces = torch.from_numpy(np.ascontiguousarray(faces.images)).to(device)
+            self.copy = torch.from_numpy(np.ascontiguousarray(faces.images)).to(device)
 
     def __call__(self, rows: Tensor) -> Tensor:
-        if self.device.type == "cpu":
+        if self.copy is None:
             images = torch.empty(3, SIZE, SIZE, len(rows))
             compiled.gather_pixels(self.faces, rows.numpy(), images.numpy())
             return images.permute(3, 0, 1, 2)
-        return self.faces[rows.to(self.device)].permute(0, 3, 1, 2).float() / 255
+        return self.copy[rows.to(self.device)].permute(0, 3, 1, 2).float() / 255
 
 
 class Replayed:
@@ -232,7 +235,7 @@ class Replayed:
     def __init__(self, function: Callable[[], None]) -> None:
         self.function = function
         self.calls = 0
-        self.stream = torch.cuda.Stream()
+        self.stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         self.graph: torch.cuda.CUDAGraph | None = torch.cuda.CUDAGraph()
 
     def __call__(self) -> None:
