@@ -1,7 +1,5 @@
 """What a model is trained to minimise: stacked, recursive and joint, from the same levels."""
 
-from typing import cast
-
 import torch
 from torch import Tensor
 
@@ -49,8 +47,9 @@ def level_losses(
         norm = model.encoder_norms[k - 1]
         activation = model.encoder[k - 1](x)
         if model.accidents.inference_norms:
+            assert isinstance(norm, Norm)
             with torch.no_grad():
-                x = cast(Norm, norm).infer(activation)
+                x = norm.infer(activation)
         h = norm(activation)
         output = model.decoder[k - 1](_decoder_input(model, h, kl) if k == DEPTH else h)
         if after_norm and k > 1:

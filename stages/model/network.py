@@ -176,7 +176,9 @@ class Autoencoder(nn.Module):
     def decode_level(self, k: int, h: Tensor) -> Tensor:
         """What decoder level k makes of h, after its norm: the input of decoder level k-1."""
         out: Tensor = self.decoder[k - 1](h)
-        return out if k == 1 else self.decoder_norms[k - 2](out)
+        if k > 1:
+            out = self.decoder_norms[k - 2](out)
+        return out
 
     def latent(self, h: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log variance (N,384) of the latent, for level 7's activation (N,384,1,1)."""

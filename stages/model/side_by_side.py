@@ -8,8 +8,10 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from multiprocessing import active_children, get_context
 from pathlib import Path
+from threading import RLock
 
 import torch
+from tqdm import tqdm
 
 from stages.common import memory
 from stages.common.errors import PipelineError
@@ -85,6 +87,7 @@ def _room() -> int:
 def _begin() -> None:
     end_with_parent()
     memory.keep_freed()
+    tqdm.set_lock(RLock())  # its own is the system's, and a killed worker's is told as leaked
 
 
 def _obtain(training: Training, position: int) -> Path:

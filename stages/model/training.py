@@ -93,14 +93,14 @@ class Trainer:
         self.model.train()
         for value in self.sums.values():
             value.zero_()
-        rows = self.rows if self.in_file_order else self.shuffle.permutation(self.rows)
+        order = self.rows if self.in_file_order else self.shuffle.permutation(self.rows)
         size = self.settings.batch_size
-        every = torch.from_numpy(rows[: self.steps * size]).to(self.batches.device)
+        rows = torch.from_numpy(order[: self.steps * size]).to(self.batches.device)
         label = f"{self.label}, epoch {self.epoch} of {self.settings.epochs}"
         with tqdm(
-            total=len(every), desc=label, unit=" images", position=self.position, disable=None
+            total=len(rows), desc=label, unit=" images", position=self.position, disable=None
         ) as progress:
-            for number, chosen in enumerate(torch.split(every, size), start=done * self.steps):
+            for number, chosen in enumerate(torch.split(rows, size), start=done * self.steps):
                 self._set_learning_rate(number)
                 self.batch.copy_(chosen)
                 self.take_step()
@@ -114,7 +114,9 @@ class Trainer:
 
     def _prepare(self, stacked: bool) -> None:
         self.stacked = stacked
-        self.sums = defaultdict(lambda: torch.zeros((), device=self.batches.device))
+        self.sums: dict[str, Tensor] = defaultdict(
+            lambda: torch.zeros((), device=self.batches.device)
+        )
         self.take_step = Replayed(self._step) if self.on_gpu else self._step
 
     def _step(self) -> None:
@@ -123,7 +125,7 @@ class Trainer:
         if not self.on_gpu:  # there it would wait for every step
             self._check(total.item(), parts)
         self.optimizer.zero_grad()
-        total.backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(total)
         self.optimizer.step()
         self.average.update()
         for name, value in parts.items():
@@ -209,17 +211,17 @@ class Batches:
 
     def __init__(self, faces: Faces, device: torch.device) -> None:
         self.device = device
-        self.on_disk = faces.images
-        self.on_gpu: Tensor | None = None
+        self.faces = faces.images
+        self.copy: Tensor | None = None
         if device.type != "cpu":
-            self.on_gpu = torch.from_numpy(np.ascontiguousarray(faces.images)).to(device)
+            self.copy = torch.from_numpy(np.ascontiguousarray(faces.images)).to(device)
 
     def __call__(self, rows: Tensor) -> Tensor:
-        if self.on_gpu is not None:
-            return self.on_gpu[rows.to(self.device)].permute(0, 3, 1, 2).float() / 255
-        images = torch.empty(3, SIZE, SIZE, len(rows))
-        compiled.gather_pixels(self.on_disk, rows.numpy(), images.numpy())
-        return images.permute(3, 0, 1, 2)
+        if self.copy is None:
+            images = torch.empty(3, SIZE, SIZE, len(rows))
+            compiled.gather_pixels(self.faces, rows.numpy(), images.numpy())
+            return images.permute(3, 0, 1, 2)
+        return self.copy[rows.to(self.device)].permute(0, 3, 1, 2).float() / 255
 
 
 class Replayed:
