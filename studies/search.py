@@ -6,10 +6,11 @@ the lowest error among those with at least twice the high frequencies of `stacke
 of at most 2. Everything is measured with averaged weights on a validation part of the training
 people, after few epochs; poor trials are pruned. Results go to reports/studies/search/.
 
-SECONDS is what both searches together may take with as many workers as this machine has cores, or
-N; a search that was stopped or killed goes on. More machines join by the same command with the same
-storage, postgresql+psycopg://USER@HOST/DATABASE, and use the budget up sooner. A trial whose worker
-is lost is tried again.
+SECONDS is what both searches together may take of as many cores as this machine has, or N, in time
+of their processors; whatever else runs there does not change what is searched. A search that was
+stopped or killed goes on. More machines join by the same command with the same storage,
+postgresql+psycopg://USER@HOST/DATABASE, and use the budget up sooner. A trial whose worker is lost
+is tried again.
 """
 
 import hashlib
@@ -26,7 +27,7 @@ from typing import Any, NamedTuple
 import optuna
 from optuna import Study, Trial
 from optuna.exceptions import ExperimentalWarning
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from stages.common.entry import entry_point
 from stages.common.errors import PipelineError
@@ -139,7 +140,7 @@ def main(*words: str) -> None:
 
 
 def work(storage: str, budget: float) -> None:
-    """A worker process: trials of both searches until each has used `budget` worker-seconds."""
+    """A worker process: trials of both searches until each has used `budget` seconds of a core."""
     end_with_parent()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     people = validation_people()
@@ -171,8 +172,8 @@ def objective(
     trainer = Trainer(Training(settings=settings, seed=0, faces="validation"), people)
     held_out = people.rows("test")
     images = people.images[held_out[evenly_spaced(len(held_out), MEASURED)]]
-    needed = trial.number < len(search.first)
-    started = time.monotonic()
+    needed = not sharpness and _is_stacked(trial)
+    started = time.process_time()
     error, faults, pruned = float("inf"), {"blur": 0.0, "grid": 0.0}, False
     while trainer.epoch < settings.epochs and not pruned:
         try:
@@ -187,7 +188,7 @@ def objective(
         for name, value in clear.items():
             trial.set_user_attr(name, value)
         trial.set_user_attr("error", error)
-        trial.set_user_attr("seconds", time.monotonic() - started)
+        trial.set_user_attr("seconds", time.process_time() - started)
         # What is blurred or has a grid must not have those pruned that have neither.
         trial.report(error * (1 + sum(max(0.0, x) for x in faults.values())), trainer.epoch)
         pruned = not needed and (trial.should_prune() or spent(trial.study) > budget)
@@ -258,16 +259,20 @@ def _storage(url: str) -> optuna.storages.RDBStorage:
 
 
 def spent(study: Study) -> float:
-    """The worker-seconds that a study's trials took, those lost and those running among them."""
+    """The seconds of a core that a study's trials took, those lost and those running among them."""
     return sum(trial.user_attrs.get("seconds", 0.0) for trial in study.get_trials(deepcopy=False))
 
 
 def sharpness_of_stacked(study: Study) -> float | None:
     """The high_frequency_ratio of `stacked` itself, the first trial of `stacked_tuned`."""
     for trial in study.get_trials(deepcopy=False, states=[TrialState.COMPLETE]):
-        if all(trial.params[name] == value for name, value in STACKED.items()):
+        if _is_stacked(trial):
             return float(trial.user_attrs["high_frequency_ratio"])
     return None
+
+
+def _is_stacked(trial: Trial | FrozenTrial) -> bool:
+    return all(trial.params.get(name) == value for name, value in STACKED.items())
 
 
 if __name__ == "__main__":
