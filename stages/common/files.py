@@ -59,18 +59,6 @@ def number(value: float) -> str:
     return f"{value:.6g}"
 
 
-def reserve(path: Path, size: int) -> None:
-    """Make a file of `size` zero bytes whose space on the disk is taken.
-
-    A file mapped into memory whose space is not there ends its process with a bus error. Raises
-    OSError where the disk is full.
-    """
-    with path.open("wb") as file:
-        if hasattr(os, "posix_fallocate") and size:
-            os.posix_fallocate(file.fileno(), 0, size)
-        file.truncate(size)
-
-
 @contextmanager
 def _partial(path: Path) -> Iterator[Path]:
     """A place called as `path`, in a folder beside it that goes at the end."""

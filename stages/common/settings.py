@@ -12,7 +12,9 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
+    Tag,
     ValidationError,
     model_validator,
 )
@@ -56,10 +58,13 @@ def _distinct(seeds: list[int]) -> list[int]:
 
 
 Number = Annotated[float, BeforeValidator(_yaml_number), Field(allow_inf_nan=False)]
-LevelWeights = (
-    Literal["equal", "image", "latent"]
-    | Annotated[list[Annotated[Number, Field(gt=0)]], Field(min_length=7, max_length=7)]
-)
+Names = Literal["equal", "image", "latent"]
+Numbers = Annotated[list[Annotated[Number, Field(gt=0)]], Field(min_length=7, max_length=7)]
+# Told apart first, so that what is said of a wrong value is of one of them alone.
+LevelWeights = Annotated[
+    Annotated[Names, Tag("name")] | Annotated[Numbers, Tag("numbers")],
+    Discriminator(lambda value: "numbers" if isinstance(value, list) else "name"),
+]
 Seeds = Annotated[list[Annotated[int, Field(ge=0, lt=2**63)]], AfterValidator(_distinct)]
 
 
@@ -309,12 +314,18 @@ def _check(
         return kind.model_validate(values)
     except ValidationError as error:
         for problem in error.errors(include_url=False):
+            told = problem["msg"].removeprefix("Value error, ")
             if not problem["loc"]:  # of several keys together
-                problems += [f"{whole}: {problem['msg']}"] if whole else []
-            elif name := name_of(str(problem["loc"][0])):
-                name = ".".join([name, *map(str, problem["loc"][1:])])
-                said = "" if problem["type"] == "missing" else f" is {problem['input']!r}:"
-                problems.append(f"{name}{said} {problem['msg']}")
+                problems += [f"{whole}: {told}"] if whole else []
+            elif name := name_of(key := str(problem["loc"][0])):
+                if problem["type"] == "extra_forbidden":
+                    section = name.removesuffix(key)
+                    known = [f"{section}{field}" for field in kind.model_fields]
+                    problems.append(_unknown(name, known))
+                    continue
+                places = [str(place) for place in problem["loc"][1:] if isinstance(place, int)]
+                value = "" if problem["type"] == "missing" else f" is {problem['input']!r}"
+                problems.append(f"{'.'.join([name, *places])}{value}: {told}")
         return None
 
 

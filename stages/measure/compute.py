@@ -99,7 +99,11 @@ def measure_references(pool: Executor, test: np.ndarray) -> References:
                 rows.append((of, *row))
     table = pd.DataFrame(rows, columns=["of", "measure", "value", "standard_error", "n"])
     spectra = in_batches(pool, lambda images: {"": _spectrum(_tensor(images))}, test)[""]
-    return References(test[shown(test)], spectra.mean(0), table.set_index(["of", "measure"]))
+    return References(
+        inputs=test[shown(test)],
+        input_spectrum=spectra.mean(0),
+        measures=table.set_index(["of", "measure"]),
+    )
 
 
 def shown(test: np.ndarray) -> np.ndarray:

@@ -14,9 +14,9 @@ DIVERGED = "diverged"
 def headline(records: Sequence[Record]) -> dict[str, float | str | None]:
     """Means over seeds of a variant's models, and standard deviations over them (`sd`).
 
-    As described but for `released`, of averaged weights but for `last_step`. None where a value
-    is unknown, as a deviation of one seed, "diverged" where a seed has none. No key is `error` alone: dvc
-    takes that for a failure to load the file.
+    As described but for `released`, of averaged weights but for `last`, the last step. None where a
+    value is unknown, as a deviation of one seed, "diverged" where a seed has none. No key is
+    `error` alone: dvc takes that for a failure to load the file.
     """
     of = {record.model[1:]: record for record in records}
     averaged, last = of["described", "averaged"], of["described", "last_step"]

@@ -25,9 +25,9 @@ class Measure:
     `statistics` makes the measure. Functions of `fidelity` are given the model's values, those of
     `clarity` the 8 bit pictures made of them, as they would be looked at.
 
-    depth: the level from which the image is reconstructed. images: at most so many, evenly spaced;
-    None for all. splits: of which images. What is measured of `samples` looks at a picture alone,
-    and is measured of the inputs and of noise, too.
+    depth: the level from which the image is reconstructed. images: at most so many, evenly spaced,
+    where a function of `clarity` takes long; None for all. splits: of which images. What is
+    measured of `samples` looks at a picture alone, and is measured of the inputs and of noise, too.
 
     worst: the worst value there can be, which a training that diverged counts as; None where there
     is no such bound.

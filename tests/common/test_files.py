@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.common.files import atomic, atomic_folder, atomic_set, number, reserve, write_text
+from stages.common.files import atomic, atomic_folder, atomic_set, number, write_text
 
 
 def tree(folder: Path) -> dict[str, bytes | None]:
@@ -89,15 +89,6 @@ def test_files_and_folders_get_the_usual_permissions(tmp_path: Path) -> None:
 def test_text_is_utf_8_with_its_own_line_ends(tmp_path: Path) -> None:
     write_text(tmp_path / "text", "größer\r\nnext\n")
     assert (tmp_path / "text").read_bytes() == "größer\r\nnext\n".encode()
-
-
-def test_reserved_space_is_taken(tmp_path: Path) -> None:
-    reserve(tmp_path / "file", 1_000_000)
-    state = (tmp_path / "file").stat()
-    assert state.st_size == 1_000_000
-    assert state.st_blocks * 512 >= 1_000_000
-    reserve(tmp_path / "file", 0)
-    assert (tmp_path / "file").read_bytes() == b""
 
 
 def test_numbers_have_six_digits() -> None:

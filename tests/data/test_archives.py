@@ -240,7 +240,7 @@ Edits = list[tuple[int, int, bytes]]
 
 
 @settings(
-    max_examples=400,
+    max_examples=300,
     derandomize=True,
     database=None,
     deadline=None,
