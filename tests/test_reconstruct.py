@@ -76,9 +76,9 @@ def test_samples_are_drawn_anew_for_another_seed(model: Autoencoder) -> None:
     ("words", "told"),
     [
         ("", "give one of pictures"),
-        ("lacking.jpg", "lacking.jpg does not exist"),
-        ("small.png", "small.png is 90x90 pixels"),
-        ("empty", "there is no picture in empty"),
+        ("lacking.jpg --variants best", "lacking.jpg does not exist"),
+        ("small.png --variants best", "small.png is 90x90 pixels"),
+        ("empty --variants best", "there is no picture in empty"),
         ("a.png", "reports/models has no models"),
         ("a.png --variants lacking", "no trained model 'lacking'; here are best, stacked"),
         ("a.png --sample 3", "give one of pictures"),

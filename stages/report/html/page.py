@@ -15,18 +15,20 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
-from stages.common.settings import WEIGHTS
+from stages.common.settings import IMPLEMENTATIONS, WEIGHTS
 from stages.measure.measures import MEASURES
-from stages.measure.records import Record, Records
+from stages.measure.records import Model, Record, Records
 from stages.report.effect import number
 from stages.report.looks import colours_of
-from stages.report.models import best_recursive, distinct, models
-from stages.report.paper import IMPLEMENTATION_LABELS, WEIGHTS_LABELS, label
+from stages.report.models import best_recursive, distinct, models, valid, variants
+from stages.report.paper import IMPLEMENTATION_LABELS, PAPER, WEIGHTS_LABELS, label
 from stages.report.rule import Verdicts
-from stages.report.tables import LOSSES, by_model
+from stages.report.tables import LOSSES, explained_by
 from stages.report.words import caveats, mean_sd, provenance
 
 HERE = Path(__file__).parent
+Cell = tuple[str, float | str]  # its text, and what it is sorted by; "" where there is nothing
+
 LIMIT = 3_300_000  # bytes of all pictures; in the page they take a third more
 # Without loss, the differences that the page amplifies are the model's own.
 ENCODINGS: list[dict[str, Any]] = [
@@ -34,26 +36,15 @@ ENCODINGS: list[dict[str, Any]] = [
     *({"quality": q} for q in (90, 75, 50)),
 ]
 DASHES = {"stacked": [6, 3], "joint": [2, 3], "recursive": []}
-# Of Table 1, and what heads them.
-COLUMNS = {
-    "label": "model",
-    "implementation": "implementation",
-    "weights": "weights",
-    "n": "seeds",
-    "diverged": "diverged",
-    "error": "error",
-    "error_sd": "± over seeds",
-    "train_error": "error on training images",
-    "paper_table1": "paper: Table 1",
-    "paper_figure5": "paper: Figure 5",
-    "explained_by": "paper explained by",
-    **{
-        name: measure.label
-        for name, measure in MEASURES.items()
-        if name not in ("error", "mse") and not name.startswith("depth_")
-    },
-    "sample_faces_found": "faces found in samples",
-}
+# Of the table, what heads them; then every measure of the table of measures but these.
+COLUMNS = (
+    *("model", "implementation", "weights", "seeds", "diverged", "error", "± over seeds"),
+    *("error on training images", "paper: Table 1", "paper: Figure 5", "paper explained by"),
+    "faces found in samples",
+)
+OTHERS = [
+    name for name in MEASURES if name not in ("error", "mse") and not name.startswith("depth_")
+]
 
 
 def page(records: Records, verdicts: Verdicts) -> str:
@@ -74,7 +65,7 @@ def page(records: Records, verdicts: Verdicts) -> str:
         provenance=provenance(records),
         caveats=caveats(records),
         claims=claims,
-        columns=COLUMNS,
+        columns=[*COLUMNS, *(MEASURES[name].label for name in OTHERS)],
         rows=_rows(records),
         models=[(name, label(name)) for name in names],
         chosen=[name for name in first if name in names] or names[:2],
@@ -116,21 +107,39 @@ def _webp(face: np.ndarray, how: dict[str, Any]) -> bytes:
     return file.getvalue()
 
 
-def _rows(records: Records) -> list[list[tuple[str, float | str]]]:
-    """Table 1: of every cell its text, and what it is sorted by ("" where there is nothing)."""
-    table = by_model(records)
-    labels: dict[str, str] = {str(k): v for k, v in IMPLEMENTATION_LABELS.items()}
-    labels |= {str(k): v for k, v in WEIGHTS_LABELS.items()}
-    rows = []
-    for position, (_, row) in enumerate(table.iterrows()):
-        cells: list[tuple[str, float | str]] = [(row["label"], position)]
-        for value in (row[name] for name in list(COLUMNS)[1:]):
-            if isinstance(value, str):
-                cells.append((labels.get(value, value), value))
-            else:
-                cells.append(("", "") if pd.isna(value) else (number(value), float(value)))
-        rows.append(cells)
-    return rows
+def _rows(records: Records) -> list[list[Cell]]:
+    """A row for each evaluated model, and for each of the paper's that was not."""
+    shown: list[Model] = []
+    for variant in variants(records):
+        four = [Model(variant, how, weights) for how in IMPLEMENTATIONS for weights in WEIGHTS]
+        shown += [model for model in four if model in records.found] or four[:1]
+    return [_row(records, model, position) for position, model in enumerate(shown)]
+
+
+def _row(records: Records, model: Model, position: int) -> list[Cell]:
+    record, paper = records.found.get(model), PAPER.get(model.variant)
+
+    def values(measure: str, split: str = "test") -> "pd.Series[float]":
+        return valid(record, measure, split).value if record else pd.Series(dtype=float)
+
+    errors = values("error")
+    numbers = [len(errors), len(record.diverged) if record else None, errors.mean(), errors.std()]
+    numbers.append(values("error", "train").mean())
+    numbers += [paper.table1, paper.figure5] if paper else [None, None]
+    explained = explained_by(records, model.variant)
+    measures = [values("faces_found", "samples").mean(), *(values(name).mean() for name in OTHERS)]
+    return [
+        (label(model.variant), position),
+        (IMPLEMENTATION_LABELS[model.implementation], model.implementation),
+        (WEIGHTS_LABELS[model.weights], model.weights),
+        *map(_cell, numbers),
+        (explained, explained),
+        *map(_cell, measures),
+    ]
+
+
+def _cell(value: float | None) -> Cell:
+    return ("", "") if value is None or pd.isna(value) else (number(value), float(value))
 
 
 def _curves(records: Records) -> dict[str, Any]:
