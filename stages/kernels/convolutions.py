@@ -22,6 +22,7 @@ is made for a tile, see tiles.py.
 
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,7 +47,7 @@ ONE, TWO, THREE, FOUR = offset(1), offset(2), offset(3), offset(4)
 
 
 @inlined
-def _taps(sums, x, p, weights, steps, count):
+def _taps(sums: Any, x: Floats, p: Any, weights: Floats, steps: Any, count: int) -> Any:
     """The sums of several filters over `count` neighbouring pixels of a row.
 
     p: places of the first pixel in x and of its tap in weights; steps: to the next pixel, filter.
@@ -113,7 +114,7 @@ def convolution(lanes: int, together: int) -> Callable[..., None]:
 
 
 @inlined
-def _spread(columns, g, weights, at, left, right):
+def _spread(columns: Any, g: Floats, weights: Floats, at: Any, left: bool, right: bool) -> Any:
     """Sums at an even and an odd column, over all filters, of one row of the kernel.
 
     left, right: whether there are neighbours; constants, so that each border has a loop of its own.
@@ -209,7 +210,6 @@ def weight_gradient(
         totals = np.zeros(filters * channels * k * taps * width, np.float32)
         for i in range(h):
             top = 2 * i - begin
-            t = 0
             for o in range(0, filters, together):
                 for c in range(channels):
                     for a in range(max(0, -top), min(k, height - top)):

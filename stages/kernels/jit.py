@@ -8,13 +8,14 @@ from typing import Any, TypeVar, cast
 
 import numba
 import numba.extending
+from numba.core import config
 
 from stages.common.errors import PipelineError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 # No fast mathematics: what is added in which order is written down, see vectors.py.
-OPTIONS = {"error_model": "numpy", "boundscheck": False, "nogil": True}
+OPTIONS: dict[str, Any] = {"error_model": "numpy", "boundscheck": False, "nogil": True}
 
 
 def compiled(function: Function) -> Function:
@@ -27,7 +28,7 @@ def compiled(function: Function) -> Function:
     try:
         return cast(Function, compile_it(function))
     except RuntimeError:  # numba: "no locator available"
-        numba.config.CACHE_DIR = str(temporary_folder())
+        config.CACHE_DIR = str(temporary_folder())  # type: ignore[attr-defined]
         return cast(Function, compile_it(function))
 
 

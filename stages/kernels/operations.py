@@ -8,7 +8,7 @@ batch last.
 
 import os
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from stages.kernels.tiles import TILES, first_divisor, vector_extension
 
 Activation = Literal["selu", "relu", "sigmoid"]
 
-PLAIN: dict[Activation, Callable[[Tensor], Tensor]] = {
+PLAIN: dict[str, Callable[[Tensor], Tensor]] = {
     "selu": functional.selu,
     "relu": functional.relu,
     "sigmoid": torch.sigmoid,
@@ -54,7 +54,7 @@ def supports(
     images of even height and width. Not while PyTorch traces, compiles or exports, which needs its
     own operations, nor with the environment variable `SWITCH` set to 0.
     """
-    if torch.compiler.is_compiling() or torch.compiler.is_exporting() or torch.jit.is_tracing():
+    if torch.compiler.is_compiling() or torch.compiler.is_exporting() or _traced():
         return False
     if not kernels_on() or x.dim() != 4 or len(x) % pointwise.LANES:
         return False
@@ -67,6 +67,10 @@ def supports(
     if transposed:
         return known and x.shape[1] == filters
     return known and x.shape[1] == channels and x.shape[2] % 2 == x.shape[3] % 2 == 0
+
+
+def _traced() -> bool:
+    return bool(torch.jit.is_tracing())  # type: ignore[attr-defined,no-untyped-call]
 
 
 def _ordinary(x: Tensor) -> bool:
@@ -86,7 +90,7 @@ def convolution(x: Tensor, weight: Tensor, bias: Tensor, activation: Activation)
     and column less before than after: (0,1) for k = 3, (1,2) for k = 5.
     """
     if supports(x, bias, weight=weight):
-        return _Convolution.apply(x, weight, bias, activation)
+        return cast(Tensor, _Convolution.apply(x, weight, bias, activation))
     before, after = _padding(weight)
     padded = functional.pad(x, (before, after, before, after))
     return PLAIN[activation](functional.conv2d(padded, weight, bias, stride=2))
@@ -101,7 +105,7 @@ def transposed_convolution(
     `convolution` pads, so one is the other's gradient.
     """
     if supports(x, bias, weight=weight, transposed=True):
-        return _TransposedConvolution.apply(x, weight, bias, activation)
+        return cast(Tensor, _TransposedConvolution.apply(x, weight, bias, activation))
     before, _ = _padding(weight)
     full = functional.conv_transpose2d(x, weight, bias, stride=2)
     rows, columns = (slice(before, before + 2 * size) for size in x.shape[2:])
@@ -111,7 +115,7 @@ def transposed_convolution(
 def squared_error(output: Tensor, target: Tensor) -> Tensor:
     """Mean squared error over all elements, a scalar; no gradient reaches `target`."""
     if output.shape == target.shape and supports(output, target):
-        return _SquaredError.apply(output, target)
+        return cast(Tensor, _SquaredError.apply(output, target))
     return functional.mse_loss(output, target.detach())
 
 
@@ -120,7 +124,7 @@ def recreation_error(
 ) -> Tensor:
     """The squared error between a transposed convolution of x and `target`, in one."""
     if supports(x, bias, target, weight=weight, transposed=True):
-        return _RecreationError.apply(x, weight, bias, activation, target)
+        return cast(Tensor, _RecreationError.apply(x, weight, bias, activation, target))
     return squared_error(transposed_convolution(x, weight, bias, activation), target)
 
 
@@ -272,11 +276,11 @@ class _RecreationError(Function):
     @once_differentiable
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         grid, weight, grad, for_bias = ctx.saved_tensors
+        factor = slope.item()
+        if factor != 1:
+            grad, for_bias = grad * factor, for_bias * factor
         for_x = _batch_first(_convolve(grad, weight, None, LINEAR))
-        gradients = for_x, _weight_gradient(grad, grid, weight), for_bias
-        if slope.item() != 1:
-            gradients = tuple(gradient * slope for gradient in gradients)
-        return *gradients, None, None
+        return for_x, _weight_gradient(grad, grid, weight), for_bias, None, None
 
 
 class _BatchNorm(Function):

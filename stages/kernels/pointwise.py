@@ -3,6 +3,8 @@
 Sums run in single precision over blocks, then in double.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -37,7 +39,7 @@ ROUND = f32(ROUNDER)
 
 
 @inlined
-def expm1(x):
+def expm1(x: Any) -> Any:
     """exp(x) - 1 for x <= 0, to about 1e-7: with x = n ln 2 + r, by a polynomial of r and 2**n."""
     x = where_greater(f32(-80), x, f32(-80), x)
     whole = x * PER_LOG2 + ROUND
@@ -56,7 +58,7 @@ def expm1(x):
 
 
 @inlined
-def activate(v, activation):
+def activate(v: Any, activation: int) -> Any:
     """The activation of a vector; what is no number stays none."""
     if activation == SELU:
         e = SELU_SHIFT * expm1(where_greater(v, f32(0), f32(0), v))
@@ -70,7 +72,7 @@ def activate(v, activation):
 
 
 @inlined
-def backwards(g, y, activation):
+def backwards(g: Any, y: Any, activation: int) -> Any:
     """g times the slope of the activation where its output is y."""
     if activation == SELU:
         g = g * where_greater(y, f32(0), SELU_SCALE, y + SELU_SHIFT)

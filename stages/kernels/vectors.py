@@ -24,7 +24,7 @@ FLOAT, INT = ir.FloatType(), ir.IntType(32)
 ROUNDER = 1.5 * 2**23
 
 
-class Vector(types.Type):  # type: ignore[misc]
+class Vector(types.Type):
     """`width` single-precision lanes."""
 
     def __init__(self, width: int) -> None:
@@ -44,9 +44,14 @@ class Vector(types.Type):  # type: ignore[misc]
 
 
 @register_model(Vector)
-class VectorModel(models.PrimitiveModel):  # type: ignore[misc]
+class VectorModel(models.PrimitiveModel):
     def __init__(self, manager: Any, vector: Vector) -> None:
-        super().__init__(manager, vector, vector.llvm)
+        super().__init__(manager, vector, vector.llvm)  # type: ignore[no-untyped-call]
+
+
+def several(vector: Vector, count: int) -> Any:
+    """The type of a tuple of vectors."""
+    return types.UniTuple(vector, count)  # type: ignore[no-untyped-call]
 
 
 def _pointer(context: Any, builder: Any, array: Any, value: Any, at: Any) -> Any:
@@ -168,7 +173,7 @@ def _define(operation: Callable[..., Any], instruction: str) -> None:
         kinds = (kind if isinstance(kind, Vector) else types.float32 for kind in (a, b))
         return vector(*kinds), generate
 
-    @overload(operation, inline="always")  # type: ignore[untyped-decorator]
+    @overload(operation, inline="always")
     def implement(a: Any, b: Any) -> Any:
         def call(a: Any, b: Any) -> Any:
             return compute(a, b)
@@ -188,7 +193,7 @@ for _operation, _instruction in (
 @intrinsic
 def loads(_: Any, like: Any, array: Any, at: Any, step: Any, count: Any) -> Any:
     """A tuple of `count` vectors, from array[at], array[at + step], ...; `count` is a constant."""
-    vectors = types.UniTuple(like, count.literal_value)
+    vectors = several(like, count.literal_value)
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         pointer = _pointer(context, builder, array, *values[1:3])
@@ -204,7 +209,7 @@ def loads(_: Any, like: Any, array: Any, at: Any, step: Any, count: Any) -> Any:
 @intrinsic
 def all_zeros(_: Any, like: Any, count: Any) -> Any:
     """A tuple of `count` vectors of zeros; `count` is a constant."""
-    vectors = types.UniTuple(like, count.literal_value)
+    vectors = several(like, count.literal_value)
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         zero = ir.Constant(like.llvm, [0.0] * like.width)

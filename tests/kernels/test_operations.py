@@ -54,7 +54,9 @@ def draw(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def compared(operation: Callable[..., Any], *inputs: Tensor, slope: Tensor | None = None) -> Compared:
+def compared(
+    operation: Callable[..., Any], *inputs: Tensor, slope: Tensor | None = None
+) -> Compared:
     """Outputs and gradients: by the kernels, by the plain formulation in single and in double."""
 
     def run(inputs: list[Tensor]) -> list[Tensor]:
@@ -101,7 +103,9 @@ def test_both_convolutions_equal_the_plain_formulation(
 
 
 @pytest.mark.parametrize("batch", [16, 32])
-@pytest.mark.parametrize("level", [(6, 3, 5, 16), (24, 12, 3, 16), (48, 48, 3, 8), (12, 48, 5, 4)], ids=str)
+@pytest.mark.parametrize(
+    "level", [(6, 3, 5, 16), (24, 12, 3, 16), (48, 48, 3, 8), (12, 48, 5, 4)], ids=str
+)
 @pytest.mark.usefixtures("each_tile")
 def test_so_do_the_kernels_for_other_processors(
     level: tuple[int, int, int, int], batch: int

@@ -45,7 +45,11 @@ NORMED = [
 STEPS = [
     {"training": "recursive"},
     {"training": "stacked"},
-    {"training": "recursive", "norm": "shared", "implementation": "released"},  # Keras' own frozen norms
+    {
+        "training": "recursive",
+        "norm": "shared",
+        "implementation": "released",
+    },  # Keras' own frozen norms
 ]
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
