@@ -19,7 +19,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar, cast
 from zipfile import BadZipFile
 
 import numpy as np
@@ -108,8 +108,7 @@ class Record:
         """Columns value, standard_error and n, indexed by seed; empty where it was not measured."""
         if (split, measure) not in self.measures.index:
             return self.measures.iloc[:0].droplevel(["split", "measure"])
-        chosen: pd.DataFrame = self.measures.xs((split, measure))
-        return chosen
+        return cast(pd.DataFrame, self.measures.xs((split, measure)))
 
     def mean(self, measure: str, split: str = "test") -> float:
         """Mean over seeds, inf where one diverged; nan where it was not measured."""

@@ -73,7 +73,7 @@ def obtain_each(missing: Mapping[Path, Training], address: str) -> Iterator[Path
 
 def _connected(address: str) -> Client:
     try:
-        client = Client(address, timeout=PATIENCE)  # type: ignore[no-untyped-call]
+        client = Client(address, timeout=PATIENCE)
         client.wait_for_workers(1, timeout=PATIENCE)
     except (OSError, ValueError, TimeoutError) as error:
         raise PipelineError(

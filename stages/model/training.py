@@ -78,7 +78,6 @@ class Trainer:
         self.average = Average(self.model, settings.averaging)
         self.batch = torch.zeros(settings.batch_size, dtype=torch.long, device=self.batches.device)
         self.stacked: bool | None = None  # whether the present steps are
-        self.sums: defaultdict[str, Tensor]  # of the losses of an epoch
         self.curve: list[CurvePoint] = []
         self.epoch = 0
         self.last_finite: float | None = None

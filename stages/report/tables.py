@@ -25,7 +25,7 @@ def table1(records: Records) -> pd.DataFrame:
     """A row for each model of Table 1, evaluated or not, and for every other variant.
 
     Of the model as described at its last step, and with a prefix of PREFIXES of its others, what
-    `by_model` has of it (as released: the errors); paper_*: the paper's numbers; explained_by: see
+    is measured of it (as released: the errors); paper_*: the paper's numbers; explained_by: see
     `explained_by`. Missing values are nan.
     """
     rows = []
@@ -36,26 +36,6 @@ def table1(records: Records) -> pd.DataFrame:
             numbers = _errors(record) if implementation == "released" else _numbers(record)
             row |= {f"{prefix}{key}": value for key, value in numbers.items()}
         rows.append(row | _paper(records, variant))
-    return pd.DataFrame(rows)
-
-
-def by_model(records: Records) -> pd.DataFrame:
-    """A row for each evaluated model, and one for each of the paper's that was not.
-
-    variant, label, implementation and weights say which it is. n: the seeds behind its numbers, and
-    diverged: how many more there were. error: on the held-out images, error_sd its standard
-    deviation over seeds, error_se its standard error over images; train_error: on the training
-    sample. Then what else was measured on held-out images and (sample_*) on samples, means over
-    seeds; and the columns of the paper as in `table1`.
-    """
-    rows = []
-    for variant in variants(records):
-        models = [Model(variant, *kind) for kind in PREFIXES]
-        evaluated = [model for model in models if model in records.found]
-        for model in evaluated or models[:1]:
-            row: dict[str, object] = {"variant": variant, "label": label(variant)}
-            row |= {"implementation": model.implementation, "weights": model.weights}
-            rows.append(row | _numbers(records.found.get(model)) | _paper(records, variant))
     return pd.DataFrame(rows)
 
 
