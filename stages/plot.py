@@ -21,14 +21,14 @@ FIGURES = REPORTS / "figures"
 def main() -> None:
     records = read()
     verdicts = judge_all(records)
-    tables = {"table1": table1(records), "curves": curves(records)}
     with atomic_folder(FIGURES) as folder:
         drawn = draw_all(records, folder)
-        text = page(records, verdicts, drawn)
-    for name, table in tables.items():
-        write_text(REPORTS / f"{name}.csv", table.to_csv(index=False, float_format="%.6g"))
-    write_text(REPORTS / "README.md", text)
-    write_text(REPORTS / "index.html", html_page(records, verdicts))
+        texts = {"README.md": page(records, verdicts, drawn)}
+        for name, table in (("table1", table1(records)), ("curves", curves(records))):
+            texts[f"{name}.csv"] = table.to_csv(index=False, float_format="%.6g")
+        texts["index.html"] = html_page(records, verdicts)
+    for name, text in texts.items():
+        write_text(REPORTS / name, text)
     print(summary(records, verdicts))
     print(f"\nThe evidence: {REPORTS}/README.md; to look at: {REPORTS}/index.html, {FIGURES}/")
 

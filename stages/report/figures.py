@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from matplotlib.figure import Figure
 from PIL import Image
@@ -12,12 +12,16 @@ from stages.measure.records import Records
 from stages.report import charts, sheets
 from stages.report.looks import own_style, rendered
 
+Section = Literal["Table 1", "Clarity", "Samples", "Training and sensitivity"]
+
 
 class Drawing(NamedTuple):
-    """draw: what makes it of the records, None where there is nothing to show."""
+    """draw: what makes it of the records, None where there is nothing to show. section: where
+    reports/README.md shows it."""
 
     draw: Callable[[Records], Figure | Image.Image | None]
     caption: str
+    section: Section | None = None
 
 
 _SAME_FACE = (
@@ -34,36 +38,45 @@ FIGURES: dict[str, Drawing] = {
     "figure4_samples.png": Drawing(
         sheets.samples,
         "Figure 4: what the variational autoencoders make of standard normal latents (first seed).",
+        "Samples",
     ),
     "figure5_errors.png": Drawing(
         charts.errors,
         "Figure 5: held-out error of every model, a point a seed, with the paper's numbers.",
+        "Table 1",
     ),
     "figure6_reconstructions.png": Drawing(
         partial(sheets.reconstructions, implementation="described"),
         f"Figure 6: {_SAME_FACE('of the paper as described')}.",
+        "Clarity",
     ),
     "figure6_released.png": Drawing(
         partial(sheets.reconstructions, implementation="released"),
         f"Figure 6 again: {_SAME_FACE('of the paper as released')}.",
+        "Clarity",
     ),
     "other_variants.png": Drawing(
-        sheets.other_variants, f"Beyond the paper: {_SAME_FACE('of our own')}."
+        sheets.other_variants,
+        f"Beyond the paper: {_SAME_FACE('of our own')}.",
+        "Clarity",
     ),
     "curves.png": Drawing(
         charts.curves,
         "Held-out error by epoch (the band spans the seeds), and the training loss of each level "
         "of the recursive and joint models.",
+        "Training and sensitivity",
     ),
     "spectrum.png": Drawing(
         charts.spectrum,
         "Radial power spectrum of the reconstructions, and its ratio to the input's: below 1 is "
         "blur, above is grain.",
+        "Clarity",
     ),
     "depth.png": Drawing(
         charts.depth,
         "Sensitivity: held-out error by epoch, and when an image is reconstructed from level 1, 2, "
         "... 7 alone (the band spans the seeds).",
+        "Training and sensitivity",
     ),
 }
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from stages.common.settings import WEIGHTS
 from stages.measure.records import Records
 from stages.report import markdown, sections
-from stages.report.figures import FIGURES
+from stages.report.figures import FIGURES, Section
 from stages.report.models import without_seeds
 from stages.report.paper import IMPLEMENTATION_LABELS, WEIGHTS_LABELS
 from stages.report.rule import RULE, SEEN_SEEDS, Finding, Judgement, Verdicts, judge_all
@@ -36,22 +36,18 @@ def page(records: Records, verdicts: Verdicts, drawn: Sequence[str]) -> str:
             *_other_seeds(records),
             "## Table 1",
             *sections.table1(records),
-            *_figure("figure5_errors.png", drawn),
+            *_figures("Table 1", drawn),
             "## The nine claims",
             *(part for claim in _by_claim(verdicts) for part in _claim(claim, drawn)),
             "## Recursive against stacked",
             *sections.recursive_against_stacked(records),
             "## Clarity",
             *sections.clarity(records),
-            *_figure("figure6_reconstructions.png", drawn),
-            *_figure("figure6_released.png", drawn),
-            *_figure("other_variants.png", drawn),
-            *_figure("spectrum.png", drawn),
+            *_figures("Clarity", drawn),
             "## Samples",
-            *_figure("figure4_samples.png", drawn),
+            *_figures("Samples", drawn),
             "## Training and sensitivity",
-            *_figure("curves.png", drawn),
-            *_figure("depth.png", drawn),
+            *_figures("Training and sensitivity", drawn),
             "## How a verdict is reached",
             RULE,
         ]
@@ -80,9 +76,13 @@ def _other_seeds(records: Records) -> list[str]:
     ]
 
 
-def _figure(name: str, drawn: Sequence[str]) -> list[str]:
-    caption = FIGURES[name].caption
-    return [f"![{caption}](figures/{name})", f"*{caption}*"] if name in drawn else []
+def _figures(section: Section, drawn: Sequence[str]) -> list[str]:
+    shown = [name for name in FIGURES if name in drawn and FIGURES[name].section == section]
+    return [
+        line
+        for name in shown
+        for line in (f"![{FIGURES[name].caption}](figures/{name})", f"*{FIGURES[name].caption}*")
+    ]
 
 
 def _claim(judgements: Sequence[Judgement], drawn: Sequence[str]) -> list[str]:
