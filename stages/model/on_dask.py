@@ -94,7 +94,7 @@ def _train(training: Training, people: Faces, identity: dict[str, Any]) -> dict[
 
 
 def _put(folder: Path, training: Training, files: Mapping[str, bytes]) -> None:
-    if folder.exists():  # the worker has the same folder
+    if kept.is_whole(folder, training):  # the worker has the same folder
         return
     folder.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(kept.identity(training), indent=2)

@@ -1,0 +1,240 @@
+"""Can the decoders make new faces, when they are asked where training faces lie?
+
+`python -m studies.latents [VARIANT ...]` fits densities to the latents of the training faces after
+training (Ghosh et al. 2020, "From Variational to Deterministic Autoencoders": ex-post density
+estimation): a Gaussian with full covariance and a mixture of ten. Latents drawn from these, and
+from the standard normal of variational models, are decoded with averaged weights. Results go to
+reports/studies/latents.csv, .md and .png.
+"""
+
+import csv
+import sys
+import warnings
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.mixture import GaussianMixture
+from torch import Tensor
+from torch.nn import functional
+
+from stages.common import memory
+from stages.common.entry import entry_point
+from stages.common.errors import PipelineError
+from stages.common.files import atomic_set, number
+from stages.common.settings import read_variant
+from stages.data import faces
+from stages.data.faces import Faces, to_tensor
+from stages.measure import clarity, statistics
+from stages.measure.compute import evenly_spaced, latents
+from stages.model import checkpoint
+from stages.model.network import LATENT, Autoencoder, device
+from stages.report.sheets import Block, sheet
+from studies.clear import BATCH
+
+DEFAULT = ("stacked", "recursive", "recursive_shared_bn", "stacked_vae", "recursive_vae")
+SAMPLES = 250
+SHOWN = 4
+COMPONENTS = {"Gaussian": 1, "mixture": 10}
+SMALL = 32  # pixels a side, where faces are compared: there a blurred one is not nearer to all
+HELD_OUT = "reconstructions"  # of held-out faces: how near to a training face a new one may be
+FOLDER = Path("reports/studies")
+
+
+@dataclass(frozen=True)
+class Row:
+    """`samples` pictures of one model: latents drawn from `density`, or what they are set beside.
+
+    nearest: median distance to the nearest training face, root mean square over the values of
+    32x32 pixels in [0, 1]. copies: the fraction that is nearer than 99 % of the reconstructions of
+    held-out faces are; 0.01 is what new people have.
+    """
+
+    variant: str
+    seed: int
+    density: str
+    samples: int
+    faces_found: float
+    high_frequency_ratio: float
+    grid_ratio: float
+    nearest: float
+    copies: float
+
+
+@entry_point
+def main(*variants: str) -> None:
+    memory.keep_freed()
+    names = variants or DEFAULT
+    settings = {name: read_variant(name) for name in names}
+    people = faces.load()
+    train = people.images[people.rows("train")]
+    held_out = people.rows("test")
+    held_out = people.images[held_out[evenly_spaced(len(held_out), SAMPLES)]]
+    nearby = _small(train)
+    rows = [_row("", 0, "held-out faces", held_out, held_out, nearby, None)]
+    pictures: list[list[Block | None]] = []
+    for name in names:
+        shown: list[Block | None] = []
+        for seed in settings[name].seeds:
+            path = Path("models", name, "described", f"seed{seed}", "averaged.safetensors")
+            if (path.parent / "diverged.json").exists():
+                continue
+            model = checkpoint.load(path)[0].to(device())
+            made = draw(model, train, held_out)
+            reach = _distances(made[HELD_OUT], nearby)
+            for density, drawn in made.items():
+                rows.append(_row(name, seed, density, drawn, held_out, nearby, reach))
+                print(f"{name}, seed {seed}, {density}: faces {rows[-1].faces_found:.0%}")
+            if not shown:
+                shown = [(name, density, drawn[None, :SHOWN]) for density, drawn in made.items()]
+        pictures.append(shown)
+    if not any(pictures):
+        raise PipelineError(f"all trainings of {', '.join(names)} diverged")
+    files = [FOLDER / f"latents.{ending}" for ending in ("csv", "png", "md")]
+    with atomic_set(*files) as (table, picture, page):
+        _write_table(rows, table)
+        whole = sheet([row for row in pictures if row])
+        whole.reduce(2).quantize(256, dither=Image.Dither.NONE).save(picture, optimize=True)
+        page.write_text(told(rows, people), encoding="utf-8")
+
+
+@torch.inference_mode()
+def draw(model: Autoencoder, train: np.ndarray, held_out: np.ndarray) -> dict[str, np.ndarray]:
+    """By density, pictures uint8 (n, 128, 128, 3) decoded from it; and reconstructions."""
+    codes = torch.cat([model.encode(batch).flatten(1) for batch in _batches(train)]).cpu().numpy()
+    drawn = {
+        density: torch.from_numpy(fit(codes, components).sample(SAMPLES)[0]).float()
+        for density, components in COMPONENTS.items()
+    }
+    # A mixture's samples come component by component.
+    order = torch.randperm(SAMPLES, generator=torch.Generator().manual_seed(0))
+    drawn = {density: latent[order] for density, latent in drawn.items()}
+    if model.settings.variational:
+        drawn["standard normal"] = latents(SAMPLES)
+    found = {HELD_OUT: [model(batch) for batch in _batches(held_out)]}
+    for density, latent in drawn.items():
+        found[density] = [model.sample(part.to(device())) for part in latent.split(BATCH)]
+    return {
+        density: torch.cat([clarity.to_pictures(part) for part in parts]).cpu().numpy()
+        for density, parts in found.items()
+    }
+
+
+def fit(codes: np.ndarray, components: int) -> GaussianMixture:
+    """A mixture of normal distributions with full covariances, for latents (n, 384).
+
+    Each keeps a thousandth of the latents' mean variance in every direction, so that it stays one
+    where latents have none.
+    """
+    floor = 1e-3 * float(codes.var(0).mean())
+    mixture = GaussianMixture(components, reg_covar=max(floor, 1e-9), max_iter=30, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return mixture.fit(codes.astype(np.float64))
+
+
+def _row(
+    variant: str,
+    seed: int,
+    density: str,
+    pictures: np.ndarray,
+    held_out: np.ndarray,
+    nearby: Tensor,
+    reach: np.ndarray | None,
+) -> Row:
+    parts: dict[str, list[Tensor]] = {"high_frequency_ratio": [], "grid_ratio": []}
+    count = min(len(pictures), len(held_out))
+    for after, before in zip(_batches(pictures[:count]), _batches(held_out[:count]), strict=True):
+        for name, values in parts.items():
+            values.append(getattr(clarity, name)(after, before).cpu())
+    clear = {name: statistics.ratio(torch.cat(values))[0] for name, values in parts.items()}
+    nearest = _distances(pictures, nearby)
+    limit = float("nan") if reach is None else float(np.quantile(reach, 0.01))
+    return Row(
+        variant=variant,
+        seed=seed,
+        density=density,
+        samples=len(pictures),
+        faces_found=float(clarity.detect(pictures).mean()),
+        nearest=float(np.median(nearest)),
+        copies=float("nan") if reach is None else float((nearest < limit).mean()),
+        **clear,
+    )
+
+
+def _batches(images: np.ndarray) -> list[Tensor]:
+    starts = range(0, len(images), BATCH)
+    return [to_tensor(images[start : start + BATCH]).to(device()) for start in starts]
+
+
+def _small(images: np.ndarray) -> Tensor:
+    """(n, 3 * 32 * 32) in [0, 1] of uint8 (n, 128, 128, 3)."""
+    factor = images.shape[1] // SMALL
+    parts = (to_tensor(images[i : i + BATCH]) for i in range(0, len(images), BATCH))
+    return torch.cat([functional.avg_pool2d(part, factor).flatten(1) for part in parts])
+
+
+def _distances(pictures: np.ndarray, nearby: Tensor) -> np.ndarray:
+    """The root mean square distance (n,) of pictures to the nearest of `nearby`."""
+    nearest = torch.cdist(_small(pictures), nearby).min(1).values
+    return (nearest / nearby.shape[1] ** 0.5).numpy()
+
+
+def _write_table(rows: Sequence[Row], path: Path) -> None:
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(field.name for field in fields(Row))
+        for row in rows:
+            values = ("" if value != value else value for value in astuple(row))  # nan
+            table.writerow(number(v) if isinstance(v, float) else v for v in values)
+
+
+def told(rows: Sequence[Row], people: Faces) -> str:
+    """The results in Markdown: means over the seeds of a variant."""
+    lines = [
+        "# New faces from the latents of training faces",
+        "",
+        "Ghosh et al. (2020, *From Variational to Deterministic Autoencoders*) draw new pictures "
+        "from an autoencoder that was not trained for it: a density is fitted to the latents of "
+        f"the {len(people.rows('train')):,} training faces afterwards, here a Gaussian with full "
+        f"covariance and a mixture of {COMPONENTS['mixture']}, {LATENT} dimensions. Averaged "
+        f"weights, {SAMPLES} samples a seed, means over seeds. `nearest` is the median distance to "
+        f"the nearest training face (root mean square, {SMALL}x{SMALL} pixels); `copies` the "
+        "fraction of samples nearer than 99 % of the reconstructions of held-out faces are: 1 % is "
+        "what new people have. Every seed: `latents.csv`.",
+        "",
+        "| variant | pictures | seeds | faces found | high frequencies | grid | nearest | copies |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row.variant, row.density), []).append(row)
+    mean = {key: _mean(own) for key, own in groups.items()}
+    for (variant, density), own in groups.items():
+        faces_found, high, grid, nearest, copies = mean[variant, density]
+        last = "" if np.isnan(copies) else f"{copies:.1%}"
+        lines.append(
+            f"| {variant} | {density} | {len(own)} | {faces_found:.0%} | {high:.2f} | {grid:.2f} | "
+            f"{nearest:.3f} | {last} |"
+        )
+    lines += ["", "![Samples of the first seed of each variant](latents.png)", ""]
+    for variant in dict.fromkeys(row.variant for row in rows if row.variant):
+        own = {density: values for (name, density), values in mean.items() if name == variant}
+        best = max((density for density in own if density != HELD_OUT), key=lambda d: own[d][0])
+        text = f"- {variant}: a face in {own[best][0]:.0%} of the samples from the {best}"
+        if "standard normal" in own and best != "standard normal":
+            text += f", in {own['standard normal'][0]:.0%} from the standard normal"
+        lines.append(f"{text}; in {own[HELD_OUT][0]:.0%} of its reconstructions of held-out faces.")
+    return "\n".join(lines) + "\n"
+
+
+def _mean(rows: Sequence[Row]) -> tuple[float, ...]:
+    return tuple(float(np.mean([astuple(row)[column] for row in rows])) for column in range(4, 9))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

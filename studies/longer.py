@@ -1,0 +1,173 @@
+"""Does it last? Variants continued to 40 epochs.
+
+`python -m studies.longer [VARIANT ...]` (`stacked` and `best`) goes on from the kept trainings of
+three seeds, or trains them, as many side by side as there are cores. Error and clarity on held-out
+faces, against epochs and against seconds of a core: reports/studies/longer.csv, .md and .png.
+"""
+
+import csv
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from stages.common.entry import entry_point
+from stages.common.files import atomic_set, number
+from stages.common.settings import ModelSettings, Training, Variant, read_variant
+from stages.data import faces
+from stages.data.faces import Faces
+from stages.measure.compute import evenly_spaced
+from stages.model import checkpoint
+from stages.model.network import device
+from stages.model.side_by_side import obtain_all
+from stages.model.training import Trainer
+from stages.report.looks import OWN_COLOURS, band, log_axis, own_style, rendered, whole_epochs
+from studies.clear import clarity_of
+
+DEFAULT = ("stacked", "best")
+EPOCHS = (10, 20, 40)  # where clarity is measured
+SEEDS = 3
+MEASURED = 256
+FOLDER = Path("reports/studies")
+TABLE = ("variant", "seed", "epoch", "seconds", "measure", "value")
+SHOWN = {
+    "averaged_error": "held-out error, averaged weights",
+    "error": "held-out error, last step",
+    "high_frequency_ratio": "fraction of high frequencies, times the input's",
+}
+
+
+@entry_point
+def main(*variants: str) -> None:
+    settings = {name: read_variant(name) for name in variants or DEFAULT}
+    people = faces.load()
+    pace = {name: seconds_an_epoch(variant, people) for name, variant in settings.items()}
+    rows: list[list[object]] = []
+    for epochs in EPOCHS:  # each goes on from the one before
+        planned = {
+            (name, seed): Training(
+                settings=stretched(variant, epochs), seed=seed, faces=people.hash
+            )
+            for name, variant in settings.items()
+            for seed in variant.seeds[:SEEDS]
+        }
+        folders = obtain_all([*planned.values()])
+        for (name, seed), folder in zip(planned, folders, strict=True):
+            found = clear(folder, people)
+            if epochs == EPOCHS[-1]:
+                found += errors(folder)
+            for epoch, measure, value in found:
+                rows.append([name, seed, epoch, epoch * pace[name], measure, value])
+    frame = pd.DataFrame(rows, columns=list(TABLE))
+    files = [FOLDER / f"longer.{ending}" for ending in ("csv", "png", "md")]
+    with atomic_set(*files) as (table, picture, page):
+        with open(table, "w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(TABLE)
+            writer.writerows([number(v) if isinstance(v, float) else v for v in r] for r in rows)
+        with own_style():
+            rendered(draw(frame)).save(picture)
+        page.write_text(told(frame, pace), encoding="utf-8")
+
+
+def stretched(variant: Variant, epochs: int) -> ModelSettings:
+    """The variant's settings for another number of epochs: what is counted in them keeps its
+    fraction."""
+    settings = variant.models()["described"]
+    stacked = round(settings.stacked_epochs * epochs / settings.epochs)
+    return settings.model_copy(update={"epochs": epochs, "stacked_epochs": stacked})
+
+
+def seconds_an_epoch(variant: Variant, people: Faces) -> float:
+    """What the second epoch of a training takes of a core, its two errors included."""
+    settings = stretched(variant, 2)
+    trainer = Trainer(Training(settings=settings, seed=0, faces=people.hash), people)
+    trainer.run_epoch()  # compiles
+    started = time.process_time()
+    trainer.run_epoch()
+    return time.process_time() - started
+
+
+def clear(folder: Path, people: Faces) -> list[tuple[int, str, float]]:
+    """Epoch, measure and value of a training's clarity at its end; none where it diverged."""
+    if (folder / "diverged.json").exists():
+        return []
+    model, training = checkpoint.load(folder / "averaged.safetensors")
+    rows = people.rows("test")
+    images = people.images[rows[evenly_spaced(len(rows), MEASURED)]]
+    found = clarity_of(model.to(device()), images)
+    return [(training.settings.epochs, name, value) for name, value in found.items()]
+
+
+def errors(folder: Path) -> list[tuple[int, str, float]]:
+    """Epoch, measure and value of a training's held-out errors in every epoch."""
+    curve = pd.read_csv(folder / "curve.csv")
+    curve = curve[curve["split"] == "test"]
+    found = zip(curve["epoch"], curve["loss"], curve["value"], strict=True)
+    return [(int(epoch), str(loss), float(value)) for epoch, loss, value in found]
+
+
+def draw(frame: pd.DataFrame) -> Figure:
+    """Three measures against epochs (left) and seconds (right), a line a variant."""
+    figure = Figure(figsize=(10, 9))
+    grid = figure.subplots(len(SHOWN), 2, sharey="row", sharex="col")
+    for axes_row, (measure, name) in zip(grid, SHOWN.items(), strict=True):
+        of_measure = frame[frame["measure"] == measure]
+        for axes, x in zip(axes_row, ("epoch", "seconds"), strict=True):
+            variants = dict.fromkeys(frame["variant"])
+            for variant, colour in zip(variants, OWN_COLOURS * len(variants), strict=False):
+                own = of_measure[of_measure["variant"] == variant]
+                values = own.pivot(index="seed", columns=x, values="value").dropna(axis=1)
+                line = {"color": colour, "marker": "o" if len(values.columns) < 5 else ""}
+                band(axes, values.columns, values.to_numpy(), line, variant)
+        axes_row[0].set_ylabel(name)
+        if measure.endswith("error"):
+            log_axis(axes_row[0])
+    whole_epochs(grid[-1][0])
+    grid[-1][0].set_xlabel("epoch")
+    grid[-1][1].set_xlabel("seconds of a core")
+    grid[0][0].legend()
+    return figure
+
+
+def told(frame: pd.DataFrame, pace: Mapping[str, float]) -> str:
+    """The results in Markdown: at each of EPOCHS the mean ± standard deviation over seeds."""
+    lines = [
+        "# Does it last?",
+        "",
+        f"Trainings of three seeds continued to {EPOCHS[-1]} epochs, on held-out faces, weights "
+        "averaged; mean ± standard deviation over seeds. Every epoch and seed: `longer.csv`.",
+        "",
+        f"| variant | | {' | '.join(f'{epochs} epochs' for epochs in EPOCHS)} | seconds an epoch |",
+        f"| --- | --- |{' --- |' * (len(EPOCHS) + 1)}",
+    ]
+    values = frame.set_index(["variant", "measure", "epoch"])["value"]
+    seeds = frame["seed"].nunique()
+    for variant, seconds in pace.items():
+        for measure, label in (
+            ("averaged_error", "error"),
+            ("high_frequency_ratio", "high frequencies"),
+            ("grid_ratio", "grid ratio"),
+        ):
+            cells = [_cell(values, (variant, measure, epochs), seeds) for epochs in EPOCHS]
+            last = f"{seconds:.1f}" if label == "error" else ""
+            lines.append(f"| {variant} | {label} | {' | '.join(cells)} | {last} |")
+    return "\n".join([*lines, "", "![Learning curves](longer.png)", ""])
+
+
+def _cell(values: pd.Series, key: tuple[str, str, int], seeds: int) -> str:
+    """Mean and standard deviation over seeds, and how many diverged."""
+    own = values[values.index == key]
+    if own.empty:
+        return "all diverged"
+    digits = 0 if key[1].endswith("error") else 2
+    text = f"{own.mean():.{digits}f}"
+    text += f" ± {own.std():.{digits}f}" if len(own) > 1 else ""
+    return text if len(own) == seeds else f"{text}; {seeds - len(own)} diverged"
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

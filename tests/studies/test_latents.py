@@ -1,0 +1,70 @@
+"""New faces from fitted latents: the densities, the distances, and a run on small models."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from stages.common.settings import Training
+from stages.model import checkpoint
+from stages.model.network import Autoencoder, state
+from tests.conftest import made_faces, model_settings
+from tests.model.test_on_dask import write
+
+pytest.importorskip("sklearn")
+
+from studies import latents
+
+
+def test_a_density_is_that_of_the_latents() -> None:
+    random = np.random.default_rng(0)
+    centres = random.normal(0, 5, (2, 384))
+    codes = centres[random.integers(0, 2, 3000)] + random.normal(0, 1, (3000, 384)) * 0.1
+    gaussian, mixture = (latents.fit(codes, components) for components in (1, 2))
+    np.testing.assert_allclose(gaussian.means_[0], codes.mean(0), rtol=1e-6)
+    expected = np.cov(codes.T, bias=True)
+    np.testing.assert_allclose(gaussian.covariances_[0], expected, atol=2e-3 * expected.max())
+    drawn, _ = mixture.sample(200)
+    distance = np.linalg.norm(drawn[:, None] - centres, axis=2).min(1)
+    assert distance.max() < 0.2 * np.linalg.norm(centres[0] - centres[1])
+
+
+def test_copies_of_training_faces_are_told_from_new_ones() -> None:
+    random = np.random.default_rng(0)
+    train, new = (random.integers(0, 256, (40, 128, 128, 3), np.uint8) for _ in range(2))
+    nearby = latents._small(train)
+    reach = latents._distances(new, nearby)
+    assert latents._row("v", 0, "copied", train, new, nearby, reach).copies == 1.0
+    row = latents._row("v", 0, "new", new, new, nearby, reach)
+    assert row.copies <= 0.05 and row.high_frequency_ratio == pytest.approx(1)
+
+
+def test_all_densities_of_a_variant_are_measured_and_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(latents, "SAMPLES", 8)
+    monkeypatch.setattr(latents, "COMPONENTS", {"Gaussian": 1, "mixture": 2})
+    write(made_faces(48), tmp_path / "data")
+    torch.manual_seed(0)
+    settings = model_settings(variational=True)
+    config = settings.model_dump(exclude={"implementation"}) | {"seeds": [0], "released_seeds": []}
+    (tmp_path / "configs/variants").mkdir(parents=True)
+    text = yaml.safe_dump(config)
+    (tmp_path / "configs/variants/vae.yaml").write_text(text, encoding="utf-8")
+    folder = tmp_path / "models/vae/described/seed0"
+    folder.mkdir(parents=True)
+    training = Training(settings=settings, seed=0, faces="")
+    tensors = state(Autoencoder(settings))
+    checkpoint.save(tensors, folder / "averaged.safetensors", training, "averaged")
+    latents.main("vae")
+    folder = tmp_path / "reports/studies"
+    with open(folder / "latents.csv", encoding="utf-8", newline="") as file:
+        rows = [(row["variant"], row["density"]) for row in csv.DictReader(file)]
+    densities = ["reconstructions", "Gaussian", "mixture", "standard normal"]
+    assert rows == [("", "held-out faces"), *(("vae", density) for density in densities)]
+    assert "| vae | standard normal | 1 |" in (folder / "latents.md").read_text(encoding="utf-8")
+    assert (folder / "latents.png").exists()

@@ -1,0 +1,48 @@
+"""Trainings that go on: what is kept is taken, what is written, and a schedule's stretching."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from stages.common.settings import Training, Variant
+from stages.data import faces
+from stages.model import kept
+from studies import longer
+from tests.conftest import made_faces, model_settings
+from tests.model.test_on_dask import write
+
+
+def test_kept_trainings_go_on_and_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", os.fspath(Path(__file__).parents[2]))
+    monkeypatch.setattr(longer, "EPOCHS", (1, 2))
+    settings = model_settings(epochs=1)
+    config = settings.model_dump(exclude={"implementation"}) | {"seeds": [4], "released_seeds": []}
+    path = tmp_path / "configs/variants/stacked.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text(yaml.safe_dump(config), encoding="utf-8")
+    write(made_faces(48), tmp_path / "data")
+    people = faces.load()
+    first = kept.obtain(Training(settings=settings, seed=4, faces=people.hash), people)
+    longer.main("stacked")
+    assert sorted(folder.name for folder in first.parent.glob("epochs*")) == ["epochs1", "epochs2"]
+
+    found = pd.read_csv(tmp_path / "reports/studies/longer.csv")
+    kept_curve, whole = (pd.read_csv(first.parent / f"epochs{n}/curve.csv") for n in (1, 2))
+    assert whole[whole["epoch"] == 1].reset_index(drop=True).equals(kept_curve)
+    errors = found[found["measure"] == "averaged_error"].sort_values("epoch")
+    expected = whole[whole["loss"] == "averaged_error"]["value"]
+    np.testing.assert_allclose(errors["value"], expected)
+    assert [*found[found["measure"] == "grid_ratio"]["epoch"]] == [1, 2]
+    assert (tmp_path / "reports/studies/longer.png").exists()
+    assert "| stacked | error |" in (tmp_path / "reports/studies/longer.md").read_text("utf-8")
+
+
+def test_what_is_counted_in_epochs_keeps_its_fraction() -> None:
+    values = model_settings(epochs=10, stacked_epochs=2).model_dump(exclude={"implementation"})
+    variant = Variant(**values, seeds=[0], released_seeds=[])
+    assert longer.stretched(variant, 40).stacked_epochs == 8
