@@ -8,8 +8,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torchvision.transforms.v2 import functional as transforms
 
 from stages.common.errors import PipelineError
+from stages.data.faces import SIZE
 
-SIZE = 128  # pixels a side; of LFW's 250, rows and columns 61 to 188
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 MAX_PIXELS = 2**26  # of a picture, 67 million: more than most cameras have
 

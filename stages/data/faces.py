@@ -15,6 +15,7 @@ from stages.common.errors import PipelineError
 if TYPE_CHECKING:
     import torch  # takes seconds, and most of what handles faces needs none of it
 
+SIZE = 128  # pixels a side
 HASHED = 1024  # faces that are hashed at a time, side by side
 REMEDY = "run `dvc repro -f -s preprocess`"
 
@@ -66,7 +67,7 @@ def load(
         raise PipelineError(
             f"{faces_path} and {table_path} cannot be read ({error}); {REMEDY}"
         ) from None
-    if images.dtype != np.uint8 or images.shape != (len(table), 128, 128, 3):
+    if images.dtype != np.uint8 or images.shape != (len(table), SIZE, SIZE, 3):
         raise PipelineError(
             f"{faces_path} holds {images.dtype} {images.shape}, {table_path} {len(table)} rows; "
             f"{REMEDY}"

@@ -12,7 +12,8 @@ from tqdm import tqdm
 
 from stages.common.errors import PipelineError
 from stages.common.files import atomic_set
-from stages.data.crops import SIZE, Crop
+from stages.data.crops import Crop
+from stages.data.faces import SIZE
 from stages.data.people import held_out_people, person_of
 from stages.data.pictures import Skipped
 

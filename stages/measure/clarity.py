@@ -21,9 +21,9 @@ from skimage.feature import Cascade
 from torch import Tensor
 from torch.nn import functional
 
+from stages.data.faces import SIZE
 from stages.measure.fidelity import luminance
 
-SIZE = 128
 NYQUIST = SIZE // 2
 HIGH = SIZE // 8  # cycles per image: 1/8 of a cycle per pixel, details of less than 8 pixels
 STRIDES = 4  # pixels: the period of what the last two levels, of stride 2 each, can leave behind

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from stages.common.errors import PipelineError
-from stages.data.faces import Faces, to_tensor
+from stages.data.faces import SIZE, Faces, to_tensor
 from stages.measure import clarity, fidelity, statistics
 from stages.measure.measures import DETECTED, MEASURES, Measure, Split
 from stages.measure.records import FACES, References
-from stages.model.network import DEPTH, LATENT, SIZE, Autoencoder, device
+from stages.model.network import DEPTH, LATENT, Autoencoder, device
 
 TRAINING_SAMPLE = 1000
 NOISE = 100  # images of noise, in which no face should be found

@@ -10,9 +10,9 @@ import pandas as pd
 
 from stages.common.errors import PipelineError
 from stages.common.settings import WEIGHTS, Training, Variant
-from stages.data.faces import Faces
+from stages.data.faces import SIZE, Faces
 from stages.measure.compute import Measured, measure, measured_faces
-from stages.measure.records import CURVE, FREQUENCIES, MEASURED, SIZE, Model, Record
+from stages.measure.records import CURVE, FREQUENCIES, MEASURED, Model, Record
 from stages.model import checkpoint
 from stages.model.network import device
 

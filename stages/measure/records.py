@@ -43,10 +43,10 @@ from stages.common.settings import (
     read_config,
     read_variant,
 )
+from stages.data.faces import SIZE
 
 REPORTS = Path("reports")
 FACES = 8  # of the inputs, and of the model shown in full
-SIZE = 128
 FREQUENCIES = 65
 CONTENTS = "contents.yaml"
 SEAL = "# SHA-256 of all above: "

@@ -6,7 +6,8 @@ from pathlib import Path
 import torch
 
 from stages.common.errors import PipelineError
-from stages.model.network import SIZE, Autoencoder
+from stages.data.faces import SIZE
+from stages.model.network import Autoencoder
 
 INPUT, OUTPUT = "images", "reconstructions"
 

@@ -4,8 +4,9 @@ import torch
 from torch import Tensor
 
 from stages.common.settings import ModelSettings
+from stages.data.faces import SIZE
 from stages.kernels.operations import squared_error
-from stages.model.network import DEPTH, SIZE, Autoencoder, Norm
+from stages.model.network import DEPTH, Autoencoder, Norm
 
 
 def losses(model: Autoencoder, images: Tensor, stacked: bool = False) -> dict[str, Tensor]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from stages.common.settings import ModelSettings
+from stages.data.faces import SIZE
 from stages.kernels import operations
 from stages.kernels.operations import Activation
 from stages.model.released import accidents
@@ -18,8 +19,7 @@ from stages.model.released import accidents
 FILTERS = (6, 12, 24, 48, 96, 192, 384)
 DEPTH = len(FILTERS)
 LATENT = FILTERS[-1]
-SIZE = 2**DEPTH  # pixels a side: seven halvings leave one
-PIXEL_VALUES = 3 * SIZE * SIZE
+assert 2**DEPTH == SIZE, "seven halvings leave one pixel"
 
 
 class Level(nn.Module):

@@ -12,11 +12,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from stages.common.settings import Training
-from stages.data.faces import Faces
+from stages.data.faces import SIZE, Faces
 from stages.kernels import compiled
 from stages.model.averaging import Average
 from stages.model.losses import losses
-from stages.model.network import SIZE, Autoencoder, device, state
+from stages.model.network import Autoencoder, device, state
 
 
 class CurvePoint(NamedTuple):
