@@ -39,10 +39,12 @@ from stages.kernels.vectors import (
     scatter,
     store,
     total,
+    turned,
     zeros,
 )
 
 Floats = NDArray[np.float32]
+BLOCK = 16
 ONE, TWO, THREE, FOUR = offset(1), offset(2), offset(3), offset(4)
 
 
@@ -137,10 +139,37 @@ def _spread(columns: Any, g: Floats, weights: Floats, at: Any, left: bool, right
     return even, odd
 
 
+@inlined
+def _two_columns(sums: Any, g: Floats, weights: Floats, place: Any, sizes: Any, k: int) -> Any:
+    """The gradient of an image in row r at columns 2j and 2j + 1, for several channels from c on
+    and elements of the batch from n on: sums, which are zero, at each."""
+    r, c, j, n = place
+    filters, channels, h, w, count = sizes
+    begin = (k - 2) // 2
+    pixel, plane = offset(count), offset(h * w * count)
+    step, jump = offset(k * k), offset(channels * k * k)
+    left, right = j > 0, j + 1 < w
+    even = odd = sums
+    for a in range((r + begin) % 2, k, 2):
+        i = (r + begin - a) // 2
+        if i < 0 or i >= h:
+            continue
+        p, q = offset((i * w + j) * count + n), offset((c * k + a) * k)
+        at = p, q, offset(begin), pixel, plane, jump, step, filters
+        if k == 3 and left:
+            even, odd = _spread((even, odd), g, weights, at, True, False)
+        elif k == 3:
+            even, odd = _spread((even, odd), g, weights, at, False, False)
+        elif left and right:
+            even, odd = _spread((even, odd), g, weights, at, True, True)
+        else:
+            even, odd = _spread((even, odd), g, weights, at, left, right)
+    return even, odd
+
+
 @cache
 def input_gradient(lanes: int, together: int, k: int) -> Callable[..., None]:
     """`gradient` for so many elements of the batch and channels at a time, and a kernel of k."""
-    begin = (k - 2) // 2
 
     @compiled
     def gradient(grad: Floats, weight: Floats, bias: Floats, activation: int, out: Floats) -> None:
@@ -148,37 +177,22 @@ def input_gradient(lanes: int, together: int, k: int) -> Callable[..., None]:
         output and weight (O,C,k,k); and of this, plus bias (C), the activation."""
         filters, h, w, count = grad.shape
         channels = weight.shape[1]
+        sizes = filters, channels, h, w, count
         g, weights, y = grad.reshape(-1), weight.reshape(-1), out.reshape(-1)
-        pixel, plane = offset(count), offset(h * w * count)
-        step, jump = offset(k * k), offset(channels * k * k)
+        pixel, plane = offset(count), offset(4 * h * w * count)
         zero = zeros(lanes)
         for r in range(2 * h):
             for c in range(0, channels, together):
                 for j in range(w):
-                    left, right = j > 0, j + 1 < w
                     for n in range(0, count, lanes):
-                        even = odd = all_zeros(zero, together)
-                        for a in range((r + begin) % 2, k, 2):
-                            i = (r + begin - a) // 2
-                            if i < 0 or i >= h:
-                                continue
-                            p = offset((i * w + j) * count + n)
-                            q = offset((c * k + a) * k)
-                            at = p, q, offset(begin), pixel, plane, jump, step, filters
-                            if k == 3 and left:
-                                even, odd = _spread((even, odd), g, weights, at, True, False)
-                            elif k == 3:
-                                even, odd = _spread((even, odd), g, weights, at, False, False)
-                            elif left and right:
-                                even, odd = _spread((even, odd), g, weights, at, True, True)
-                            else:
-                                even, odd = _spread((even, odd), g, weights, at, left, right)
+                        none = all_zeros(zero, together)
+                        even, odd = _two_columns(none, g, weights, (r, c, j, n), sizes, k)
                         t = offset(((c * 2 * h + r) * 2 * w + 2 * j) * count + n)
                         for d in range(together):
                             b = bias[c + d]
                             store(y, t, activate(even[d] + b, activation))
                             store(y, t + pixel, activate(odd[d] + b, activation))
-                            t += FOUR * plane
+                            t += plane
 
     return gradient
 
@@ -299,10 +313,14 @@ def outer_weight_gradient(lanes: int, together: int) -> Callable[..., None]:
 
 @compiled
 def channels_last(image: Floats, out: Floats) -> None:
-    """out (H,W,N,C) = image (C,H,W,N), in blocks that the cache holds."""
+    """out (H,W,N,C) = image (C,H,W,N), both numbers C and N multiples of `BLOCK`."""
     channels = len(image)
-    x, y = image.reshape(channels, -1), out.reshape(-1, channels)
-    for start in range(0, channels, 16):
-        for p in range(len(y)):
-            for c in range(start, min(start + 16, channels)):
-                y[p, c] = x[c, p]
+    size = image.size // channels
+    x, y = image.reshape(-1), out.reshape(-1)
+    zero, across, down = zeros(BLOCK), offset(size), offset(channels)
+    for c in range(0, channels, BLOCK):
+        for p in range(0, size, BLOCK):
+            at = offset(p * channels + c)
+            for v in turned(loads(zero, x, offset(c * size + p), across, BLOCK)):
+                store(y, at, v)
+                at += down

@@ -20,7 +20,7 @@ from torch.nn import Parameter, functional
 
 from stages.kernels import convolutions, norms, pointwise
 from stages.kernels.pointwise import ACTIVATIONS, LINEAR
-from stages.kernels.tiles import TILES, first_divisor, vector_extension
+from stages.kernels.tiles import TILES, vector_extension
 
 Activation = Literal["selu", "relu", "sigmoid"]
 
@@ -128,6 +128,31 @@ def recreation_error(
     return squared_error(transposed_convolution(x, weight, bias, activation), target)
 
 
+def level(
+    x: Tensor,
+    target: Tensor,
+    encoder: tuple[Tensor, Tensor],
+    decoder: tuple[Tensor, Tensor],
+    activations: tuple[Activation, Activation],
+) -> tuple[Tensor, Tensor]:
+    """One level of recursive training: h, and how well it recreates `target`, in one.
+
+    h is the `convolution` of x with the encoder's weight and bias, the other the squared error of
+    the `transposed_convolution` of h with the decoder's. The error's gradient reaches both weights
+    and both biases; h has none.
+    """
+    together = target.shape[2:] == x.shape[2:] and len(encoder[0]) == len(decoder[0])
+    if (
+        torch.is_grad_enabled()
+        and together
+        and supports(x, encoder[1], target, weight=encoder[0])
+        and supports(target, decoder[1], weight=decoder[0])
+    ):
+        return cast(tuple[Tensor, Tensor], _Level.apply(x, target, activations, *encoder, *decoder))
+    h = convolution(x.detach(), *encoder, activations[0])
+    return h.detach(), recreation_error(h, *decoder, activations[1], target)
+
+
 def batch_norm(
     x: Tensor, weight: Tensor, bias: Tensor, epsilon: float
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -168,12 +193,12 @@ def _rows(x: Tensor) -> NDArray[np.float32]:
 def _convolve(image: Tensor, weight: Tensor, bias: Tensor | None, activation: int) -> Tensor:
     """Output (O,h,w,N) for image (C,2h,2w,N)."""
     _, height, width, count = image.shape
-    filters = len(weight)
-    out = image.new_empty(filters, height // 2, width // 2, count)
-    bias = image.new_zeros(filters) if bias is None else bias
-    lanes, together = first_divisor(tile.lanes, count), first_divisor(tile.filters, filters)
-    convolve = convolutions.convolution(lanes, together)
-    convolve(image.numpy(), _values(weight), _values(bias), activation, out.numpy())
+    filters = weight.shape[0]
+    out = torch.empty(filters, height // 2, width // 2, count)
+    values = np.zeros(filters, np.float32) if bias is None else _values(bias)
+    lanes = tile.lanes_of(count) or count
+    convolve = convolutions.convolution(lanes, tile.together(filters, lanes // tile.width))
+    convolve(image.numpy(), _values(weight), values, activation, out.numpy())
     return out
 
 
@@ -183,12 +208,13 @@ def _input_gradient(grad: Tensor, weight: Tensor, bias: Tensor | None, activatio
     For the transposed convolution its output, so with a bias (C,) and an activation.
     """
     _, height, width, count = grad.shape
-    channels = weight.shape[1]
-    out = grad.new_empty(channels, 2 * height, 2 * width, count)
-    bias = grad.new_zeros(channels) if bias is None else bias
-    lanes, together = first_divisor(tile.lanes, count), first_divisor(tile.channels, channels)
-    gradient = convolutions.input_gradient(lanes, together, weight.shape[2])
-    gradient(grad.numpy(), _values(weight), _values(bias), activation, out.numpy())
+    channels, k = weight.shape[1:3]
+    out = torch.empty(channels, 2 * height, 2 * width, count)
+    values = np.zeros(channels, np.float32) if bias is None else _values(bias)
+    lanes = tile.lanes_of(count) or count
+    together = tile.together(channels, 2 * lanes // tile.width)
+    gradient = convolutions.input_gradient(lanes, together, k)
+    gradient(grad.numpy(), _values(weight), values, activation, out.numpy())
     return out
 
 
@@ -196,28 +222,39 @@ def _weight_gradient(image: Tensor, grad: Tensor, weight: Tensor) -> Tensor:
     """Gradient of the weight (O,C,k,k), for grad (O,h,w,N) of the convolution's output."""
     filters, channels, k, _ = weight.shape
     out = torch.empty(weight.shape)
-    lanes = first_divisor(tile.lanes, channels)
-    if grad.shape[2] <= OUTER_WIDTH and lanes:
-        pixels = image.new_empty(*image.shape[1:], channels)
+    lanes = tile.lanes_of(channels)
+    if grad.shape[2] <= OUTER_WIDTH and channels % convolutions.BLOCK == 0 and lanes:
+        pixels = torch.empty(*image.shape[1:], channels)
         convolutions.channels_last(image.numpy(), pixels.numpy())
-        together = first_divisor(tile.filters, filters)
-        gradient = convolutions.outer_weight_gradient(lanes, together)
-        gradient(pixels.numpy(), grad.numpy(), out.numpy())
+        together = tile.together(filters, lanes // tile.width)
+        outer = convolutions.outer_weight_gradient(lanes, together)
+        outer(pixels.numpy(), grad.numpy(), out.numpy())
         return out
-    together = first_divisor(tile.correlated, filters)
-    for first in range(0, k, tile.taps):
-        taps = min(tile.taps, k - first)
-        gradient = convolutions.weight_gradient(tile.width, together, k, first, taps)
+    taps = tile.taps(k)
+    together = tile.together(filters, taps)
+    for first in range(0, k, taps):
+        at_a_time = min(taps, k - first)
+        gradient = convolutions.weight_gradient(tile.width, together, k, first, at_a_time)
         gradient(image.numpy(), grad.numpy(), out.numpy())
     return out
 
 
 def _activation_gradient(grad: Tensor, out: Tensor, activation: int) -> tuple[Tensor, Tensor]:
     """Gradients before the activation, (C,H,W,N), and of the bias, (C,)."""
-    before, bias = torch.empty_like(out), out.new_empty(len(out))
+    before, bias = torch.empty_like(out), torch.empty(len(out))
     arrays = _rows(_batch_last(grad)), _rows(out), activation, _rows(before), bias.numpy()
     pointwise.activation_gradient(*arrays)
     return before, bias
+
+
+def _recreation(
+    grid: Tensor, weight: Tensor, bias: Tensor, activation: int, target: Tensor
+) -> tuple[float, Tensor, Tensor]:
+    """The error, and its gradients before the activation, (C,H,W,N), and of the bias, (C,)."""
+    grad, for_bias = _input_gradient(grid, weight, None, LINEAR), torch.empty(len(bias))
+    arrays = _rows(grad), _rows(target), _values(bias)
+    error = pointwise.recreation_error(*arrays, activation, for_bias.numpy())
+    return error, grad, for_bias
 
 
 class _Convolution(Function):
@@ -265,10 +302,8 @@ class _RecreationError(Function):
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, name: Activation, target: Tensor
     ) -> Tensor:
-        grid, for_bias = _batch_last(x), torch.empty(len(bias))
-        grad = _input_gradient(grid, weight, None, LINEAR)
-        arrays = _rows(grad), _rows(_batch_last(target)), _values(bias)
-        error = pointwise.recreation_error(*arrays, ACTIVATIONS[name], for_bias.numpy())
+        grid, activation = _batch_last(x), ACTIVATIONS[name]
+        error, grad, for_bias = _recreation(grid, weight, bias, activation, _batch_last(target))
         ctx.save_for_backward(grid, weight, grad, for_bias)
         return torch.tensor(error, dtype=torch.float32)
 
@@ -281,6 +316,42 @@ class _RecreationError(Function):
             grad, for_bias = grad * factor, for_bias * factor
         for_x = _batch_first(_convolve(grad, weight, None, LINEAR))
         return for_x, _weight_gradient(grad, grid, weight), for_bias, None, None
+
+
+class _Level(Function):
+    """All gradients are at hand when the error is, so that nothing else is kept for them."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, target: Tensor, names: tuple[Activation, Activation], *given: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        weight, bias, back_weight, back_bias = given
+        activation, back_activation = (ACTIVATIONS[name] for name in names)
+        image = _batch_last(x)
+        h = _convolve(image, weight, bias, activation)
+        error, grad, for_back_bias = _recreation(
+            h, back_weight, back_bias, back_activation, _batch_last(target)
+        )
+        for_back_weight = _weight_gradient(grad, h, back_weight)
+        before = _convolve(grad, back_weight, None, LINEAR)
+        for_bias = torch.empty(len(bias))
+        slopes = _rows(before)
+        pointwise.activation_gradient(slopes, _rows(h), activation, slopes, for_bias.numpy())
+        for_weight = _weight_gradient(image, before, weight)
+        ctx.gradients = for_weight, for_bias, for_back_weight, for_back_bias
+        h = _batch_first(h)
+        ctx.mark_non_differentiable(h)
+        return h, torch.tensor(error, dtype=torch.float32)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, _: Tensor, slope: Tensor) -> tuple[Tensor | None, ...]:
+        # Kept no longer than this, else each would be copied.
+        gradients, ctx.gradients = ctx.gradients, None
+        factor = slope.item()
+        if factor != 1:
+            gradients = tuple(gradient * factor for gradient in gradients)
+        return None, None, None, *gradients
 
 
 class _BatchNorm(Function):

@@ -1,16 +1,20 @@
 """How much a kernel computes at a time, by the vector registers that the processor has.
 
-A multiply-add takes about four cycles, and two can start in each: at least eight sums have to be
-under way, or the units wait. More of them share the values that a sum needs: with F filters of V
-vectors, V loads and F weights serve F * V multiply-adds. But all must stay in registers, with V for
-the values and one for the weight, else the compiler parks sums in memory.
+A multiply-add takes about four cycles, and one or two can start in each: some ten sums have to be
+under way at least, or the units wait. Sums also share what they need: F filters of V registers each
+take V values and F weights for F * V multiply-adds. More than ten gain little, and too many are
+worse than too few: what does not stay in registers goes through memory.
 
-|         | registers | floats | F * V of a convolution | ... of its input's gradient | weights' |
-|---------|-----------|--------|------------------------|-----------------------------|----------|
-| AVX-512 | 32        | 16     | 12 * 2 = 24            | 6 at 2 columns * 2 = 24     | 6 * 3    |
-| AVX2    | 16        | 8      | 6 * 2 = 12             | 3 at 2 columns * 2 = 12     | 3 * 3    |
-| SSE     | 16        | 4      | 6 * 2 = 12             | 3 at 2 columns * 2 = 12     | 3 * 3    |
-| NEON    | 32        | 4      | 6 * 4 = 24             | 3 at 2 columns * 4 = 24     | 6 * 3    |
+|         | registers | floats | sums | lanes | of a convolution | image's gradient | weight's |
+|---------|-----------|--------|------|-------|------------------|------------------|----------|
+| AVX-512 | 32        | 16     | 18   | 32    | 6 filters        | 3 channels       | 6 and 3  |
+|         |           |        |      | 16    | 12               | 6                |          |
+| AVX2    | 16        | 8      | 12   | 16    | 6                | 3                | 3        |
+| SSE     | 16        | 4      | 12   | 8     | 6                | 3                | 3        |
+| NEON    | 32        | 4      | 24   | 16    | 6                | 3                | 6 and 3  |
+
+The image's gradient is computed at two columns at a time, the weight's of one register of lanes at
+three taps (kernel 5: at all five where that many sums fit).
 """
 
 import os
@@ -22,21 +26,31 @@ from llvmlite import binding
 
 @dataclass(frozen=True)
 class Tile:
-    """What kernels compute at a time. Of several numbers the first is taken that divides."""
+    """How a processor's registers are used: the rest follows from it."""
 
     width: int  # floats of a register
-    lanes: tuple[int, ...]  # elements of the batch
-    filters: tuple[int, ...]  # of a convolution
-    channels: tuple[int, ...]  # of the gradient of its input, each at two columns
-    correlated: tuple[int, ...]  # filters of the gradient of its weights
-    taps: int  # of a row of the kernel there, so many registers for each filter
+    lanes: tuple[int, ...]  # elements of the batch at a time: the first that divides it
+    sums: int  # registers that hold sums
+
+    def lanes_of(self, count: int) -> int | None:
+        """So many at a time of `count`, or None where none divides it."""
+        return next((lanes for lanes in self.lanes if count % lanes == 0), None)
+
+    def together(self, count: int, registers: int) -> int:
+        """So many at a time of `count`, a multiple of 3, where each takes so many registers."""
+        sizes = (size for size in (12, 6) if size * registers <= self.sums and count % size == 0)
+        return next(sizes, 3)
+
+    def taps(self, kernel: int) -> int:
+        """So many columns of a kernel at a time, with three filters at least."""
+        return kernel if 3 * kernel <= self.sums else 3
 
 
 TILES = {
-    "AVX-512": Tile(16, (32, 16), (12, 6, 3), (6, 3), (6, 3), 3),
-    "AVX2": Tile(8, (16,), (6, 3), (3,), (3,), 3),
-    "SSE": Tile(4, (8,), (6, 3), (3,), (3,), 3),
-    "NEON": Tile(4, (16,), (6, 3), (3,), (6, 3), 3),
+    "AVX-512": Tile(16, (32, 16), 18),
+    "AVX2": Tile(8, (16,), 12),
+    "SSE": Tile(4, (8,), 12),
+    "NEON": Tile(4, (16,), 24),
 }
 
 
@@ -54,8 +68,3 @@ def vector_extension() -> str:
     if features.get("avx512f"):
         return "AVX-512"
     return "AVX2" if features.get("avx2") and features.get("fma") else "SSE"
-
-
-def first_divisor(sizes: tuple[int, ...], count: int) -> int | None:
-    """The first of `sizes` that divides `count`, if any does."""
-    return next((size for size in sizes if count % size == 0), None)

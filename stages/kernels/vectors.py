@@ -258,3 +258,52 @@ def add_products(_: Any, sums: Any, xs: Any, ys: Any, first: Any) -> Any:
 def _add_product(builder: Any, sums: Any, number: int, x: Any, y: Any) -> Any:
     product = builder.fmul(x, y, flags=FLAGS)
     return builder.fadd(builder.extract_value(sums, number), product, flags=FLAGS)
+
+
+@intrinsic
+def turned(_: Any, rows: Any) -> Any:
+    """The columns of as many vectors as each has lanes, a power of 2, in their order."""
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        vectors = [builder.extract_value(values[0], number) for number in range(rows.count)]
+        return context.make_tuple(builder, rows, _turned(builder, vectors))
+
+    return rows(rows), generate
+
+
+@intrinsic
+def turned_bytes(_: Any, like: Any, array: Any, at: Any, step: Any) -> Any:
+    """Of rows of bytes, array[at], array[at + 1], ... and array[at + step], ..., as many as `like`
+    has lanes, the first as many columns, as floats."""
+    width = like.width
+    vectors = several(like, width)
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        pointer = _pointer(context, builder, array, *values[1:3])
+        kind, found = ir.VectorType(ir.IntType(8), width), []
+        for _ in range(width):
+            typed = builder.bitcast(pointer, kind.as_pointer())
+            found.append(builder.load(typed, align=1))
+            pointer = builder.gep(pointer, [values[3]])
+        columns = [builder.uitofp(column, like.llvm) for column in _turned(builder, found)]
+        return context.make_tuple(builder, vectors, columns)
+
+    return vectors(like, array, types.uint64, types.uint64), generate
+
+
+def _turned(builder: Any, rows: list[Any]) -> list[Any]:
+    """Rows i and i + half the rows, lanes in turn, become rows 2i and 2i + 1: as often as the
+    number of rows is halved, and every lane is where row and column have changed places."""
+    width = len(rows)
+    half = width // 2
+    lanes = [lane + side for lane in range(width) for side in (0, width)]
+    orders = [
+        ir.Constant(ir.VectorType(INT, width), part) for part in (lanes[:width], lanes[width:])
+    ]
+    for _ in range(width.bit_length() - 1):
+        rows = [
+            builder.shuffle_vector(rows[i], rows[i + half], order)
+            for i in range(half)
+            for order in orders
+        ]
+    return rows

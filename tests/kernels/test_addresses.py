@@ -60,7 +60,7 @@ KERNELS: dict[str, tuple[Callable[..., Any], list[tuple[int, ...]], tuple[Any, .
         [DEEP, (6, 2, 2, 16), DEEP_WEIGHT],
         (_,) * 3,
     ),
-    "channels last": (convolutions.channels_last, [IMAGE, (8, 8, 16, 3)], (_, _)),
+    "channels last": (convolutions.channels_last, [(32, 4, 4, 16), (4, 4, 16, 32)], (_, _)),
 }
 ORDERS = 24
 

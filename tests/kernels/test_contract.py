@@ -106,7 +106,7 @@ def script(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     [("+avx2,+fma,+avx", "AVX2"), ("+sse2", "SSE"), ("-avx512f,+avx2,+fma,+avx", "AVX2")],
 )
 def test_the_tile_follows_what_numba_compiles_for(features: str, extension: str) -> None:
-    code = "from stages.kernels import operations, tiles; print(tiles.vector_extension())"
+    code = "from stages.kernels import tiles; print(tiles.vector_extension())"
     done = script(code, NUMBA_CPU_NAME="generic", NUMBA_CPU_FEATURES=features)
     assert done.stdout.strip() == extension, done.stderr
     assert extension in TILES
@@ -124,6 +124,7 @@ print(operations.tile.width)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux" or os.uname().machine != "x86_64", reason="x86 only")
 @pytest.mark.parametrize(("features", "width"), [("+avx2,+fma,+avx", "8"), ("+sse4.2", "4")])
 def test_kernels_compiled_for_narrower_vectors_equal_the_plain_formulation(

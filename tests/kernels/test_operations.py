@@ -184,6 +184,30 @@ def test_recreation_error_is_that_of_the_transposed_convolution(
     assert_as_exact(*compared(error, grid, weight, bias))
 
 
+@pytest.mark.parametrize("level", [(6, 3, 5, 32), (24, 12, 3, 32), (192, 96, 3, 4)], ids=str)
+def test_a_level_recreates_its_input_as_its_two_convolutions_do(
+    level: tuple[int, int, int, int],
+) -> None:
+    deep, shallow, kernel, height = level
+    x = draw(32, shallow, height, height).clamp(-2, 2)
+    weights = [0.1 * draw(deep, shallow, kernel, kernel, seed=n) / deep**0.5 for n in (1, 2)]
+    biases = [torch.tensor([2.0, -1.5, 1.0] * (size // 3)) for size in (deep, shallow)]
+
+    def error(*layers: Tensor) -> tuple[Tensor, Tensor]:
+        image = x.to(layers[0].dtype)
+        pairs = layers[:2], layers[2:]
+        h, found = operations.level(image, image, *pairs, ("selu", "sigmoid"))
+        assert not h.requires_grad
+        return 3 * found, h
+
+    found, single, double = compared(error, weights[0], biases[0], weights[1], biases[1])
+    assert batch_last(found[1]) and not batch_last(single[1])
+    assert_as_exact(found, single, double)
+    with torch.no_grad():
+        without = error(weights[0], biases[0], weights[1], biases[1])
+    torch.testing.assert_close(list(without), found[:2])
+
+
 @pytest.mark.parametrize("height", [1, 8, 64])
 def test_batch_norm_equals_the_plain_formulation(height: int) -> None:
     x, slope = 3 + draw(32, 6, height, height), draw(32, 6, height, height, seed=1)
