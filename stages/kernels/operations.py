@@ -348,6 +348,8 @@ class _Level(Function):
     def backward(ctx: Any, _: Tensor, slope: Tensor) -> tuple[Tensor | None, ...]:
         # Kept no longer than this, else each would be copied.
         gradients, ctx.gradients = ctx.gradients, None
+        if gradients is None:
+            raise RuntimeError("a level's gradients can be asked for once")
         factor = slope.item()
         if factor != 1:
             gradients = tuple(gradient * factor for gradient in gradients)

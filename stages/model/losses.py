@@ -45,6 +45,11 @@ def level_losses(
     found = []
     x = target = images
     for k in range(1, DEPTH + 1):
+        if model.nothing_between_halves(k):
+            x, loss = model.level(k, x, target)
+            target = x
+            found.append(loss)
+            continue
         norm = model.encoder_norms[k - 1]
         activation = model.encoder[k - 1](x)
         if model.accidents.inference_norms:
@@ -52,10 +57,12 @@ def level_losses(
             with torch.no_grad():
                 x = norm.infer(activation)
         h = norm(activation)
-        output = model.decoder[k - 1](_decoder_input(model, h, kl) if k == DEPTH else h)
+        code = _decoder_input(model, h, kl) if k == DEPTH else h
         if after_norm and k > 1:
-            output = model.decoder_norms[k - 2](output)
-        found.append(squared_error(output, target))
+            output = model.decoder_norms[k - 2](model.decoder[k - 1](code))
+            found.append(squared_error(output, target))
+        else:
+            found.append(model.decoder_error(k, code, target))
         if not model.accidents.inference_norms:
             x = h.detach()
         target = (h if after_norm else activation).detach()

@@ -180,6 +180,39 @@ class Autoencoder(nn.Module):
             out = self.decoder_norms[k - 2](out)
         return out
 
+    def decoder_error(self, k: int, h: Tensor, target: Tensor) -> Tensor:
+        """How far what decoder level k makes of h, before its norm, is from `target`.
+
+        Their mean squared error, a scalar.
+        """
+        level = _level(self.decoder, k)
+        if self.settings.upsample == "transposed":
+            return operations.recreation_error(
+                h, level.weight, level.bias, level.activation, target
+            )
+        return operations.squared_error(level(h), target)
+
+    def nothing_between_halves(self, k: int) -> bool:
+        """Whether level k's decoder takes what its encoder gives: no norm, no latent."""
+        return self.settings.norm == "none" and not (k == DEPTH and self.settings.variational)
+
+    def level(self, k: int, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Level k on its own, where nothing is between its halves.
+
+        Its activation for x, detached, and the mean squared error with which it recreates `target`.
+        """
+        encoder, decoder = _level(self.encoder, k), _level(self.decoder, k)
+        if (self.settings.downsample, self.settings.upsample) == ("stride", "transposed"):
+            return operations.level(
+                x,
+                target,
+                (encoder.weight, encoder.bias),
+                (decoder.weight, decoder.bias),
+                (encoder.activation, decoder.activation),
+            )
+        h = encoder(x)
+        return h.detach(), self.decoder_error(k, h, target)
+
     def latent(self, h: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log variance (N,384) of the latent, for level 7's activation (N,384,1,1)."""
         flat = h.flatten(1)
@@ -212,6 +245,12 @@ class Autoencoder(nn.Module):
     def sample(self, latent: Tensor) -> Tensor:
         """Images (N,3,128,128) in [0,1] of latents (N,384), drawn from a standard normal."""
         return self.decode(latent.view(-1, LATENT, 1, 1))
+
+
+def _level(half: nn.ModuleList, k: int) -> Level:
+    level = half[k - 1]
+    assert isinstance(level, Level)
+    return level
 
 
 def state(model: Autoencoder) -> dict[str, Tensor]:
