@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import optuna
 import yaml
+from matplotlib import pyplot as plt
 from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from stages.common.files import atomic_folder, number
 
-matplotlib.use("Agg")
+plt.switch_backend("Agg")
 EPOCHS = 10  # of the variant
 SEEDS = [0, 1, 2, 3, 4]
 COLUMNS = ("search", "trial", "state", "epochs", "error", "high_frequency_ratio", "grid_ratio")
@@ -93,18 +93,17 @@ def _write_table(path: Path, studies: Sequence[Study]) -> None:
 
 
 def _draw(study: Study, folder: Path) -> None:
-    from matplotlib import pyplot as plt
-
     plots = optuna.visualization.matplotlib
-    finished = study.get_trials(states=[TrialState.COMPLETE])
-    drawn = {"history": plots.plot_optimization_history}
-    if len(finished) > 1 and len({trial.value for trial in finished}) > 1:
-        drawn["importance"] = plots.plot_param_importances
-    for name, plot in drawn.items():
-        axes = plot(study)
-        axes.set_title(f"{_name(study)}: {name}")
-        axes.figure.savefig(folder / f"{name}_{_name(study)}.png", dpi=100, bbox_inches="tight")
-        plt.close(axes.figure)
+    axes = {"history": plots.plot_optimization_history(study)}
+    values = {trial.value for trial in study.get_trials(states=[TrialState.COMPLETE])}
+    if len(values) > 1:
+        axes["importance"] = plots.plot_param_importances(study)
+    for name, drawn in axes.items():
+        drawn.set_title(f"{_name(study)}: {name}")
+        drawn.figure.savefig(  # type: ignore[union-attr]  # no part of another figure
+            folder / f"{name}_{_name(study)}.png", dpi=100, bbox_inches="tight"
+        )
+    plt.close("all")
 
 
 def _name(study: Study) -> str:

@@ -260,7 +260,8 @@ def _storage(url: str) -> optuna.storages.RDBStorage:
 
 def spent(study: Study) -> float:
     """The seconds of a core that a study's trials took, those lost and those running among them."""
-    return sum(trial.user_attrs.get("seconds", 0.0) for trial in study.get_trials(deepcopy=False))
+    trials = study.get_trials(deepcopy=False)
+    return sum(float(trial.user_attrs.get("seconds", 0.0)) for trial in trials)
 
 
 def sharpness_of_stacked(study: Study) -> float | None:
