@@ -1,0 +1,9 @@
+"""What is run beside `dvc repro`, never in it; results lie in reports/studies/.
+
+    averaging   which decay, and which statistics of the norms, averaged weights should have
+    search      hyperparameters: `best` and `stacked_tuned`, by `make search`
+    latents     new faces from the latents of training faces
+    longer      variants continued to 40 epochs
+
+Whatever is chosen by looking is chosen on `validation`, a part of the training people.
+"""

@@ -6,32 +6,58 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
+import numpy as np
 import optuna
 import yaml
+from matplotlib import pyplot as plt
 from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from stages.common.files import atomic_folder, number
 
-matplotlib.use("Agg")
+plt.switch_backend("Agg")
 EPOCHS = 10  # of the variant
 SEEDS = [0, 1, 2, 3, 4]
-COLUMNS = ("search", "trial", "state", "epochs", "error", "high_frequency_ratio", "grid_ratio")
+MEASURED = ("error", "high_frequency_ratio", "grid_ratio")
+
+
+def ranked(study: Study, seeds: int) -> list[FrozenTrial]:
+    """Finished trials that meet the constraints, with at least so many seeds, the best first.
+
+    Of several seeds count the means, and the trial of the first stands for all.
+    """
+    groups: dict[int, list[FrozenTrial]] = {}
+    for trial in study.get_trials(states=[TrialState.COMPLETE]):
+        groups.setdefault(trial.user_attrs.get("confirms", trial.number), []).append(trial)
+    means = {
+        number: mean_error(own)
+        for number, own in groups.items()
+        if len({_seed(trial) for trial in own}) >= seeds and meet_constraints(own)
+    }
+    return [groups[number][0] for number in sorted(means, key=means.__getitem__)]
 
 
 def winner(study: Study) -> FrozenTrial | None:
-    """The finished trial with the lowest error among those that meet the constraints."""
-    finished = [
-        trial
-        for trial in study.get_trials(states=[TrialState.COMPLETE])
-        if meets_constraints(trial)
-    ]
-    return min(finished, key=lambda trial: trial.value or 0.0, default=None)
+    """The first of `ranked` with as many seeds as any has."""
+    most = max((_seed(trial) for trial in study.trials), default=0) + 1
+    for seeds in range(most, 0, -1):
+        if trials := ranked(study, seeds):
+            return trials[0]
+    return None
 
 
-def meets_constraints(trial: FrozenTrial) -> bool:
-    return all(value <= 0 for value in trial.constraints.values())
+def mean_error(trials: Sequence[FrozenTrial]) -> float:
+    return float(np.mean([trial.value for trial in trials]))
+
+
+def meet_constraints(trials: Sequence[FrozenTrial]) -> bool:
+    """Whether no constraint is broken by the trials' mean."""
+    names = {name for trial in trials for name in trial.constraints}
+    return all(np.mean([trial.constraints[name] for trial in trials]) <= 0 for name in names)
+
+
+def _seed(trial: FrozenTrial) -> int:
+    return int(trial.user_attrs.get("seed", 0))
 
 
 def variant(trial: FrozenTrial, searched_epochs: int) -> dict[str, Any]:
@@ -54,6 +80,8 @@ def write(folder: Path, studies: Sequence[Study], searched_epochs: int) -> None:
         _write_table(unfinished / "trials.csv", studies)
         for study in studies:
             name = _name(study)
+            if study.get_trials(states=[TrialState.COMPLETE]):
+                _draw(study, unfinished)
             best = winner(study)
             if best is None:
                 print(f"{name}: no trial of {len(study.trials)} ended and met the constraints")
@@ -66,8 +94,7 @@ def write(folder: Path, studies: Sequence[Study], searched_epochs: int) -> None:
                 f"{entry}",
                 encoding="utf-8",
             )
-            _draw(study, unfinished)
-            print(f"{name}: trial {best.number} of {len(study.trials)}, error {best.value:.1f}")
+            print(f"{name}: trial {best.number} of {len(study.trials)}, in {name}.yaml")
 
 
 def _write_table(path: Path, studies: Sequence[Study]) -> None:
@@ -75,17 +102,19 @@ def _write_table(path: Path, studies: Sequence[Study]) -> None:
     params = sorted({name for _, trial in trials for name in trial.params})
     with open(path, "w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
-        table.writerow([*COLUMNS, "meets_constraints", "seconds", *params])
+        columns = ["search", "trial", "seed", "state", "epochs", *MEASURED]
+        table.writerow([*columns, "meets_constraints", "seconds", *params])
         for name, trial in trials:
             told = trial.user_attrs
             table.writerow(
                 [
                     name,
                     trial.number,
+                    _seed(trial),
                     trial.state.name.lower(),
                     max(trial.intermediate_values, default=0),
-                    *(_text(told.get(column)) for column in COLUMNS[4:]),
-                    "" if "error" not in told else str(meets_constraints(trial)).lower(),
+                    *(_text(told.get(column)) for column in MEASURED),
+                    "" if "error" not in told else str(meet_constraints([trial])).lower(),
                     _text(told.get("seconds")),
                     *(_text(trial.params.get(key)) for key in params),
                 ]
@@ -93,18 +122,17 @@ def _write_table(path: Path, studies: Sequence[Study]) -> None:
 
 
 def _draw(study: Study, folder: Path) -> None:
-    from matplotlib import pyplot as plt
-
     plots = optuna.visualization.matplotlib
-    finished = study.get_trials(states=[TrialState.COMPLETE])
-    drawn = {"history": plots.plot_optimization_history}
-    if len(finished) > 1 and len({trial.value for trial in finished}) > 1:
-        drawn["importance"] = plots.plot_param_importances
-    for name, plot in drawn.items():
-        axes = plot(study)
-        axes.set_title(f"{_name(study)}: {name}")
-        axes.figure.savefig(folder / f"{name}_{_name(study)}.png", dpi=100, bbox_inches="tight")
-        plt.close(axes.figure)
+    axes = {"history": plots.plot_optimization_history(study)}
+    values = {trial.value for trial in study.get_trials(states=[TrialState.COMPLETE])}
+    if len(values) > 1:
+        axes["importance"] = plots.plot_param_importances(study)
+    for name, drawn in axes.items():
+        drawn.set_title(f"{_name(study)}: {name}")
+        drawn.figure.savefig(  # type: ignore[union-attr]  # no part of another figure
+            folder / f"{name}_{_name(study)}.png", dpi=100, bbox_inches="tight"
+        )
+    plt.close("all")
 
 
 def _name(study: Study) -> str:

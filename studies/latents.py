@@ -117,7 +117,7 @@ def draw(model: Autoencoder, train: np.ndarray, held_out: np.ndarray) -> dict[st
         drawn["standard normal"] = latents(SAMPLES)
     found = {HELD_OUT: [model(batch) for batch in _batches(held_out)]}
     for density, latent in drawn.items():
-        found[density] = [model.sample(part.to(device())) for part in latent.split(BATCH)]
+        found[density] = [model.sample(part.to(device())) for part in torch.split(latent, BATCH)]
     return {
         density: torch.cat([clarity.to_pictures(part) for part in parts]).cpu().numpy()
         for density, parts in found.items()
@@ -181,7 +181,8 @@ def _small(images: np.ndarray) -> Tensor:
 def _distances(pictures: np.ndarray, nearby: Tensor) -> np.ndarray:
     """The root mean square distance (n,) of pictures to the nearest of `nearby`."""
     nearest = torch.cdist(_small(pictures), nearby).min(1).values
-    return (nearest / nearby.shape[1] ** 0.5).numpy()
+    distances: np.ndarray = (nearest / nearby.shape[1] ** 0.5).numpy()
+    return distances
 
 
 def _write_table(rows: Sequence[Row], path: Path) -> None:
@@ -223,12 +224,12 @@ def told(rows: Sequence[Row], people: Faces) -> str:
         )
     lines += ["", "![Samples of the first seed of each variant](latents.png)", ""]
     for variant in dict.fromkeys(row.variant for row in rows if row.variant):
-        own = {density: values for (name, density), values in mean.items() if name == variant}
-        best = max((density for density in own if density != HELD_OUT), key=lambda d: own[d][0])
-        text = f"- {variant}: a face in {own[best][0]:.0%} of the samples from the {best}"
-        if "standard normal" in own and best != "standard normal":
-            text += f", in {own['standard normal'][0]:.0%} from the standard normal"
-        lines.append(f"{text}; in {own[HELD_OUT][0]:.0%} of its reconstructions of held-out faces.")
+        found = {density: values[0] for (name, density), values in mean.items() if name == variant}
+        best = max((density for density in found if density != HELD_OUT), key=found.__getitem__)
+        text = f"- {variant}: a face in {found[best]:.0%} of the samples from the {best}"
+        if "standard normal" in found and best != "standard normal":
+            text += f", in {found['standard normal']:.0%} from the standard normal"
+        lines.append(f"{text}; in {found[HELD_OUT]:.0%} of its reconstructions of held-out faces.")
     return "\n".join(lines) + "\n"
 
 

@@ -36,7 +36,7 @@ TABLE = ("variant", "seed", "epoch", "seconds", "measure", "value")
 SHOWN = {
     "averaged_error": "held-out error, averaged weights",
     "error": "held-out error, last step",
-    "high_frequency_ratio": "fraction of high frequencies, times the input's",
+    "high_frequency_ratio": "high frequencies, of the input's",
 }
 
 

@@ -44,15 +44,16 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def made_study(*trials: tuple[float, float]) -> "optuna.Study":
-    """Finished trials with an error, and by how much they miss the constraints."""
+def made_study(*trials: tuple[float, float, int, int]) -> "optuna.Study":
+    """Finished trials: error, by how much they miss a constraint, seed, and of which first trial.
+
+    The settings of trial n have lr = 0.001 * (n + 1).
+    """
     study = optuna.create_study(study_name="best, made")
-    for number, (error, lack) in enumerate(trials):
-        attributes = {
-            "settings": SETTINGS | {"lr": 0.001 * (number + 1)},
-            "error": error,
-            "seconds": 1.0,
-        }
+    for error, lack, seed, number in trials:
+        attributes = {"error": error, "seconds": 1.0, "seed": seed}
+        attributes |= {"settings": SETTINGS | {"lr": 0.001 * (number + 1)}}
+        attributes |= {"confirms": number} if seed else {}
         study.add_trial(
             create_trial(
                 value=error,
@@ -69,7 +70,11 @@ def made_study(*trials: tuple[float, float]) -> "optuna.Study":
 def test_the_winner_meets_the_constraints_and_dvc_takes_it(tmp_path: Path) -> None:
     from dvc.utils.hydra import apply_overrides
 
-    found.write(tmp_path / "search", [made_study((90.0, 0.1), (130.0, -0.1), (120.0, 0.0))], 5)
+    found.write(
+        tmp_path / "search",
+        [made_study((90.0, 0.1, 0, 0), (130.0, -0.1, 0, 1), (120.0, 0.0, 0, 2))],
+        5,
+    )
     text = (tmp_path / "search/best.yaml").read_text(encoding="utf-8")
     entry = yaml.safe_load(text)["best"]
     assert (entry["lr"], entry["epochs"], entry["stacked_epochs"]) == (0.003, 10, 2)
@@ -85,11 +90,20 @@ def test_the_winner_meets_the_constraints_and_dvc_takes_it(tmp_path: Path) -> No
     assert {path.suffix for path in (tmp_path / "search").iterdir()} == {".csv", ".yaml", ".png"}
 
 
+def test_the_mean_of_several_seeds_wins() -> None:
+    single = [(100.0, -0.1, 0, 0), (101.0, -0.1, 0, 1), (99.0, -0.1, 0, 2), (98.0, -0.1, 0, 3)]
+    more = [(120.0, -0.1, 1, 0), (105.0, -0.1, 1, 1), (90.0, 0.3, 1, 2)]  # the last is blurred
+    study = made_study(*single, *more)
+    assert [trial.number for trial in found.ranked(study, 1)] == [3, 1, 0]
+    best = found.winner(study)
+    assert best is not None and best.number == 1
+
+
 def test_without_a_winner_nothing_is_proposed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found.write(tmp_path / "search", [made_study((90.0, 0.1))], 5)
-    assert [path.name for path in (tmp_path / "search").iterdir()] == ["trials.csv"]
+    found.write(tmp_path / "search", [made_study((90.0, 0.1, 0, 0))], 5)
+    assert not [*(tmp_path / "search").glob("*.yaml")]
     assert "no trial of 1" in capsys.readouterr().out
 
 
@@ -103,10 +117,11 @@ def test_a_search_goes_on_where_it_stopped(here: Path, monkeypatch: pytest.Monke
     search.work(search.STORAGE, 1e-3)
     before = [study.trials for study in studies]
     assert search.sharpness_of_stacked(studies[0]) is not None
-    assert all(len(trials) == 1 for trials in before)
+    assert [trial.user_attrs.get("seed", 0) for trial in before[0]] == [0, 1, 2]
+    assert {str(trial.params) for trial in before[0]} == {str(search.STACKED)}
     search.work(search.STORAGE, 2 * max(search.spent(study) for study in studies))
     for study, trials in zip(studies, before, strict=True):
-        assert len(study.trials) > 1 and study.trials[:1] == trials
+        assert len(study.trials) > len(trials) and study.trials[: len(trials)] == trials
     values = {trial.user_attrs["settings"]["training"] for trial in studies[0].trials}
     assert values == {"stacked"}
 
