@@ -181,6 +181,7 @@ def limit_lines(results: Results) -> list[str]:
         "",
         f"All cores do, in GFLOP/s: {'; '.join(ways)} (matrix products of torch and NumPy, and a "
         f"loop that loads nothing). The limit is the highest, {name}: {value:.0f}.",
+        "",
     ]
 
 
@@ -206,7 +207,12 @@ def step_lines(results: Results, training: str) -> list[str]:
             cells.append(f"{ms:.2f}{share}" if ms else "")
         lines.append(f"| level {level} | {' | '.join(cells)} |")
     rest = [f"{kind} {ms:.1f} ms" for (level, kind), ms in found.items() if not level]
-    return [*lines, "", f"Beside levels: {', '.join(rest)}."]
+    return [
+        *lines,
+        "",
+        f"Beside levels: {', '.join(rest)}. Taps beyond the border are counted and not computed, so "
+        "deep levels may seem to surpass the limit.",
+    ]
 
 
 def chore_line(
