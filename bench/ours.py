@@ -1,64 +1,82 @@
-"""This project's training, timed: `stages.model.training.train` itself, one thread a seed, as many
-seeds side by side as there are threads to use.
+"""This project's training, timed: `stages.model.training.Trainer` itself, one thread a seed, as
+many seeds side by side as there are threads to use.
 
-    .venv/bin/python -m bench.ours
+    .venv/bin/python -m bench.ours [--formulation plain | compiled]
 """
 
+import argparse
 import math
+import os
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from threading import Barrier
 
 import numpy as np
+import torch
 
 from bench import contender
 from bench.contender import BATCH
 from stages.common import memory
-from stages.common.settings import ModelSettings
+from stages.common.settings import ModelSettings, Training
 from stages.data.faces import Faces
+from stages.kernels.operations import SWITCH
 from stages.model import training
 
+FORMULATIONS = ("kernels", "plain", "compiled")
 ready: Barrier
 
 
-def join(barrier: Barrier) -> None:
+def join(barrier: Barrier, formulation: str) -> None:
     global ready
     ready = barrier
-
-
-def train_seed(name: str, seed: int, faces_path: str, batches: int) -> int:
-    """Train one seed for about so many batches; returns the number of images trained on."""
     memory.keep_freed()
-    ready.wait()  # so that every process takes one seed
-    images = np.load(faces_path, mmap_mode="r")
-    epochs = math.ceil(batches * BATCH / (len(images) - 1))
-    steps = batches // epochs
-    splits = np.array(["test", *["train"] * (steps * BATCH)])
-    names = np.arange(len(splits)).astype(str)
-    faces = Faces(images[: len(splits)], names, names, splits)
-    settings = ModelSettings(
-        name=name,
+    if formulation == "compiled":
+        training.losses = torch.compile(training.losses)
+
+
+def settings(name: str, epochs: int) -> Training:
+    own = ModelSettings(
         training=name,
         norm="none",
         activation="selu",
         variational=False,
-        wiring="described",
         epochs=epochs,
         batch_size=BATCH,
         lr=0.001,
-        seeds=[seed],
     )
-    training.train(settings, seed, faces)
+    return Training(settings=own, seed=0, faces="")
+
+
+def some_faces(path: str, batches: int) -> Faces:
+    """So many batches to train on, and one face that is held out."""
+    images = np.load(path, mmap_mode="r")[: 1 + batches * BATCH]
+    splits = np.array(["test", *["train"] * (len(images) - 1)])
+    names = np.arange(len(splits)).astype(str)
+    return Faces(images, names, names, splits)
+
+
+def train_seed(name: str, seed: int, faces_path: str, batches: int) -> int:
+    """Train one seed for about so many batches; returns the number of images trained on."""
+    ready.wait()  # so that every process takes one seed
+    epochs = math.ceil(batches * BATCH / (len(np.load(faces_path, mmap_mode="r")) - 1))
+    steps = batches // epochs
+    planned = settings(name, epochs).model_copy(update={"seed": seed})
+    trainer = training.Trainer(planned, some_faces(faces_path, steps))
+    for _ in range(epochs):
+        trainer.run_epoch()
     return epochs * steps * BATCH
 
 
 def main() -> None:
-    parser = contender.parser(__doc__.split(":")[0])
+    parser: argparse.ArgumentParser = contender.parser(__doc__.split(":")[0])
     parser.add_argument("--faces", default="data/faces.npy")
+    parser.add_argument("--formulation", choices=FORMULATIONS, default="kernels")
     arguments = parser.parse_args()
+    if arguments.formulation != "kernels":
+        os.environ[SWITCH] = "0"
     context, seeds = get_context("spawn"), range(arguments.threads)
-    barrier = context.Barrier(len(seeds))
-    with ProcessPoolExecutor(len(seeds), context, join, (barrier,)) as pool:
+    prepared = context.Barrier(len(seeds)), arguments.formulation
+    with ProcessPoolExecutor(len(seeds), context, join, prepared) as pool:
 
         def train(name: str, batches: int) -> int:
             jobs = [pool.submit(train_seed, name, k, arguments.faces, batches) for k in seeds]

@@ -1,20 +1,19 @@
 """Straightforward PyTorch, timed: torch.nn layers, symmetric padding, one Adam, and a DataLoader
-that decodes JPEGs from the canonical archive with Pillow.
+that decodes JPEGs from the canonical archive with torchvision.
 
     .venv/bin/python -m bench.pytorch_plain
 """
 
-import io
 import tarfile
 from collections.abc import Iterator
 from itertools import pairwise
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 from torch.utils.data import DataLoader, Dataset
+from torchvision.io import ImageReadMode, decode_image
+from torchvision.transforms.v2 import functional as transforms
 
 from bench import contender
 from bench.contender import BATCH
@@ -37,10 +36,9 @@ class ArchivedFaces(Dataset):
         offset, size = self.places[number]
         with open(self.archive, "rb") as file:
             file.seek(offset)
-            image = Image.open(io.BytesIO(file.read(size))).convert("RGB")
-        left, top = (image.width - 128) // 2, (image.height - 128) // 2
-        pixels = np.asarray(image.crop((left, top, left + 128, top + 128)))
-        return torch.from_numpy(pixels.transpose(2, 0, 1) / np.float32(255))
+            data = bytearray(file.read(size))
+        image = decode_image(torch.frombuffer(data, dtype=torch.uint8), ImageReadMode.RGB)
+        return transforms.to_dtype(transforms.center_crop(image, [128, 128]), scale=True)
 
 
 class Autoencoder(nn.Module):

@@ -1,65 +1,74 @@
-"""reports/benchmark.{md,json,png}, from what bench/run.py measured."""
+"""reports/benchmark.{md,png}, from what bench/run.py measured on each processor.
+
+.venv/bin/python -m bench.report    makes them anew from reports/benchmarks/
+"""
 
 import importlib.metadata
 import json
-import os
 import platform
+import re
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import matplotlib
 import psutil
 
+from bench import limits
+from bench.anatomy import TIMES, flops_of
 from bench.chores import MEMORY_LIMIT_MB
 from bench.contender import BATCH, TRAININGS
+from stages.common.files import atomic, write_text
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
 
 PAGE = Path("reports/benchmark.md")
-NUMBERS = Path("reports/benchmark.json")
 FIGURE = Path("reports/benchmark.png")
+# A file each processor that was measured.
+NUMBERS = Path("reports/benchmarks")
 COLUMNS = (*TRAININGS, "both")
-FLOORS = {"recursive": 3.5, "both": 2.5}  # times the paper's procedure
+# At least so many times the paper's procedure, by the vector extension.
+FLOORS = {"AVX-512": {"recursive": 4.5, "both": 3.3}, "AVX2": {"recursive": 4.3, "both": 3.3}}
+Results = dict[str, Any]
 
 
-def write(results: dict, cores: int) -> None:
-    """Write the page, the raw numbers and the plot, each in one go."""
+def write(results: Results, cores: int) -> Path:
+    """Write this processor's numbers, and the page and the plot; returns where the numbers are."""
     for pace in results["images_per_second"].values():
         pace["both"] = [1 / (1 / r + 1 / s) for r, s in zip(*map(pace.get, TRAININGS), strict=True)]
-    results["machine"] = machine(cores)
+    results["processor"], results["machine"] = limits.processor(), machine(cores)
+    results["vectors"] = limits.vector_extension()
     results["speed_up"] = speed_up(results["images_per_second"])
-    FIGURE.parent.mkdir(exist_ok=True)
-    replace(PAGE, lambda path: path.write_text(page(results)))
-    replace(NUMBERS, lambda path: path.write_text(json.dumps(results, indent=1) + "\n"))
-    replace(FIGURE, lambda path: draw(results, path))
+    name = re.sub(r"[^a-z0-9]+", "-", results["processor"].lower()).strip("-")
+    path = NUMBERS / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, json.dumps(results, indent=1) + "\n")
+    show(results)
+    return path
 
 
-def replace(path: Path, write_to) -> None:
-    partial = path.with_name(f".partial-{path.name}")
-    try:
-        write_to(partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+def show(results: Results) -> None:
+    """Write the page and the plot of these results, beside the other processors' in short."""
+    others = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(NUMBERS.glob("*"))]
+    write_text(PAGE, page(results, others))
+    with atomic(FIGURE) as path:
+        draw(results, path)
 
 
 def machine(cores: int) -> str:
-    cpu = platform.processor()
-    if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        cpu = next((line.split(": ")[1] for line in lines if line.startswith("model name")), cpu)
     memory = psutil.virtual_memory().total / 2**30
-    rivals = ", ".join(Path("bench/requirements.txt").read_text().split()[:2]).replace("==", " ")
+    pinned = Path("bench/requirements.txt").read_text(encoding="utf-8").split()[:2]
     return (
-        f"{cpu or platform.machine()}, {cores} cores, {memory:.0f} GB, {platform.system()}, Python "
-        f"{platform.python_version()}; torch {importlib.metadata.version('torch')}, {rivals}"
+        f"{limits.processor()}, {cores} cores, {memory:.0f} GB, {platform.system()}, Python "
+        f"{platform.python_version()}; torch {importlib.metadata.version('torch')}, "
+        f"{', '.join(pinned).replace('==', ' ')}"
     )
 
 
 def speed_up(paces: dict[str, dict[str, list[float]]]) -> dict[str, list[float]]:
     """Ours against the faster way to run the paper's procedure, a ratio a round."""
-    *rivals, _plain, ours = paces.values()
+    rivals, ours = [pace for name, pace in paces.items() if "Keras" in name], [*paces.values()][-1]
     found = {}
     for column in COLUMNS:
         faster = max((rival[column] for rival in rivals), key=median)
@@ -71,17 +80,29 @@ def spread(values: list[float], form: str = ".0f") -> str:
     return f"{median(values):{form}} ({min(values):{form}} to {max(values):{form}})"
 
 
-def page(results: dict) -> str:
+def limit(results: Results) -> tuple[str, float]:
+    """The way to know of the highest limit, and that in GFLOP/s: the median over the rounds."""
+    medians = {
+        name: median(turn[name] for turn in results["gflops"]) for name in results["gflops"][0]
+    }
+    return max(medians.items(), key=lambda item: item[1])
+
+
+def fraction(results: Results, pace: dict[str, list[float]], training: str) -> float:
+    """Of the limit, that a training reaches."""
+    flops = results["flops_per_image"][training]
+    return median(pace[training]) * flops / 1e9 / limit(results)[1]
+
+
+def page(results: Results, others: list[Results]) -> str:
     paces, flops = results["images_per_second"], results["flops_per_image"]
-    limit = median(results["matrix_product_gflops"])
-    rounds = len(results["matrix_product_gflops"])
     lines = [
         "# Benchmark",
         "",
         f"`make bench` on {results['machine']}; faces: {results['dataset']}, batches of {BATCH}, "
-        f"single precision. Contenders took turns, {rounds} rounds: median (lowest to highest). "
-        "An image counts once for every model that trains on it; *both* is the pace of images that "
-        "go through one recursive and one stacked model.",
+        f"single precision. Contenders took turns, {len(results['gflops'])} rounds: median (lowest "
+        "to highest). An image counts once for every model that trains on it; *both* is the pace "
+        "of images that go through one recursive and one stacked model.",
         "",
         "![Images per second](benchmark.png)",
         "",
@@ -95,7 +116,8 @@ def page(results: dict) -> str:
         cells.append(f"{results['peak_mb'][name]:,.0f} MB")
         lines.append(f"| {name} | {' | '.join(cells)} |")
     times = [f"**{spread(results['speed_up'][column], '.2f')}**" for column in COLUMNS]
-    floors = [str(FLOORS[column]) if column in FLOORS else "" for column in COLUMNS]
+    least = FLOORS.get(results["vectors"], {})
+    floors = [str(least.get(column, "")) for column in COLUMNS]
     lines += [
         f"| this project, times the faster paper's procedure | {' | '.join(times)} | | | |",
         f"| at least | {' | '.join(floors)} | | | |",
@@ -105,24 +127,92 @@ def page(results: dict) -> str:
         "TensorFlow runs with its oneDNN convolutions, which not every CPU gets by default. "
         "Plain PyTorch decodes the JPEGs as it trains, with a DataLoader; the others read decoded "
         "faces. Start-up reaches from starting Python to ready to train; this project's "
-        "kernels were compiled before, once. Memory is the peak of all processes "
-        "together.",
+        "kernels were compiled before, once. Memory is the peak of all processes together.",
         "",
-        f"The machine's own matrix products run at {spread(results['matrix_product_gflops'])} "
-        f"GFLOP/s. A training reaches this share of it, at {flops['recursive'] / 1e6:.1f} MFLOP "
-        f"an image for recursive and {flops['stacked'] / 1e6:.1f} for stacked:",
+        *processors(others),
+        *limit_lines(results),
+        f"A training reaches this fraction of it, at {flops['recursive'] / 1e6:.1f} MFLOP an image "
+        f"for recursive and {flops['stacked'] / 1e6:.1f} for stacked:",
         "",
         "| | recursive | stacked |",
         "|---|---|---|",
     ]
     for name, pace in paces.items():
-        shares = [f"{median(pace[t]) * flops[t] / 1e9 / limit:.0%}" for t in TRAININGS]
-        lines.append(f"| {name} | {' | '.join(shares)} |")
+        parts = [f"{fraction(results, pace, training):.0%}" for training in TRAININGS]
+        lines.append(f"| {name} | {' | '.join(parts)} |")
+    for training in TRAININGS:
+        lines += step_lines(results, training)
     lines += ["", "## Around training", "", "One run, or the median (lowest to highest) of three."]
     lines += ["", "| | time | limit | peak memory |", "|---|---|---|---|"]
     lines += [chore_line(**chore) for chore in results["chores"]]
     lines += ["", f"No stage may need more than {MEMORY_LIMIT_MB:,} MB.", ""]
     return "\n".join(lines)
+
+
+def processors(others: list[Results]) -> list[str]:
+    """A table of what this project reaches on every processor measured."""
+    lines = [
+        "## By processor",
+        "",
+        "Times the faster paper's procedure, and fraction of the limit:",
+    ]
+    lines += [
+        "",
+        "| | recursive | stacked | both | limit | recursive | stacked |",
+        "|---|" + 6 * "---|",
+    ]
+    for other in others:
+        ours = [*other["images_per_second"].values()][-1]
+        cells = [f"{median(other['speed_up'][column]):.2f}" for column in COLUMNS]
+        cells.append(f"{limit(other)[1]:.0f} GFLOP/s")
+        cells += [f"{fraction(other, ours, training):.0%}" for training in TRAININGS]
+        lines.append(f"| {other['processor']} | {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
+def limit_lines(results: Results) -> list[str]:
+    ways = [
+        f"{name} {spread([turn[name] for turn in results['gflops']])}"
+        for name in results["gflops"][0]
+    ]
+    name, value = limit(results)
+    return [
+        "## What is left",
+        "",
+        f"All cores do, in GFLOP/s: {'; '.join(ways)} (matrix products of torch and NumPy, and a "
+        f"loop that loads nothing). The limit is the highest, {name}: {value:.0f}.",
+        "",
+    ]
+
+
+def step_lines(results: Results, training: str) -> list[str]:
+    """Where a step's time goes, as a table: milliseconds, and the fraction of the limit reached."""
+    step, most = results["steps"][training], max(results["gflops_of_one_core"].values())
+    kinds = [*TIMES[training], "activation", "error"]
+    lines = [
+        "",
+        f"A {training} step of {BATCH} images on one thread takes {step['total_ms']:.1f} ms of CPU "
+        f"time (with the fraction of one core's limit, {most:.0f} GFLOP/s):",
+        "",
+        f"| | {' | '.join(kinds)} |",
+        "|---|" + len(kinds) * "---|",
+    ]
+    found = {(part["level"], part["kind"]): part["ms"] for part in step["parts"]}
+    for level in sorted({level for level, _ in found} - {0}):
+        cells = []
+        for kind in kinds:
+            ms = found.get((level, kind))
+            reached = flops_of(training, level, kind) * BATCH / 1e6 / most
+            share = f" ({reached / ms:.0%})" if ms and reached else ""
+            cells.append(f"{ms:.2f}{share}" if ms else "")
+        lines.append(f"| level {level} | {' | '.join(cells)} |")
+    rest = [f"{kind} {ms:.1f} ms" for (level, kind), ms in found.items() if not level]
+    return [
+        *lines,
+        "",
+        f"Beside levels: {', '.join(rest)}. Taps beyond the border are counted and not computed, so "
+        "deep levels may seem to surpass the limit.",
+    ]
 
 
 def chore_line(
@@ -138,7 +228,7 @@ def chore_line(
     return f"| {name} | {time} | {limit} | {memory} |"
 
 
-def draw(results: dict, path: Path) -> None:
+def draw(results: Results, path: Path) -> None:
     """A bar a contender and training: the median, whiskers from lowest to highest."""
     paces = results["images_per_second"]
     figure, axes = pyplot.subplots(figsize=(8, 3.6), layout="constrained")
@@ -161,3 +251,12 @@ def draw(results: dict, path: Path) -> None:
     axes.legend(frameon=False, fontsize=8)
     figure.savefig(path, dpi=150, format="png")
     pyplot.close(figure)
+
+
+def main() -> None:
+    latest = max(NUMBERS.glob("*.json"), key=lambda path: path.stat().st_mtime)
+    show(json.loads(latest.read_text(encoding="utf-8")))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,11 +1,12 @@
 """`make bench`: this project's training beside the paper's procedure and plain PyTorch.
 
 All contenders stay alive and take turns, several rounds, on the same machine and the same faces:
-machines drift, so only what was measured side by side is compared. Writes reports/benchmark.md,
-.json and .png.
+machines drift, so only what was measured side by side is compared. Writes
+reports/benchmarks/<processor>.json, and reports/benchmark.md and .png of what is there.
 """
 
 import argparse
+import json
 import os
 import shutil
 import subprocess
@@ -13,44 +14,14 @@ import sys
 import time
 from pathlib import Path
 
-import torch
-
-from bench import chores, report
+from bench import chores, limits, report
+from bench.anatomy import flops_per_image
 from bench.contender import BATCH, TRAININGS
 from bench.watch import Watch
-from stages.common.errors import PipelineError, exits_cleanly
-from stages.model.network import FILTERS
+from stages.common.errors import PipelineError
 
 KERAS_PYTHON = Path(".venv-bench/bin/python")
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def flops_per_image() -> dict[str, int]:
-    """Floating-point operations of one training step, for each image.
-
-    A convolution multiplies and adds k * k * channels in * channels out times for each position of
-    its smaller side; its two gradients cost as much each. No gradient is needed with respect to the
-    images, nor, in recursive training, to any encoder level's input.
-    """
-    channels = (3, *FILTERS)
-    level = [
-        2 * (5 if k == 1 else 3) ** 2 * channels[k - 1] * channels[k] * (128 // 2**k) ** 2
-        for k in range(1, len(channels))
-    ]
-    encoder = decoder = sum(level)
-    return {"recursive": 2 * encoder + 3 * decoder, "stacked": 3 * encoder - level[0] + 3 * decoder}
-
-
-def matrix_product_gflops(size: int = 2048) -> float:
-    """The machine's own single-precision matrix-product speed with all cores, best of five."""
-    torch.set_num_threads(CORES)
-    a, b = torch.rand(size, size), torch.rand(size, size)
-    times = []
-    for _ in range(5):
-        started = time.perf_counter()
-        a @ b
-        times.append(time.perf_counter() - started)
-    return 2 * size**3 / min(times) / 1e9
 
 
 class Contender:
@@ -102,10 +73,13 @@ class Contender:
             process.wait()
 
 
+def faces_path() -> Path:
+    return chores.SCRATCH / "data" / "faces.npy"
+
+
 def start_contenders(dataset: str) -> list[Contender]:
-    data = chores.SCRATCH / "data"
-    faces = ["--faces", str(data / "faces.npy")]
-    archive = ["--archive", str(data / f"{dataset}.tar")]
+    faces = ["--faces", str(faces_path())]
+    archive = ["--archive", str(chores.SCRATCH / "data" / f"{dataset}.tar")]
     keras = [str(KERAS_PYTHON), "-m", "bench.keras_procedure", *faces, "--threads"]
     plain = [sys.executable, "-m", "bench.pytorch_plain", *archive, "--threads"]
     ours = [sys.executable, "-m", "bench.ours", *faces, "--threads"]
@@ -113,7 +87,14 @@ def start_contenders(dataset: str) -> list[Contender]:
         (f"the paper's procedure in Keras, {CORES} threads", [*keras, str(CORES)], 1, 1),
         (f"the paper's procedure in Keras, {CORES} processes", [*keras, "1"], CORES, CORES),
         (f"plain PyTorch, decoding JPEGs, {CORES} threads", [*plain, str(CORES)], 1, 1),
-        (f"this project, {CORES} seeds side by side", [*ours, str(CORES)], 1, CORES),
+        *(
+            (f"{name}, {CORES} seeds side by side", [*ours, str(CORES), *option], 1, CORES)
+            for name, option in (
+                ("this project, plain formulation", ["--formulation", "plain"]),
+                ("this project, torch.compile", ["--formulation", "compiled"]),
+                ("this project", []),
+            )
+        ),
     ]
     contenders = []
     try:
@@ -138,12 +119,12 @@ def compete(contenders: list[Contender], rounds: int, seconds: float) -> dict:
     gflops = []
     for number in range(1, rounds + 1):
         print(f"round {number} of {rounds}", flush=True)
-        gflops.append(matrix_product_gflops())
+        gflops.append(limits.gflops(CORES))
         for training in TRAININGS:
             for contender in contenders:
                 pace = contender.images_per_second(training, batches[contender, training])
                 paces[contender.name][training].append(pace)
-    return {"images_per_second": paces, "matrix_product_gflops": gflops}
+    return {"images_per_second": paces, "gflops": gflops}
 
 
 def measure(rounds: int, seconds: float) -> dict:
@@ -155,31 +136,37 @@ def measure(rounds: int, seconds: float) -> dict:
     finally:
         for contender in contenders:
             contender.close()
+    print("taking a step apart", flush=True)
+    command = [sys.executable, "-m", "bench.anatomy", "--faces", str(faces_path())]
+    steps = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     print("timing the stages", flush=True)
     found += chores.run_chores()
     return results | {
         "startup_s": {contender.name: contender.startup_s for contender in contenders},
         "peak_mb": {contender.name: contender.peak_mb for contender in contenders},
         "flops_per_image": flops_per_image(),
+        "steps": steps,
+        "gflops_of_one_core": limits.gflops(1),
         "dataset": dataset,
         "chores": [vars(chore) for chore in found],
     }
 
 
-@exits_cleanly
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=5, help="of each measurement, about")
     arguments = parser.parse_args()
-    if not KERAS_PYTHON.exists():
-        raise PipelineError(f"{KERAS_PYTHON} is missing; run `make bench`, which makes it")
     try:
+        if not KERAS_PYTHON.exists():
+            raise PipelineError(f"{KERAS_PYTHON} is missing; run `make bench`, which makes it")
         results = measure(arguments.rounds, arguments.seconds)
+    except PipelineError as error:
+        sys.exit(f"error: {error}")
     finally:
         shutil.rmtree(chores.SCRATCH, ignore_errors=True)
-    report.write(results, CORES)
-    print(f"The numbers: {report.PAGE}; the plot: {report.FIGURE}")
+    path = report.write(results, CORES)
+    print(f"The numbers: {path}; the page: {report.PAGE}; the plot: {report.FIGURE}")
 
 
 if __name__ == "__main__":

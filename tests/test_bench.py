@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.run import flops_per_image
+from bench.anatomy import flops_per_image
 from stages.model.losses import losses
 from stages.model.network import Autoencoder
 from tests.conftest import model_settings

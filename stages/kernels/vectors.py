@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.core.errors import TypingError
 from numba.extending import models, overload, register_model
 
@@ -258,6 +259,22 @@ def add_products(_: Any, sums: Any, xs: Any, ys: Any, first: Any) -> Any:
 def _add_product(builder: Any, sums: Any, number: int, x: Any, y: Any) -> Any:
     product = builder.fmul(x, y, flags=FLAGS)
     return builder.fadd(builder.extract_value(sums, number), product, flags=FLAGS)
+
+
+@intrinsic
+def prefetch(_: Any, array: Any, at: Any) -> Any:
+    """Ask for the line of memory that holds array[at], which is needed soon."""
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        byte = ir.IntType(8).as_pointer()
+        kind = ir.FunctionType(ir.VoidType(), [byte, INT, INT, INT])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        pointer = builder.bitcast(_pointer(context, builder, array, *values), byte)
+        read, near, data = INT(0), INT(2), INT(1)
+        builder.call(function, [pointer, read, near, data])
+        return context.get_dummy_value()
+
+    return types.void(array, types.uint64), generate
 
 
 @intrinsic

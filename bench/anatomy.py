@@ -1,0 +1,166 @@
+"""Where the time of a training step goes: by level and kind of operation, on one thread.
+
+.venv/bin/python -m bench.anatomy
+"""
+
+import argparse
+import json
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import torch
+
+from bench.contender import BATCH, TRAININGS
+from bench.ours import settings, some_faces
+from stages.common import memory
+from stages.kernels import convolutions, pointwise
+from stages.model import averaging, training
+from stages.model.network import FILTERS, SIZE
+
+STEPS = 30
+# Kinds of operations, and the kernels (or what makes them) that do them.
+MADE = {
+    "convolution": ("convolution",),
+    "image's gradient": ("input_gradient",),
+    "weight's gradient": ("weight_gradient", "outer_weight_gradient"),
+}
+PLAIN = {
+    "weight's gradient": (convolutions, ("channels_last",)),
+    "activation": (pointwise, ("activation_gradient",)),
+    "error": (pointwise, ("recreation_error", "squared_error")),
+}
+# How often a level's multiplications are done in a step, for each kind. Recursive training needs no
+# gradient of any encoder level's input, stacked training none of the images.
+TIMES = {
+    "recursive": {"convolution": 2, "image's gradient": 1, "weight's gradient": 2},
+    "stacked": {"convolution": 2, "image's gradient": 2, "weight's gradient": 2},
+}
+Seconds = dict[tuple[int, str], float]
+
+
+def flops_of_level(level: int) -> int:
+    """Floating-point operations of one of its convolutions, for each image."""
+    channels = (3, *FILTERS)
+    kernel = 5 if level == 1 else 3
+    pairs = channels[level - 1] * channels[level]
+    return 2 * kernel**2 * pairs * (SIZE // 2**level) ** 2
+
+
+def flops_of(name: str, level: int, kind: str) -> int:
+    """Of all operations of a kind at a level in one step, for each image."""
+    times = TIMES[name].get(kind, 0)
+    unneeded = name == "stacked" and kind == "image's gradient" and level == 1
+    return (times - unneeded) * flops_of_level(level)
+
+
+def flops_per_image() -> dict[str, int]:
+    """Floating-point operations of one training step, for each image."""
+    levels = range(1, len(FILTERS) + 1)
+    return {
+        name: sum(flops_of(name, level, kind) for level in levels for kind in TIMES[name])
+        for name in TRAININGS
+    }
+
+
+def level_of(kind: str, arrays: tuple[Any, ...]) -> int:
+    """The level whose convolution or whose output a kernel's arrays are of."""
+    shapes = [x.shape for x in arrays if isinstance(x, np.ndarray)]
+    images = (3, *FILTERS)
+    for shape in shapes:
+        if len(shape) == 4 and shape[2] == shape[3] and shape[3] in (3, 5):
+            return FILTERS.index(shape[0]) + 1
+    if len(shapes[0]) == 1:  # flat, all of an image's values
+        sizes = [channels * (SIZE // 2**k) ** 2 * BATCH for k, channels in enumerate(images)]
+        return sizes.index(shapes[0][0]) + 1
+    inner = kind == "activation" and shapes[0][0] in FILTERS
+    return FILTERS.index(shapes[0][0]) + 1 if inner else images.index(shapes[0][0]) + 1
+
+
+@contextmanager
+def timed(seconds: Seconds) -> Iterator[None]:
+    """Within, what the kernels take is added to `seconds`, by level and kind."""
+
+    def wrapped(kernel: Callable[..., Any], kind: str) -> Callable[..., Any]:
+        def call(*arrays: Any) -> Any:
+            started = time.process_time()
+            result = kernel(*arrays)
+            seconds[level_of(kind, arrays), kind] += time.process_time() - started
+            return result
+
+        return call
+
+    def maker(make: Callable[..., Any], kind: str) -> Callable[..., Any]:
+        return lambda *tile: wrapped(make(*tile), kind)
+
+    patches = [
+        patch.object(convolutions, name, maker(getattr(convolutions, name), kind))
+        for kind, names in MADE.items()
+        for name in names
+    ]
+    patches += [
+        patch.object(room, name, wrapped(getattr(room, name), kind))
+        for kind, (room, names) in PLAIN.items()
+        for name in names
+    ]
+    for part in patches:
+        part.start()
+    try:
+        yield
+    finally:
+        for part in patches:
+            part.stop()
+
+
+@contextmanager
+def counted(owner: Any, name: str, seconds: Seconds, kind: str) -> Iterator[None]:
+    """Within, what calls of owner.name take is added to what belongs to no level."""
+    inner = getattr(owner, name)
+
+    def call(*arguments: Any, **named: Any) -> Any:
+        started = time.process_time()
+        result = inner(*arguments, **named)
+        seconds[0, kind] += time.process_time() - started
+        return result
+
+    with patch.object(owner, name, call):
+        yield
+
+
+def anatomy(name: str, faces_path: str) -> dict[str, Any]:
+    """CPU seconds of a step: `total`, and `parts`, each with its level (0: none) and kind."""
+    trainer = training.Trainer(settings(name, 2), some_faces(faces_path, STEPS))
+    trainer.run_epoch()  # warms up
+    seconds: Seconds = defaultdict(float)
+    with (
+        timed(seconds),
+        counted(trainer, "take_step", seconds, "whole step"),
+        counted(trainer.optimizer, "step", seconds, "Adam"),
+        counted(averaging.Average, "update", seconds, "averaged weights"),
+        counted(training.Batches, "__call__", seconds, "gathering the batch"),
+    ):
+        trainer.run_epoch()
+    total = seconds.pop((0, "whole step"))
+    seconds[0, "the rest: autograd, Python"] = total - sum(seconds.values())
+    parts = [
+        {"level": level, "kind": kind, "ms": 1e3 * value / STEPS}
+        for (level, kind), value in sorted(seconds.items())
+    ]
+    return {"total_ms": 1e3 * total / STEPS, "parts": parts}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--faces", default="data/faces.npy")
+    arguments = parser.parse_args()
+    memory.keep_freed()
+    torch.set_num_threads(1)
+    print(json.dumps({name: anatomy(name, arguments.faces) for name in TRAININGS}))
+
+
+if __name__ == "__main__":
+    main()
