@@ -114,7 +114,8 @@ def reproduced(
     params["variants"] = {
         "candidate": {"released_seeds": []},
         "stacked": {"training": "stacked", **PLAIN, "epochs": 1, "released_seeds": [0]},
-        "recursive": {"training": "recursive", **PLAIN},
+        # Of its own learning rate: dvc would take what is the candidate's for its outputs.
+        "recursive": {"training": "recursive", **PLAIN, "lr": 0.002},
     }
     text = yaml.safe_dump(params, sort_keys=False)
     (project.folder / "params.yaml").write_text(text, encoding="utf-8")
@@ -238,7 +239,7 @@ def test_a_default_retrains_every_variant_without_a_value_of_its_own(project: Pr
 
 
 def test_a_variant_s_own_setting_retrains_that_variant(project: Project) -> None:
-    ran = project.ran("dvc", "exp", "run", "--set-param", "+variants.recursive.lr=0.01")
+    ran = project.ran("dvc", "exp", "run", "--set-param", "variants.recursive.lr=0.01")
     assert ran == stages("recursive")
 
 
@@ -251,6 +252,7 @@ def test_one_seed_more_trains_one_seed(project: Project) -> None:
 def test_kept_trainings_serve_experiments_in_other_folders(project: Project) -> None:
     said = project.run("dvc", "exp", "run", "--temp", "--set-param", "train.seeds=[0,2]")
     assert sorted(re.findall(r"(\w+), norm none, selu, seed (\d): held", said)) == [
+        ("recursive", "2"),
         ("recursive", "2"),
         ("stacked", "2"),
     ]
