@@ -4,30 +4,29 @@ A stage depends on its own file alone, so what reruns follows the effective sett
 params.yaml is checked here, before anything runs.
 """
 
-import shutil
 import sys
 from pathlib import Path
 
 import yaml
 
 from stages.common.entry import entry_point
+from stages.common.files import atomic_folder, write_text
 from stages.common.settings import CONFIGS, VARIANTS, Checked, read_params
 
 
 @entry_point
 def main() -> None:
     params = read_params()
-    shutil.rmtree(CONFIGS, ignore_errors=True)
-    VARIANTS.mkdir(parents=True)
+    with atomic_folder(VARIANTS) as folder:
+        for name, variant in params.variants.items():
+            write(variant, folder / f"{name}.yaml")
     write(params.download.effective(), CONFIGS / "download.yaml")
     write(params.preprocess, CONFIGS / "preprocess.yaml")
-    for name, variant in params.variants.items():
-        write(variant, VARIANTS / f"{name}.yaml")
     print(f"{len(params.variants)} variants configured")
 
 
 def write(settings: Checked, path: Path) -> None:
-    path.write_text(yaml.safe_dump(settings.model_dump(exclude_none=True)), encoding="utf-8")
+    write_text(path, yaml.safe_dump(settings.model_dump(exclude_none=True)))
 
 
 if __name__ == "__main__":

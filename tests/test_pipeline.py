@@ -169,7 +169,10 @@ NO_DEPENDENCY = (
     "stages/measure/measures.py",
     *(f"stages/common/{name}.py" for name in ("entry", "errors", "files", "memory", "processes")),
     *("stages/common/settings.py", "stages/train_variant.py"),
-    *(f"stages/model/{name}.py" for name in ("checkpoint", "kept", "on_dask", "side_by_side")),
+    *(
+        f"stages/model/{name}.py"
+        for name in ("checkpoint", "kept", "on_dask", "side_by_side", "variants")
+    ),
 )
 
 
