@@ -210,7 +210,7 @@ def step_lines(results: Results, training: str) -> list[str]:
     return [
         *lines,
         "",
-        f"Beside levels: {', '.join(rest)}. Taps beyond the border are counted and not computed, so "
+        f"Beside levels: {', '.join(rest)}. Taps beyond the border are counted, not computed: "
         "deep levels may seem to surpass the limit.",
     ]
 
