@@ -210,8 +210,8 @@ def step_lines(results: Results, training: str) -> list[str]:
     return [
         *lines,
         "",
-        f"Beside levels: {', '.join(rest)}. Taps beyond the border are counted and not computed, "
-        "so deep levels may seem to surpass the limit.",
+        f"Beside levels: {', '.join(rest)}. Taps beyond the border are counted, not computed: "
+        "deep levels may seem to surpass the limit.",
     ]
 
 

@@ -234,7 +234,7 @@ class Step:
         """Losses, gradients and running statistics."""
         model = Autoencoder(self.settings).to(dtype)
         model.load_state_dict(self.first.state_dict())
-        with far_from_kinks(model):
+        with far_from_kinks():
             parts = losses(model, self.images.to(dtype))
         sum(parts.values()).backward()
         gradients = [x.grad for x in model.parameters() if x.grad is not None]
