@@ -7,8 +7,8 @@ from stages.common.entry import entry_point
 from stages.common.files import atomic_folder, write_text
 from stages.measure.records import read
 from stages.report.figures import draw_all
-from stages.report.html.page import page as html_page
-from stages.report.page import page
+from stages.report.html.page import page
+from stages.report.readme import readme
 from stages.report.rule import judge_all
 from stages.report.tables import curves, table1
 from stages.report.terminal import summary
@@ -23,10 +23,10 @@ def main() -> None:
     verdicts = judge_all(records)
     with atomic_folder(FIGURES) as folder:
         drawn = draw_all(records, folder)
-        texts = {"README.md": page(records, verdicts, drawn)}
+        texts = {"README.md": readme(records, verdicts, drawn)}
         for name, table in (("table1", table1(records)), ("curves", curves(records))):
             texts[f"{name}.csv"] = table.to_csv(index=False, float_format="%.6g")
-        texts["index.html"] = html_page(records, verdicts)
+        texts["index.html"] = page(records, verdicts)
     for name, text in texts.items():
         write_text(REPORTS / name, text)
     print(summary(records, verdicts))

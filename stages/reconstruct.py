@@ -52,13 +52,13 @@ def main(*words: str) -> None:
     from stages.data import given as pictures
     from stages.data.pictures import tell_skipped
     from stages.measure.reconstructions import draw, reconstruct
-    from stages.model import export, trained
+    from stages.model import onnx, trained
     from stages.report import beside
 
     models = trained.load(wanted.variants or trained.copies())
     if wanted.export:
         with atomic(wanted.export) as unfinished:
-            export.to_onnx(models[wanted.variants[0]], unfinished)
+            onnx.to_onnx(models[wanted.variants[0]], unfinished)
         print(wanted.export)
         return
     if wanted.sample is not None:

@@ -202,7 +202,7 @@ def test_another_line_in_the_losses_is_another_training(
     shutil.copytree(ROOT / "stages", copy, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(kept, "STAGES", copy)
     assert kept.finished(training(faces)) == before
-    for changed, same in (("report/page.py", True), ("model/losses.py", False)):
+    for changed, same in (("report/readme.py", True), ("model/losses.py", False)):
         with open(copy / changed, "a", encoding="utf-8") as file:
             file.write("# another line\n")
         assert (kept.finished(training(faces)) == before) is same

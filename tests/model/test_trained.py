@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from stages import publish
 from stages.common.errors import PipelineError
 from stages.common.settings import Training
-from stages.model import checkpoint, export, trained
+from stages.model import checkpoint, onnx, trained
 from stages.model.network import Autoencoder, state
 from tests.conftest import model_settings
 
@@ -112,12 +112,12 @@ def test_a_name_that_is_not_there_is_told_with_those_that_are() -> None:
 def test_onnx_says_what_the_model_says(changes: dict[str, object], images: torch.Tensor) -> None:
     torch.manual_seed(0)
     model = Autoencoder(model_settings(**changes)).eval()
-    export.to_onnx(model, Path("model.onnx"))
+    onnx.to_onnx(model, Path("model.onnx"))
     session = onnxruntime.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])
     for count in (1, 5):
         batch = images[:count]
         with torch.inference_mode():
             ours = model(batch).numpy()
-        (theirs,) = session.run([export.OUTPUT], {export.INPUT: batch.numpy()})
+        (theirs,) = session.run([onnx.OUTPUT], {onnx.INPUT: batch.numpy()})
         np.testing.assert_allclose(theirs, ours, rtol=0, atol=1e-4)
         assert len(theirs) == count

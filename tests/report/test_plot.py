@@ -10,7 +10,7 @@ import pytest
 
 from stages.measure.records import read
 from stages.report import figures
-from stages.report.page import page
+from stages.report.readme import readme
 from stages.report.rule import judge_all
 from tests.made_records import Made, as_in_the_paper, write
 
@@ -100,7 +100,7 @@ def test_a_variant_without_a_record_blanks_no_other(tmp_path):
     folder = write(tmp_path, models)
     shutil.rmtree(folder / "reports/records/stacked_bn")
     records = read(folder)
-    text = page(records, judge_all(records), [])
+    text = readme(records, judge_all(records), [])
     assert "stacked, batch norm: not evaluated: no reports/records/stacked_bn" in text
     assert (
         "| 3 | Recursive has a slightly lower error than stacked | **holds** | **holds** |" in text

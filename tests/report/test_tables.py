@@ -15,8 +15,8 @@ from stages.measure.records import Model, Records
 from stages.report import tables, words
 from stages.report.claims import CLAIMS
 from stages.report.figures import FIGURES
-from stages.report.page import page
 from stages.report.paper import PAPER
+from stages.report.readme import readme
 from stages.report.rule import judge_all
 from stages.report.terminal import summary
 from tests.made_records import IMAGES, Made, around, as_in_the_paper, make
@@ -71,7 +71,7 @@ def test_numbers_of_diverged_seeds_are_counted_apart(records):
     assert "17110 ± 7071 (2/3)" in summary(records, judge_all(records))
     lost = make({"stacked": Made([INFINITE, INFINITE])})
     assert tables.table1(lost).error.isna().all()
-    for text in (page(lost, judge_all(lost), []), summary(lost, judge_all(lost))):
+    for text in (readme(lost, judge_all(lost), []), summary(lost, judge_all(lost))):
         assert "diverged (0/2)" in text
 
 
@@ -119,7 +119,7 @@ def test_curves_are_the_held_out_errors_of_every_model(records):
 
 def test_page_states_both_verdicts_and_links_only_to_figures_there_are(records):
     verdicts = judge_all(records)
-    text = page(records, verdicts, ["figure5_errors.png"])
+    text = readme(records, verdicts, ["figure5_errors.png"])
     for last_step, averaged in zip(*verdicts.values(), strict=True):
         claim = last_step.claim
         told = f"| {claim.number} | {claim.statement} | **{last_step.verdict}** | "
@@ -127,12 +127,12 @@ def test_page_states_both_verdicts_and_links_only_to_figures_there_are(records):
         assert f"### {claim.number}. {claim.statement}" in text
     assert "| last step | averaged |" in text
     assert set(re.findall(r"\(figures/(.*?)\)", text)) == {"figure5_errors.png"}
-    everything = page(records, verdicts, list(FIGURES))
+    everything = readme(records, verdicts, list(FIGURES))
     assert set(re.findall(r"\(figures/(.*?)\)", everything)) == set(FIGURES) - {"hero.png"}
 
 
 def test_tables_of_the_page_have_as_many_cells_as_their_header(records):
-    text = page(records, judge_all(records), [])
+    text = readme(records, judge_all(records), [])
     widths = [line.count(" | ") for line in text.splitlines() if line.startswith("| ")]
     headers = [k for k, line in enumerate(text.splitlines()) if line.startswith("| ---")]
     assert len(headers) == 4 + len(CLAIMS)
@@ -144,15 +144,15 @@ def test_tables_of_the_page_have_as_many_cells_as_their_header(records):
 
 def test_verdicts_on_other_seeds_are_given_where_there_are_such_seeds(records):
     told = "On the other seeds alone"
-    assert told not in page(records, judge_all(records), [])
+    assert told not in readme(records, judge_all(records), [])
     more = make(as_in_the_paper(6))
-    text = page(more, judge_all(more), [])
+    text = readme(more, judge_all(more), [])
     assert told in text
     assert "| 3 | Recursive has a slightly lower error than stacked | holds | holds |" in text
 
 
 def test_page_compares_each_recursive_model_with_its_stacked_twin(records):
-    section = page(records, judge_all(records), []).split("## Recursive against stacked")[1]
+    section = readme(records, judge_all(records), []).split("## Recursive against stacked")[1]
     section = section.split("## Clarity")[0]
     told = r"\| recursive, batch norm \| stacked, batch norm \| as described \| {} \| {} "
     assert re.search(told.format("averaged", r"0\.482"), section)
@@ -162,7 +162,7 @@ def test_page_compares_each_recursive_model_with_its_stacked_twin(records):
 
 def test_missing_variants_and_single_seeds_are_told():
     records = make({"stacked": Made([258.0]), "recursive": Made([239.0])})
-    text = page(records, judge_all(records), [])
+    text = readme(records, judge_all(records), [])
     assert "recursive, batch norm: not among the variants" in text
     assert "one seed decides nothing about a method" in text
     assert "258 (1)" in summary(records, judge_all(records))

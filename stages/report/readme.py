@@ -14,7 +14,7 @@ from stages.report.words import caveats, provenance
 VERDICT_HEADER = ["", "claim", *(WEIGHTS_LABELS[weights] for weights in WEIGHTS)]
 
 
-def page(records: Records, verdicts: Verdicts, drawn: Sequence[str]) -> str:
+def readme(records: Records, verdicts: Verdicts, drawn: Sequence[str]) -> str:
     """reports/README.md. `drawn`: the figures there are."""
     return markdown.document(
         [
