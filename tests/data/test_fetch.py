@@ -177,11 +177,12 @@ def test_a_server_says_how_long_to_wait(
     monkeypatch.setattr(fetch, "LONGEST_PAUSE", 20)
     server.statuses, server.retry_after = [429, 429], "7"
     assert obtain(served, partial=tmp_path) == PICTURES
-    assert waited[:3] == [0, 7, 7]
+    # Other threads sleep, too, but not as long.
+    assert [pause for pause in waited if pause >= 1] == [7, 7]
     server.statuses, server.retry_after = [503], "4000"
     waited.clear()
     obtain(served, partial=tmp_path / "again")
-    assert waited[:2] == [0, 20]
+    assert [pause for pause in waited if pause >= 1] == [20]
 
 
 def test_dropped_connections_are_taken_up_where_they_ended(
