@@ -236,6 +236,7 @@ def test_params_yaml_is_laid_out_as_dvc_writes_it(tmp_path: Path) -> None:
     assert after != before
 
 
+@pytest.mark.slow
 def test_a_default_retrains_every_variant_without_a_value_of_its_own(project: Project) -> None:
     ran = project.ran("dvc", "exp", "run", "--set-param", "train.epochs=2")
     assert ran == stages("candidate", "recursive")
@@ -247,11 +248,12 @@ def test_a_variant_s_own_setting_retrains_that_variant(project: Project) -> None
 
 
 def test_one_seed_more_trains_one_seed(project: Project) -> None:
-    said = project.run("dvc", "exp", "run", "--set-param", "variants.recursive.seeds=[0,1]")
+    said = project.run("dvc", "exp", "run", "--set-param", "+variants.recursive.seeds=[0,1]")
     assert set(RUNNING.findall(said)) == stages("recursive")
     assert re.findall(r"seed (\d): held-out error", said) == ["1"]
 
 
+@pytest.mark.slow
 def test_kept_trainings_serve_experiments_in_other_folders(project: Project) -> None:
     said = project.run("dvc", "exp", "run", "--temp", "--set-param", "train.seeds=[0,2]")
     assert sorted(re.findall(r"(\w+), norm none, selu, seed (\d): held", said)) == [
@@ -261,6 +263,7 @@ def test_kept_trainings_serve_experiments_in_other_folders(project: Project) -> 
     ]
 
 
+@pytest.mark.slow
 def test_released_seeds_train_the_same_variant_as_released(project: Project) -> None:
     change = "variants.candidate.released_seeds=[0]"
     assert project.ran("dvc", "exp", "run", "--set-param", change) == stages("candidate")
@@ -297,7 +300,7 @@ def test_metrics_are_compared_between_branches(project: Project) -> None:
         project.run("git", "commit", "--quiet", "--all", "--message=Try the shared norm")
         changed = json.loads(project.run("dvc", "metrics", "diff", "main", "--json"))
         assert set(changed) == {"reports/metrics/candidate.json"}
-        error = changed["reports/metrics/candidate.json"]["last_step_error"]
+        error = changed["reports/metrics/candidate.json"]["last_error"]
         assert error["diff"] == pytest.approx(error["new"] - error["old"])
         files = (project.folder / "reports/metrics").glob("*.json")
         keys = {tuple(json.loads(file.read_text("utf-8"))) for file in files}
