@@ -63,15 +63,45 @@ def test_the_verdicts_are_those_in_reports() -> None:
     assert found == row.findall((ROOT / "reports/README.md").read_text(encoding="utf-8"))
 
 
-def test_the_errors_in_the_text_are_those_in_reports() -> None:
+def test_the_finding_is_that_of_reports() -> None:
     with open(ROOT / "reports/table1.csv", newline="", encoding="utf-8") as file:
         rows = {row["model"]: row for row in csv.DictReader(file)}
-    told = re.findall(r"`(\w+)` (\d+) ± (\d+)", README)
-    assert told
-    for name, error, deviation in told:
-        row = rows[name]
-        assert int(error) == round(float(row["averaged_error"])), name
-        assert int(deviation) == round(float(row["averaged_error_sd"])), name
+
+    def error(name: str, kind: str = "") -> str:
+        mean, deviation = (float(rows[name][f"{kind}error{part}"]) for part in ("", "_sd"))
+        return f"{mean:.0f} ± {deviation:.0f}"
+
+    text = " ".join(README.split())
+    told = (
+        f"`recursive` {error('recursive')} against `stacked` {error('stacked')}",
+        f"{error('recursive', 'averaged_')} against {error('stacked', 'averaged_')}",
+        f"lower error ({error('recursive_shared_bn', 'averaged_')})",
+        f"does not ruin recursive training ({error('recursive_bn', 'averaged_')})",
+    )
+    for words in told:
+        assert words in text, words
+    assert {rows[name]["n"] for name in ("stacked", "recursive")} == {"3"}
+    sharper, than = (
+        float(rows[name]["averaged_high_frequency_ratio"])
+        for name in ("recursive_shared_bn", "stacked")
+    )
+    assert round(sharper / than) == 2
+    report = (ROOT / "reports/README.md").read_text(encoding="utf-8")
+    twins = dict(
+        re.findall(
+            r"^\| recursive \| stacked \| as described \| ([\w ]+) \| ([\d.]+ \| [\d.]+ to [\d.]+)",
+            report,
+            re.M,
+        )
+    )
+    ratios = re.findall(
+        r"a ratio of (0\.\d\d),? \(?(?:95 % interval )?(0\.\d\d to [01]\.\d\d)", text
+    )
+    rounded = [
+        (f"{float(ratio):.2f}", " to ".join(f"{float(end):.2f}" for end in ends.split(" to ")))
+        for ratio, ends in (twins[kind].split(" | ") for kind in ("last step", "averaged"))
+    ]
+    assert ratios == rounded
 
 
 def test_every_stage_is_in_the_tree() -> None:
