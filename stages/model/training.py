@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from stages.common.settings import Training
 from stages.data.faces import SIZE, Faces
-from stages.kernels import compiled
+from stages.kernels.pixels import gather_pixels
 from stages.model.averaging import Average
 from stages.model.losses import losses
 from stages.model.network import Autoencoder, device, state
@@ -218,7 +218,7 @@ class Batches:
     def __call__(self, rows: Tensor) -> Tensor:
         if self.copy is None:
             images = torch.empty(3, SIZE, SIZE, len(rows))
-            compiled.gather_pixels(self.faces, rows.numpy(), images.numpy())
+            gather_pixels(self.faces, rows.numpy(), images.numpy())
             return images.permute(3, 0, 1, 2)
         return self.copy[rows.to(self.device)].permute(0, 3, 1, 2).float() / 255
 
