@@ -1,10 +1,10 @@
 """Which decay, and which statistics of the norms, averaged weights should have.
 
-`python -m studies.averaging VARIANT ...` trains each variant once with its first seed on nine
-tenths of the training people, averages with several decays at a time, and prints a line of CSV for
-each of its last epochs: the error on the other tenth with the weights of the last step and with
-each average, its norms' statistics averaged like the weights, and recalibrated: recomputed on 50
-training batches by the pass that trained them.
+`python -m studies.averaging SEED VARIANT ...` trains each variant on nine tenths of the training
+people, averages with several decays at a time, and prints lines of CSV for the last epochs: on the
+other tenth the error and the clarity of the last step's weights and of each average, its norms'
+statistics averaged like the weights, or recalibrated: recomputed on 50 training batches by the
+pass that trained them.
 """
 
 import sys
@@ -18,11 +18,13 @@ from stages.model.averaging import Average
 from stages.model.losses import losses
 from stages.model.network import Autoencoder, Norm, state
 from stages.model.training import Trainer, held_out_error
+from studies.clear import clarity_of
 from studies.validation import validation
 
 DECAYS = (0.98, 0.99, 0.995, 0.998)
 BATCHES = 50
-LAST_EPOCHS = 3
+LAST_EPOCHS = 2
+PICTURES = 256  # behind the clarity
 
 
 class Averages:
@@ -52,28 +54,37 @@ def recalibrate(model: Autoencoder, trainer: Trainer) -> None:
 
 
 @entry_point
-def main(*variants: str) -> None:
+def main(seed: str, *variants: str) -> None:
     people = validation(faces.load())
-    print("variant,epoch,decay,last_step,averaged_statistics,recalibrated")
+    images = people.images[people.rows("test")[:PICTURES]]
+    print("variant,seed,epoch,weights,statistics,error,high_frequency_ratio,grid_ratio")
+
+    def tell(weights: float | str, statistics: str, model: Autoencoder) -> None:
+        error = held_out_error(model, trainer.batches, trainer.held_out)
+        numbers = (error, *clarity_of(model, images).values())
+        values = (name, seed, trainer.epoch, weights, statistics, *(f"{x:.4g}" for x in numbers))
+        print(*values, sep=",", flush=True)
+
     for name in variants:
         variant = read_variant(name)
-        training = Training(settings=variant.models()["described"], seed=0, faces="validation")
+        training = Training(
+            settings=variant.models()["described"], seed=int(seed), faces="validation"
+        )
         trainer = Trainer(training, people)
         averages = trainer.average = Averages(trainer.model)  # type: ignore[assignment]
         while trainer.epoch < trainer.settings.epochs:
             trainer.run_epoch()
             if trainer.epoch <= trainer.settings.epochs - LAST_EPOCHS:
                 continue
-            last_step = held_out_error(trainer.model, trainer.batches, trainer.held_out)
+            tell("last step", "running", trainer.model.eval())
             for decay, average in averages.each.items():
                 model = Autoencoder(trainer.settings)
                 for name_, value in state(average.model).items():
                     state(model)[name_].data.copy_(value)
-                numbers = [held_out_error(model.eval(), trainer.batches, trainer.held_out)]
-                recalibrate(model, trainer)
-                numbers.append(held_out_error(model, trainer.batches, trainer.held_out))
-                told = ",".join(f"{number:.1f}" for number in (last_step, *numbers))
-                print(f"{name},{trainer.epoch},{decay},{told}", flush=True)
+                tell(decay, "averaged", model.eval())
+                if trainer.settings.norm != "none":
+                    recalibrate(model, trainer)
+                    tell(decay, "recalibrated", model)
 
 
 if __name__ == "__main__":

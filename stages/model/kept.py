@@ -31,7 +31,7 @@ from stages.common.settings import WEIGHTS, Training
 from stages.data.faces import Faces
 from stages.kernels import operations
 from stages.model import checkpoint
-from stages.model.network import state
+from stages.model.network import device, state
 from stages.model.training import CurvePoint, Diverged, Trainer
 
 STAGES = Path(__file__).parents[1]
@@ -72,7 +72,7 @@ def identity(training: Training) -> dict[str, Any]:
 
 def machine() -> dict[str, str]:
     """The processor or GPU, and the libraries that compute: what may move a weight's last bits."""
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+    gpu = torch.cuda.get_device_name() if device().type == "cuda" else ""
     found = {"processor": gpu or _processor(), "vectors": torch.backends.cpu.get_cpu_capability()}
     return found | {library: version(library) for library in LIBRARIES}
 

@@ -17,8 +17,10 @@ def losses(model: Autoencoder, images: Tensor, stacked: bool = False) -> dict[st
     """
     kl: list[Tensor] = []
     if stacked or model.settings.training == "stacked":
-        output = model.decode(_decoder_input(model, model.encode_levels(images), kl))
-        named = {"reconstruction": squared_error(output, images)}
+        h = _decoder_input(model, model.encode_levels(images), kl)
+        for k in range(DEPTH, 1, -1):
+            h = model.decode_level(k, h)
+        named = {"reconstruction": model.decoder_error(1, h, images)}
     else:
         of_levels = joint_losses if model.settings.training == "joint" else level_losses
         named = {f"level_{k}": x for k, x in enumerate(of_levels(model, images, kl), start=1)}

@@ -4,12 +4,14 @@ Decoder level k undoes encoder level k; level 1 is the one that touches the imag
 4.2). Filters, initialisation and norm constants are what the authors ran; the paper does not say.
 """
 
+import os
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from stages.common.errors import PipelineError
 from stages.common.settings import ModelSettings
 from stages.data.faces import SIZE
 from stages.kernels import operations
@@ -19,6 +21,8 @@ from stages.model.released import accidents
 FILTERS = (6, 12, 24, 48, 96, 192, 384)
 DEPTH = len(FILTERS)
 LATENT = FILTERS[-1]
+# The environment variable that `device` reads.
+DEVICE = "RECURSIVE_AUTOENCODER_DEVICE"
 assert 2**DEPTH == SIZE, "seven halvings leave one pixel"
 
 
@@ -268,5 +272,13 @@ def state(model: Autoencoder) -> dict[str, Tensor]:
 
 
 def device() -> torch.device:
-    """The GPU where there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """What computes: the environment variable `DEVICE` says cpu, cuda, or auto, which is a GPU
+    where there is one. It is the machine's choice, not the experiment's. Raises PipelineError for
+    any other value, and for a GPU that is not there.
+    """
+    chosen, gpu = os.environ.get(DEVICE, "auto"), torch.cuda.is_available()
+    if chosen not in ("auto", "cpu", "cuda"):
+        raise PipelineError(f"{DEVICE} is {chosen!r}: it should be auto, cpu or cuda")
+    if chosen == "cuda" and not gpu:
+        raise PipelineError(f"{DEVICE} is cuda, but PyTorch finds no GPU here; auto takes the CPU")
+    return torch.device("cuda" if gpu and chosen != "cpu" else "cpu")

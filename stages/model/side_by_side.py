@@ -19,6 +19,7 @@ from stages.common.processes import end_with_parent, interrupts_held_back
 from stages.common.settings import Training
 from stages.data import faces
 from stages.model import kept
+from stages.model.network import DEVICE, device
 
 GPU_MEMORY = 2 * 2**30  # bytes that a training may take there, all faces among them
 
@@ -78,7 +79,7 @@ def _room() -> int:
     cores = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
-    if not torch.cuda.is_available():
+    if device().type == "cpu":
         return cores
     free, _ = torch.cuda.mem_get_info()
     return max(1, min(cores, free // GPU_MEMORY))
@@ -91,7 +92,13 @@ def _begin() -> None:
 
 
 def _obtain(training: Training, position: int) -> Path:
-    return kept.obtain(training, faces.load(), position)
+    try:
+        return kept.obtain(training, faces.load(), position)
+    except torch.cuda.OutOfMemoryError:
+        raise PipelineError(
+            f"the GPU's memory does not hold a training with batches of "
+            f"{training.settings.batch_size}; lower train.batch_size, or set {DEVICE}=cpu"
+        ) from None
 
 
 def _told(training: Training, folder: Path) -> str:
