@@ -36,7 +36,6 @@ from stages.kernels.vectors import (
     load,
     loads,
     offset,
-    prefetch,
     scatter,
     store,
     total,
@@ -46,9 +45,9 @@ from stages.kernels.vectors import (
 
 Floats = NDArray[np.float32]
 BLOCK = 16
-# Floats of an image that no near cache holds: in the gradient of the weights, where it takes a
-# quarter off, rows that are read next are asked for early; convolutions would be slower for it.
-FAR = 2**20
+# Of a row, in the gradient of the weights, at a time: what they read stays in the nearest cache
+# while all channels and rows of the kernel pass over it.
+COLUMNS = 16
 ONE, TWO, THREE, FOUR = offset(1), offset(2), offset(3), offset(4)
 
 
@@ -202,75 +201,70 @@ def input_gradient(lanes: int, together: int, k: int) -> Callable[..., None]:
 
 
 @cache
-def weight_gradient(
-    width: int, together: int, k: int, first: int, taps: int
-) -> Callable[..., None]:
-    """`gradient` for so many elements of the batch and filters at a time, of kernel k the columns
-    first, first + 1, ..., as many as `taps`."""
+def weight_gradient(width: int, together: int, k: int) -> Callable[..., None]:
+    """`gradient` for so many elements of the batch and filters at a time, and a kernel of k."""
     begin = (k - 2) // 2
-    last = first + taps
-    # Those that the first position reads, which lacks what is left of the border, and the last one.
-    after_left, before_right = max(first, begin), min(last, begin + 2)
-    skipped, left, right = after_left - first, last - after_left, before_right - first
-    both = before_right - after_left
-    size = together * taps
+    # Of the taps those that the first position reads, which lacks what is left of the border, and
+    # those of the last one.
+    left, right, both = k - begin, begin + 2, 2
+    size = together * k
 
     @compiled
     def gradient(image: Floats, grad: Floats, out: Floats) -> None:
-        """out (O,C,k,k), of which some columns are filled in, = the gradient of a convolution's
-        weight, for its image (C,2h,2w,N) and grad (O,h,w,N) of its output."""
+        """out (O,C,k,k) = the gradient of a convolution's weight, for its image (C,2h,2w,N) and
+        grad (O,h,w,N) of its output."""
         channels, height, columns, count = image.shape
         filters, h, w, _ = grad.shape
         x, g, weights = image.reshape(-1), grad.reshape(-1), out.reshape(-1)
         pixel, plane = offset(count), offset(h * w * count)
-        zero = zeros(width)
-        far, below, row = image.size >= FAR, offset(2 * columns * count), offset(w * count)
-        lanes, start = offset(width), offset(first)
-        totals = np.zeros(filters * channels * k * taps * width, np.float32)
+        zero, lanes = zeros(width), offset(width)
+        totals = np.zeros(filters * channels * k * k * width, np.float32)
         for i in range(h):
             top = 2 * i - begin
             for o in range(0, filters, together):
-                for c in range(channels):
-                    for a in range(max(0, -top), min(k, height - top)):
-                        place = ((c * height + top + a) * columns + first - begin) * count
-                        sums = all_zeros(zero, size)
-                        for n in range(0, count, width):
-                            p = offset(place + n)
-                            q = offset((o * h + i) * w * count + n)
-                            ys = loads(zero, g, q, plane, together)
-                            if w == 1:
-                                xs = loads(zero, x, p + offset(skipped) * pixel, pixel, both)
-                                sums = add_products(sums, xs, ys, skipped)
-                                continue
-                            xs = loads(zero, x, p + offset(skipped) * pixel, pixel, left)
-                            sums = add_products(sums, xs, ys, skipped)
-                            for _ in range(w - 2):
-                                p += pixel + pixel
-                                q += pixel
-                                ys = loads(zero, g, q, plane, together)
-                                if far:
-                                    prefetch(x, p + below)
-                                    prefetch(x, p + below + pixel)
-                                    prefetch(g, q + row)
-                                    prefetch(g, q + row + plane)
-                                    prefetch(g, q + row + plane + plane)
-                                sums = add_products(sums, loads(zero, x, p, pixel, taps), ys, 0)
-                            ys = loads(zero, g, q + pixel, plane, together)
-                            xs = loads(zero, x, p + pixel + pixel, pixel, right)
-                            sums = add_products(sums, xs, ys, 0)
-                        t = offset(
-                            ((o * channels + c * together) * k + a * together) * taps * width
-                        )
-                        for s in sums:
-                            store(totals, t, load(zero, totals, t) + s)
-                            t += lanes
+                for start in range(0, w, COLUMNS):
+                    end = min(w, start + COLUMNS)
+                    for c in range(channels):
+                        for a in range(max(0, -top), min(k, height - top)):
+                            row = (c * height + top + a) * columns
+                            place = (row + 2 * start - begin) * count
+                            sums = all_zeros(zero, size)
+                            for n in range(0, count, width):
+                                p = offset(place + n)
+                                q = offset(((o * h + i) * w + start) * count + n)
+                                if start == 0:
+                                    ys = loads(zero, g, q, plane, together)
+                                    inside = p + offset(begin) * pixel
+                                    if w == 1:
+                                        xs = loads(zero, x, inside, pixel, both)
+                                        sums = add_products(sums, xs, ys, begin)
+                                        continue
+                                    xs = loads(zero, x, inside, pixel, left)
+                                    sums = add_products(sums, xs, ys, begin)
+                                    p += pixel + pixel
+                                    q += pixel
+                                for _ in range(max(start, 1), min(end, w - 1)):
+                                    ys = loads(zero, g, q, plane, together)
+                                    sums = add_products(sums, loads(zero, x, p, pixel, k), ys, 0)
+                                    p += pixel + pixel
+                                    q += pixel
+                                if end == w:
+                                    ys = loads(zero, g, q, plane, together)
+                                    xs = loads(zero, x, p, pixel, right)
+                                    sums = add_products(sums, xs, ys, 0)
+                            t = offset(
+                                ((o * channels + c * together) * k + a * together) * k * width
+                            )
+                            for s in sums:
+                                store(totals, t, load(zero, totals, t) + s)
+                                t += lanes
         t = offset(0)
         for o in range(0, filters, together):
             for c in range(channels):
                 for a in range(k):
                     for f in range(o, o + together):
-                        q = offset(((f * channels + c) * k + a) * k) + start
-                        for b in range(taps):
+                        q = offset(((f * channels + c) * k + a) * k)
+                        for b in range(k):
                             weights[q + offset(b)] = total(load(zero, totals, t))
                             t += lanes
 

@@ -230,12 +230,8 @@ def _weight_gradient(image: Tensor, grad: Tensor, weight: Tensor) -> Tensor:
         outer = convolutions.outer_weight_gradient(lanes, together)
         outer(pixels.numpy(), grad.numpy(), out.numpy())
         return out
-    taps = tile.taps(k)
-    together = tile.together(filters, taps)
-    for first in range(0, k, taps):
-        at_a_time = min(taps, k - first)
-        gradient = convolutions.weight_gradient(tile.width, together, k, first, at_a_time)
-        gradient(image.numpy(), grad.numpy(), out.numpy())
+    gradient = convolutions.weight_gradient(tile.width, tile.together(filters, k), k)
+    gradient(image.numpy(), grad.numpy(), out.numpy())
     return out
 
 

@@ -9,12 +9,12 @@ worse than too few: what does not stay in registers goes through memory.
 |---------|-----------|--------|------|-------|------------------|------------------|----------|
 | AVX-512 | 32        | 16     | 18   | 32    | 6 filters        | 3 channels       | 6 and 3  |
 |         |           |        |      | 16    | 12               | 6                |          |
-| AVX2    | 16        | 8      | 12   | 16    | 6                | 3                | 3        |
-| SSE     | 16        | 4      | 12   | 8     | 6                | 3                | 3        |
+| AVX2    | 16        | 8      | 12   | 16    | 6                | 3                | 3 and 2  |
+| SSE     | 16        | 4      | 12   | 8     | 6                | 3                | 3 and 2  |
 | NEON    | 32        | 4      | 24   | 16    | 6                | 3                | 6 and 3  |
 
 The image's gradient is computed at two columns at a time, the weight's of one register of lanes at
-three taps (kernel 5: at all five where that many sums fit).
+all taps of a row: two numbers are those of kernels of 3 and of 5.
 """
 
 import os
@@ -38,12 +38,10 @@ class Tile:
 
     def together(self, count: int, registers: int) -> int:
         """So many at a time of `count`, a multiple of 3, where each takes so many registers."""
-        sizes = (size for size in (12, 6) if size * registers <= self.sums and count % size == 0)
-        return next(sizes, 3)
-
-    def taps(self, kernel: int) -> int:
-        """So many columns of a kernel at a time, with three filters at least."""
-        return kernel if 3 * kernel <= self.sums else 3
+        for size in (12, 6, 3, 2):
+            if size * registers <= self.sums and count % size == 0:
+                return size
+        return 3
 
 
 TILES = {

@@ -261,23 +261,6 @@ def _add_product(builder: Any, sums: Any, number: int, x: Any, y: Any) -> Any:
 
 
 @intrinsic
-def prefetch(_: Any, array: Any, at: Any) -> Any:
-    """Ask for the line of memory that holds array[at], which is needed soon."""
-
-    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        byte = ir.IntType(8).as_pointer()
-        kind = ir.FunctionType(ir.VoidType(), [byte, INT, INT, INT])
-        name = "llvm.prefetch.p0"
-        function = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
-        pointer = builder.bitcast(_pointer(context, builder, array, *values), byte)
-        read, near, data = INT(0), INT(2), INT(1)
-        builder.call(function, [pointer, read, near, data])
-        return context.get_dummy_value()
-
-    return types.void(array, types.uint64), generate
-
-
-@intrinsic
 def turned(_: Any, rows: Any) -> Any:
     """The columns of as many vectors as each has lanes, a power of 2, in their order."""
 

@@ -63,16 +63,16 @@ class Norm(nn.Module):
     """Batch normalisation with Keras' constants; the running variance is the biased one, as there.
 
     In training mode an activation is normalised by its own batch, whose statistics enter the
-    running ones with a weight of 0.01; in evaluation mode by the running ones.
+    running ones with a weight of `momentum`; in evaluation mode by the running ones.
     """
 
-    MOMENTUM = 0.01
     EPSILON = 1e-3
     running_mean: Tensor
     running_var: Tensor
 
     def __init__(self, channels: int) -> None:
         super().__init__()
+        self.momentum = 0.01
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
         self.register_buffer("running_mean", torch.zeros(channels))
@@ -84,8 +84,8 @@ class Norm(nn.Module):
             return self.infer(x)
         out, mean, variance = operations.batch_norm(x, self.weight, self.bias, self.EPSILON)
         with torch.no_grad():
-            self.running_mean.lerp_(mean, self.MOMENTUM)
-            self.running_var.lerp_(variance, self.MOMENTUM)
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance, self.momentum)
         return out
 
     def infer(self, x: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 import math
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +17,8 @@ from stages.kernels.pixels import gather_pixels
 from stages.model.averaging import Average
 from stages.model.losses import losses
 from stages.model.network import Autoencoder, device, state
+
+RECALIBRATING = 50  # at most so many batches are behind the norms' statistics of averaged weights
 
 
 class CurvePoint(NamedTuple):
@@ -106,10 +108,17 @@ class Trainer:
                 progress.update(size)
         values = {name: value.item() / self.steps for name, value in self.sums.items()}
         self._check(values["total"], values)
+        self.average.recalibrate(self.recalibrating(), stacked)
         points = [("train", name, value) for name, value in values.items()]
         for name, model in (("error", self.model), ("averaged_error", self.average.model)):
             points.append(("test", name, held_out_error(model, self.batches, self.held_out)))
         self.curve += [CurvePoint(self.epoch, *point) for point in points]
+
+    def recalibrating(self) -> Iterator[Tensor]:
+        """Batches of training images, evenly spaced, for `Average.recalibrate`."""
+        images = min(RECALIBRATING, self.steps) * self.settings.batch_size
+        rows = torch.from_numpy(self.rows[np.arange(images) * len(self.rows) // images])
+        return map(self.batches, torch.split(rows, self.settings.batch_size))
 
     def _prepare(self, stacked: bool) -> None:
         self.stacked = stacked

@@ -51,7 +51,7 @@ KERNELS: dict[str, tuple[Callable[..., Any], list[tuple[int, ...]], tuple[Any, .
         (_, _, _, pointwise.SELU, _),
     ),
     "gradient of its weight": (
-        convolutions.weight_gradient(8, 3, 3, 0, 3),
+        convolutions.weight_gradient(8, 3, 3),
         [IMAGE, GRID, WEIGHT],
         (_,) * 3,
     ),

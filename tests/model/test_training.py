@@ -13,7 +13,7 @@ from stages.common.settings import Training
 from stages.data.faces import Faces
 from stages.model import training
 from stages.model.averaging import Average
-from stages.model.network import Autoencoder, state
+from stages.model.network import Autoencoder
 from stages.model.training import Diverged, Trainer
 from tests.conftest import model_settings
 
@@ -95,9 +95,9 @@ def test_the_order_of_the_pictures(
 def test_averaged_weights_are_torch_s(
     faces: Faces, norm: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """AveragedModel, updated after the same steps of a real training, buffers averaged, too."""
+    """AveragedModel, updated after the same steps of a real training."""
     made = trainer(faces, epochs=2, batch_size=8, norm=norm, averaging=0.9)
-    expected = AveragedModel(made.model, multi_avg_fn=get_ema_multi_avg_fn(0.9), use_buffers=True)
+    expected = AveragedModel(made.model, multi_avg_fn=get_ema_multi_avg_fn(0.9))
     ours = Average.update
 
     def both(average: Average) -> None:
@@ -108,9 +108,27 @@ def test_averaged_weights_are_torch_s(
     for _ in range(2):
         made.run_epoch()
     assert expected.n_averaged.item() == 2 * made.steps == 10
-    found, wanted = state(made.average.model), state(expected.module)
+    found, wanted = (dict(m.named_parameters()) for m in (made.average.model, expected.module))
     assert found.keys() == wanted.keys()
     assert all(found[name].equal(wanted[name]) for name in found)
+
+
+@pytest.mark.parametrize("norm", ["batch", "shared"])
+def test_averaged_weights_have_statistics_of_their_own(faces: Faces, norm: str) -> None:
+    """Those of level 1's activations for training faces, by the averaged weights themselves."""
+    made = trained(faces, epochs=1, batch_size=8, norm=norm)
+    model = made.average.model
+    activations = [model.encoder[0](images) for images in made.recalibrating()]
+    assert len(activations) == made.steps
+    found = model.encoder_norms[0]
+    close(found.running_mean, torch.cat(activations).mean((0, 2, 3)))
+    variances = [part.var((0, 2, 3), correction=0) for part in activations]
+    close(found.running_var, torch.stack(variances).mean(0))
+    assert found.momentum == made.model.encoder_norms[0].momentum
+
+
+def close(found: torch.Tensor, wanted: torch.Tensor) -> None:
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-6)
 
 
 def test_the_last_epochs_of_a_recursive_training_may_be_stacked(faces: Faces) -> None:
