@@ -179,6 +179,7 @@ def _record(model: Model, variant: Variant, made: Made) -> Record:
         curve=pd.DataFrame(curve, columns=[*CURVE]).astype(CURVE),
         test_error=test_error.astype(np.float16).astype(float),
         spectrum=np.ones((int(converged.sum()), 65), np.float32),
+        machines=["some processor (AVX2), torch 2.0.0"],
         reconstructions=255 - faces(shown),
         samples=faces(shown if settings.variational else 0),
     )

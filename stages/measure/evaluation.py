@@ -32,6 +32,7 @@ def evaluate(
         places = {seed: folder / implementation / f"seed{seed}" for seed in seeds}
         diverged = {seed: what for seed in seeds if (what := _divergence(places[seed]))}
         curve = pd.concat([_curve(place, seed) for seed, place in places.items()])
+        machines = sorted({_machine(place) for place in places.values()})
         for weights in WEIGHTS:
             found: dict[int, Measured] = {}
             for seed in seeds:
@@ -43,7 +44,8 @@ def evaluate(
                 hashes[path.relative_to(folder).as_posix()] = _sha256(path)
                 found[seed] = measure(pool, model, test, train)
             key = Model(name, implementation, weights)
-            records.append(_record(key, variant, diverged, curve, found, len(test), len(train)))
+            images = len(test), len(train)
+            records.append(_record(key, variant, diverged, curve, machines, found, images))
     return records, hashes
 
 
@@ -52,15 +54,16 @@ def _record(
     variant: Variant,
     diverged: dict[int, str],
     curve: pd.DataFrame,
+    machines: list[str],
     found: dict[int, Measured],
-    test: int,
-    train: int,
+    images: tuple[int, int],
 ) -> Record:
-    """Seeds put together; test, train: how many images were measured."""
+    """Seeds put together; images: how many were measured, held-out and of training."""
+    test, train = images
     seeds = variant.seeds_of(model.implementation)
     rows = [(*row[:2], seed, *row[2:]) for seed, one in found.items() for row in one.rows]
-    for split, images in (("test", test), ("train", train)):
-        rows += [(split, "error", seed, float("inf"), float("nan"), images) for seed in diverged]
+    for split, count in (("test", test), ("train", train)):
+        rows += [(split, "error", seed, float("inf"), float("nan"), count) for seed in diverged]
     table = pd.DataFrame(rows, columns=MEASURED).set_index(["split", "measure", "seed"])
     none = np.empty((0, SIZE, SIZE, 3), np.uint8)
     first = next(iter(found.values()), None)
@@ -74,6 +77,7 @@ def _record(
         curve=curve,
         test_error=np.stack([found[s].test_error if s in found else lost for s in seeds]),
         spectrum=np.array([one.spectrum for one in found.values()] or np.empty((0, FREQUENCIES))),
+        machines=machines,
         reconstructions=first.pictures[: model.faces] if first else none,
         samples=first.samples[: model.faces] if first else none,
     )
@@ -94,6 +98,19 @@ def _divergence(folder: Path) -> str:
         return "{loss} became {value} in epoch {epoch}".format(**told)
     except (ValueError, TypeError, KeyError):
         raise PipelineError(f"{path} is damaged; delete it and run `dvc repro`") from None
+
+
+def _machine(folder: Path) -> str:
+    """The processor and the libraries that a training ran with, in words."""
+    path = folder / "machine.json"
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        hardware = f"{told.pop('processor')} ({told.pop('vectors')})"
+        return ", ".join([hardware, *(f"{name} {version}" for name, version in told.items())])
+    except (OSError, ValueError, KeyError, AttributeError):
+        raise PipelineError(
+            f"{path} is missing or damaged; delete {folder} and run `dvc repro`"
+        ) from None
 
 
 def _curve(folder: Path, seed: int) -> pd.DataFrame:

@@ -88,6 +88,8 @@ class Record:
     diverged seed. spectrum: radial power spectrum of the reconstructions, a row a seed that did
     not diverge, (len(seeds) - len(diverged), 65).
 
+    machines: processors and libraries that the variant was trained with, in words.
+
     reconstructions: of the first seed that did not diverge, uint8 (n, 128, 128, 3), of the first n
     of `References.inputs`: eight of the model as described with averaged weights, one of others,
     none where all seeds diverged. samples: as many of a variational model, else none.
@@ -101,6 +103,7 @@ class Record:
     curve: pd.DataFrame
     test_error: np.ndarray
     spectrum: np.ndarray
+    machines: list[str]
     reconstructions: np.ndarray
     samples: np.ndarray
 
@@ -152,11 +155,12 @@ class _Contents(Checked):
 
 class _VariantContents(_Contents):
     """weights: SHA-256 of each file of weights below models/<variant>/. diverged: what happened to
-    those trainings, by folder."""
+    those trainings, by folder. machines: what they were trained with."""
 
     settings: Variant
     weights: dict[str, str]
     diverged: dict[str, str]
+    machines: list[str]
 
 
 class _ReferencesContents(_Contents):
@@ -211,6 +215,7 @@ def write_variant(
                 for record in records
                 for seed, what in record.diverged.items()
             },
+            machines=sorted({machine for record in records for machine in record.machines}),
         )
         _write_contents(contents, numbers)
 
@@ -419,6 +424,7 @@ def _read_record(folder: _Folder[_VariantContents], model: Model) -> Record:
         ),
         test_error=arrays["test_error"].astype(np.float64),
         spectrum=arrays["spectrum"],
+        machines=contents.machines,
         reconstructions=reconstructions,
         samples=samples,
     )

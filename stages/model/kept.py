@@ -103,7 +103,7 @@ def is_whole(folder: Path, training: Training) -> bool:
             checkpoint.load_trained(folder / f"{weights}.safetensors", training, weights)
     except PipelineError:
         return False
-    return (folder / "curve.csv").exists()
+    return all((folder / name).exists() for name in ("curve.csv", "machine.json"))
 
 
 def obtain(training: Training, faces: Faces, position: int = 0) -> Path:

@@ -47,6 +47,8 @@ def provenance(records: Records) -> str:
     )
     if models(records, "released", "last_step"):
         text += " As released, a model is trained on all images, held-out ones too."
+    machines = sorted({machine for record in found for machine in record.machines})
+    text += f" Trained with {'; '.join(machines)}."
     return text
 
 

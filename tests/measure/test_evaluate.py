@@ -78,6 +78,8 @@ def train(root: Path, name: str, implementation: str, seed: int) -> None:
     folder.mkdir(parents=True)
     curve = "epoch,split,loss,value\n1,train,total,0.5\n1,test,error,300\n"
     (folder / "curve.csv").write_text(curve, encoding="utf-8")
+    machine = {"processor": "some processor", "vectors": "AVX2", "torch": "2.0.0"}
+    (folder / "machine.json").write_text(json.dumps(machine), encoding="utf-8")
     if (name, implementation, seed) in DIVERGED:
         told = {"epoch": 2, "loss": "level_3", "value": "nan", "last_finite": 0.5}
         (folder / "diverged.json").write_text(json.dumps(told), encoding="utf-8")
@@ -337,6 +339,7 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
         "comes from another training (lr 0.001, not 0.002)",
     ),
     "no curve": (lambda root: (root / SEED / "curve.csv").unlink(), "does not exist"),
+    "no machine": (lambda root: (root / SEED / "machine.json").unlink(), "missing or damaged"),
     "no numbers": (lambda root: rewrite(root / SEED / "curve.csv", "300", "much"), "is damaged"),
     "nothing held out": (
         lambda root: rewrite(root / "data/faces.csv", ",test", ",train"),

@@ -174,6 +174,7 @@ def test_provenance_counts_images_steps_and_seeds(records):
     assert f"{IMAGES} held-out images" in text
     assert "2 epochs (600 training steps)" in text
     assert "1 to 3 seed(s)" in text
+    assert text.endswith("Trained with some processor (AVX2), torch 2.0.0.")
     assert "steps" not in words.provenance(replace(records, images=None))
 
 
