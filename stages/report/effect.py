@@ -135,6 +135,13 @@ class Effect:
     def interval(self, ends: Interval) -> str:
         return " to ".join(self._value(end) for end in ends)
 
+    @property
+    def estimate(self) -> str:
+        """The mean, and its interval over seeds where there are several."""
+        return self._value(self.mean) + (
+            f" ({self.interval(self.seeds[0])})" if self.seeds else " (one seed)"
+        )
+
     def _value(self, value: float) -> str:
         return number(float(np.exp(value))) if self.ratio else f"{value:+.3f}"
 

@@ -12,7 +12,7 @@ from stages.measure.records import Records
 from stages.report import charts, sheets
 from stages.report.looks import own_style, rendered
 
-Section = Literal["Table 1", "Clarity", "Samples", "Training and sensitivity"]
+Section = Literal["Table 1", "Beyond the paper", "Clarity", "Samples", "Training and sensitivity"]
 
 
 class Drawing(NamedTuple):
@@ -32,7 +32,7 @@ _SAME_FACE = (
 FIGURES: dict[str, Drawing] = {
     "hero.png": Drawing(
         sheets.hero,
-        "Two held-out faces, and what the stacked, the recursive and the best other recursive "
+        "Two held-out faces, and what the stacked, the recursive and the best other "
         "model make of them, with averaged weights (first seed).",
     ),
     "figure4_samples.png": Drawing(
@@ -58,7 +58,7 @@ FIGURES: dict[str, Drawing] = {
     "other_variants.png": Drawing(
         sheets.other_variants,
         f"Beyond the paper: {_SAME_FACE('of our own')}.",
-        "Clarity",
+        "Beyond the paper",
     ),
     "curves.png": Drawing(
         charts.curves,

@@ -10,6 +10,8 @@ from stages.common.settings import CANDIDATE, WEIGHTS, Implementation, Weights
 from stages.measure.records import Model, Record, Records
 from stages.report.paper import PAPER, rank
 
+BEST = "best"  # the variant that `make search` found
+
 
 def models(records: Records, implementation: Implementation, weights: Weights) -> list[Record]:
     """Those of one implementation and kind of weights, in the order of every table and figure."""
@@ -71,15 +73,19 @@ def valid(record: Record, measure: str, split: str = "test") -> pd.DataFrame:
     return rows[~rows.index.isin(list(record.diverged))]
 
 
-def best_recursive(records: Sequence[Record]) -> Record | None:
-    """The recursive model of lowest held-out error beside the plain one and the candidate."""
+def best_of(records: Sequence[Record]) -> Record | None:
+    """The variant `best`; without it the recursive model of lowest held-out error beside the plain
+    one and the candidate."""
+    fine = [record for record in records if not record.diverged]
+    for record in fine:
+        if record.model.variant == BEST:
+            return record
     others = [
         record
-        for record in records
+        for record in fine
         if record.settings.training == "recursive"
         and not record.settings.variational
         and record.model.variant not in ("recursive", CANDIDATE)
-        and not record.diverged
     ]
     return min(others, key=lambda record: record.mean("error"), default=None)
 

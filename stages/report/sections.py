@@ -3,14 +3,14 @@
 import numpy as np
 import pandas as pd
 
-from stages.common.settings import IMPLEMENTATIONS, WEIGHTS
+from stages.common.settings import CANDIDATE, IMPLEMENTATIONS, WEIGHTS
 from stages.measure.measures import MEASURES
 from stages.measure.records import Model, Record, Records
 from stages.report import markdown
 from stages.report.comparisons import compare, compare_each_image
 from stages.report.effect import number
 from stages.report.inference import CONFIDENCE
-from stages.report.models import absence, distinct, models, twins, valid, variants
+from stages.report.models import BEST, absence, distinct, models, twins, valid, variants
 from stages.report.paper import IMPLEMENTATION_LABELS, PAPER, WEIGHTS_LABELS, label, rank
 from stages.report.tables import NEAR, differences, explained_by
 from stages.report.words import mean_sd, plain
@@ -18,6 +18,9 @@ from stages.report.words import mean_sd, plain
 # What Table 1 does not tell, and what an unspoilt picture has of it.
 ERRORS = ("fidelity.squared_error", "fidelity.mean_squared_error")
 CLARITY = [name for name, measure in MEASURES.items() if measure.function not in ERRORS]
+BESIDE = ("high_frequency_ratio", "grid_ratio", "ssim")
+# The stacked training that was searched for as long as `best`.
+TUNED = "stacked_tuned"
 UNSPOILT = {"ssim": "1", "ms_ssim": "1", "colour_shift": "0"}
 
 
@@ -115,6 +118,53 @@ def _pair(recursive: Record, stacked: Record) -> list[object]:
         f"{number(mean)} ({number(low)} to {number(high)})",
         f"{fraction:.0%}",
     ]
+
+
+def beyond(records: Records) -> list[str]:
+    """Every variant that is neither the paper's nor the candidate, beside the paper's two."""
+    averaged = {one.model.variant: one for one in models(records, "described", "averaged")}
+    own = [one for name, one in averaged.items() if name not in (*PAPER, CANDIDATE)]
+    if not own:
+        return ["There is no variant beside the paper's."]
+    beside = [averaged[name] for name in ("stacked", TUNED, "recursive") if name in averaged]
+    rows = []
+    for one in own:
+        row: list[object] = [label(one.model.variant), _settings(one), mean_sd(one)]
+        row += [_against("error", one, other) for other in beside]
+        row += [_against(measure, one, beside[0]) for measure in BESIDE] if beside else []
+        rows.append(row)
+    header = ["model", "settings", "error"]
+    header += [f"error over that of {label(other.model.variant)}" for other in beside]
+    first = f", beside {label(beside[0].model.variant)}" if beside else ""
+    header += [f"{MEASURES[measure].label}{first}" for measure in BESIDE] if beside else []
+    text = (
+        "Averaged weights, held-out people. Ratios, and for SSIM the difference, are means over "
+        f"the seeds that both models have, with their {CONFIDENCE:.0%} interval over seeds. "
+    )
+    if BEST in averaged:
+        text += (
+            f"`best` and `{TUNED}` were searched for with the same budget on a validation part of "
+            "the training people ([how](../studies/search.py), [all trials]"
+            "(studies/search/trials.csv)): the lowest error of any training at twice the fraction "
+            "of high frequencies of `stacked` and a grid ratio of at most 2, and the lowest of any "
+            "stacked training."
+        )
+    return [text, markdown.table(header, rows)]
+
+
+def _against(measure: str, one: Record, other: Record) -> str:
+    effect = None if one is other else compare(measure, one, other)
+    return effect.estimate if effect else "-"
+
+
+def _settings(record: Record) -> str:
+    """What a model's settings are beside their defaults."""
+    fields = type(record.settings).model_fields
+    return ", ".join(
+        f"{key} {value}"
+        for key, value in record.settings.model_dump().items()
+        if key not in ("variational", "implementation") and value != fields[key].default
+    )
 
 
 def clarity(records: Records) -> list[str]:

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from stages.common.settings import IMPLEMENTATIONS, WEIGHTS, Implementation, Weights
 from stages.measure.records import Model, Record, Records
-from stages.report.models import best_recursive, distinct, models, twins, valid
+from stages.report.models import best_of, distinct, models, twins, valid
 from stages.report.paper import IMPLEMENTATION_LABELS, PAPER, WEIGHTS_LABELS, label, rank
 from stages.report.words import mean_sd
 
@@ -144,10 +144,10 @@ def _samples(record: Record | None) -> Block | None:
 
 
 def hero(records: Records) -> Image.Image | None:
-    """Two faces, the stacked and the recursive model, and the best recursive model beside it."""
+    """Two faces, the stacked and the recursive model, and the best model beside them."""
     averaged = models(records, "described", "averaged")
     plain = [one for name in ("stacked", "recursive") for one in averaged if _is(one, name)]
-    best = best_recursive(averaged)
+    best = best_of(averaged)
     if not plain:
         return None
     shown = [*plain, best] if best else plain

@@ -20,7 +20,7 @@ from stages.measure.measures import MEASURES
 from stages.measure.records import Model, Record, Records
 from stages.report.effect import number
 from stages.report.looks import colours_of
-from stages.report.models import best_recursive, distinct, models, valid, variants
+from stages.report.models import best_of, distinct, models, valid, variants
 from stages.report.paper import IMPLEMENTATION_LABELS, PAPER, WEIGHTS_LABELS, label
 from stages.report.rule import Verdicts
 from stages.report.tables import LOSSES, explained_by
@@ -53,7 +53,7 @@ def page(records: Records, verdicts: Verdicts) -> str:
     described = distinct(models(records, "described", "averaged"))
     shown = [one for one in described if len(one.reconstructions) == faces]  # else all diverged
     names = [one.model.variant for one in shown]
-    best = best_recursive(shown)
+    best = best_of(shown)
     first = ["stacked", "recursive", *([best.model.variant] if best else [])]
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined,
