@@ -305,6 +305,22 @@ def test_the_device_is_the_machine_s_choice(
     assert machine == kept.machine()
 
 
+def test_where_a_file_can_grow_no_further_one_line_says_so(
+    stage: Callable[..., Stage], faces: Faces
+) -> None:
+    """As on a full disk, but that the limit is of the processes."""
+    configure("one")
+    limit = ("bash", "-c", 'ulimit -f 1000; exec "$@"', "bash")
+    status, output, errors = stage("one", before=limit).ends()
+    assert (status, output) == (1, "")
+    assert "File too large" in errors and errors.count("\n") == 1
+    assert not Path("models").exists()
+    assert {*tree(".dvc/trainings")} == {
+        f"{kept.finished(training(faces)).parent.name}/{name}" for name in ("identity.json", "lock")
+    }
+    assert stage("one").ends()[0] == 0
+
+
 # An optimiser whose memory cannot be had, in every process: what a GPU does when it is full.
 FULL_GPU = """
 import torch
