@@ -35,7 +35,9 @@ test-all: test test-slow
 test-slow: $(READY_TO_TEST)
 	python -m pytest -m slow -rs
 
+# Not from a clone, but from a zip file, there is no git repository yet, which dvc wants.
 repro: $(READY)
+	git rev-parse --git-dir > /dev/null 2>&1 || git init --quiet
 	dvc repro
 
 # Trainings that are kept apart from DVC's cache: without them the next one starts from nothing.

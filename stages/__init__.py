@@ -2,3 +2,36 @@
 
 common, data, kernels, model, measure, report. A room imports those before it alone.
 """
+
+import sys
+from pathlib import Path
+from types import TracebackType
+
+INTERRUPTED = "interrupted; `dvc repro` goes on from here"
+
+
+def _tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Tell in a line what ends a stage while it imports what it needs, which takes seconds."""
+    if issubclass(kind, KeyboardInterrupt):
+        print(f"error: {INTERRUPTED}", file=sys.stderr)
+    elif damaged := _damaged(error, trace):
+        damaged.unlink(missing_ok=True)
+        print(
+            f"error: {damaged}, a copy that Python keeps, was damaged, as a full disk leaves it; "
+            "it is deleted, run `dvc repro` again",
+            file=sys.stderr,
+        )
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
+def _damaged(error: BaseException, trace: TracebackType | None) -> Path | None:
+    """The compiled file that could not be imported, which Python's error does not name."""
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    path = trace.tb_frame.f_locals.get("bytecode_path") if trace else None
+    return Path(path) if path and isinstance(error, EOFError | ValueError) else None
+
+
+# Here, as nothing of the stages is imported before.
+sys.excepthook = _tell

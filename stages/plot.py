@@ -5,6 +5,7 @@ from pathlib import Path
 
 from stages.common.entry import entry_point
 from stages.common.files import atomic_folder, write_text
+from stages.common.settings import VARIANTS
 from stages.measure.records import read
 from stages.report.figures import draw_all
 from stages.report.html.page import page
@@ -31,6 +32,19 @@ def main() -> None:
         write_text(REPORTS / name, text)
     print(summary(records, verdicts))
     print(f"\nThe evidence: {REPORTS}/README.md; to look at: {REPORTS}/index.html, {FIGURES}/")
+    if removed := of_removed_variants():
+        print(f"\nOf variants that params.yaml no longer has: `rm -r {' '.join(removed)}`")
+
+
+def of_removed_variants() -> list[str]:
+    """What evaluation once left of variants that are in configs/ no more."""
+    present = {path.stem for path in VARIANTS.glob("*.yaml")}
+    left = [*REPORTS.glob("records/*"), *REPORTS.glob("grids/*"), *REPORTS.glob("metrics/*.json")]
+    return sorted(
+        str(path)
+        for path in left
+        if path.stem not in present and not path.name.startswith(".partial-")
+    )
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -77,6 +78,13 @@ class Project:
     def clone(self, folder: Path) -> "Project":
         self.run("git", "clone", "--quiet", ".", str(folder))
         return Project(folder, self.environment)
+
+    def outputs(self, place: str) -> dict[str, bytes]:
+        return {
+            path.relative_to(self.folder).as_posix(): path.read_bytes()
+            for path in (self.folder / place).rglob("*")
+            if path.is_file()
+        }
 
     def table1(self) -> dict[str, dict[str, str]]:
         with open(self.folder / "reports/table1.csv", newline="", encoding="utf-8") as file:
@@ -293,6 +301,27 @@ def test_a_bad_value_stops_before_anything_runs(project: Project, change: str, t
     assert (project.folder / "reports/README.md").exists()
 
 
+def test_what_is_left_of_a_removed_variant_is_told_and_in_no_table(project: Project) -> None:
+    path = project.folder / "params.yaml"
+    params = yaml.safe_load(path.read_text(encoding="utf-8"))
+    del params["variants"]["recursive"]
+    path.write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
+    said = project.run("dvc", "repro")
+    assert set(RUNNING.findall(said)) == {"configure", "plot"}
+    assert not project.table1()["recursive"]["error"]
+    left = [f"reports/{name}" for name in ("grids/recursive", "metrics/recursive.json")]
+    command = f"rm -r {' '.join([*left, 'reports/records/recursive'])}"
+    assert f"Of variants that params.yaml no longer has: `{command}`\n" in said
+    before = project.outputs("reports")
+    project.run(*command.split())
+    said = project.run("dvc", "repro")
+    assert RUNNING.findall(said) == ["plot"]
+    assert "no longer has" not in said
+    after = project.outputs("reports")
+    assert {name: before[name] for name in after} == after
+    assert len(before) > len(after)
+
+
 def test_metrics_are_compared_between_branches(project: Project) -> None:
     project.run("git", "switch", "--quiet", "--create", "shared")
     try:
@@ -351,19 +380,116 @@ def test_a_clone_without_a_remote_ends_with_the_same_files(clone: Project) -> No
     assert clone.run("git", "status", "--short") == ""
 
 
-@pytest.fixture
-def killed(clone: Project) -> Iterator[Project]:
-    """A clone whose dvc was killed while it trained `stacked`, its stage left behind."""
-    edit(clone, "variants", {"stacked": {"training": "stacked", **PLAIN, "epochs": 10**6}})
-    clone.run("dvc", "repro", "preprocess")
+@pytest.mark.slow
+def test_another_folder_locale_zone_and_umask_give_the_same_bytes(
+    project: Project, tmp_path: Path
+) -> None:
+    """All of them, and a shallow clone."""
+    other = Project(
+        tmp_path / "größere Ordner, 顔",
+        project.environment | {"LC_ALL": "C", "TZ": "Pacific/Kiritimati"},
+    )
+    url = f"file://{project.folder}"
+    project.run("git", "clone", "--quiet", "--depth=1", url, str(other.folder))
+    script = "umask 077; exec dvc repro --force"
+    assert set(RUNNING.findall(other.run("sh", "-c", script))) == DATA | stages(*VARIANTS)
+    assert other.run("git", "status", "--short") == ""
+    for place in ("data", "models", "configs"):
+        assert other.outputs(place) == project.outputs(place)
+
+
+def test_without_git_one_line_says_so_and_a_new_repository_is_enough(
+    project: Project, tmp_path: Path
+) -> None:
+    archive = tmp_path / "archive.tar"
+    project.run("git", "archive", "--prefix=unpacked/", f"--output={archive}", "HEAD")
+    project.run("tar", "-xf", str(archive), "-C", str(tmp_path))
+    unpacked = Project(tmp_path / "unpacked", project.environment)
+    said = unpacked.run("dvc", "repro", "configure", fails=True)
+    assert said == f"ERROR: {unpacked.folder} is not a git repository\n"
+    unpacked.run("git", "init", "--quiet")
+    assert unpacked.ran("dvc", "repro", "configure") == {"configure"}
+
+
+READ_ONLY = """
+mount --bind . . && mount -o remount,bind,ro . && cd "$PWD" || exit 3
+dvc repro configure 2>&1
+python -m stages.configure 2>&1
+python -m stages.reconstruct reports/figures/hero.png --variants stacked -o "$1"
+"""
+
+
+@pytest.mark.slow
+def test_in_a_read_only_checkout_one_line_says_so_and_models_can_be_used(
+    clone: Project, tmp_path: Path
+) -> None:
+    command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", READ_ONLY, "sh"]
+    try:
+        said = clone.run(*command, str(tmp_path / "out.png"))
+    except (OSError, AssertionError) as error:
+        pytest.skip(f"no disk of our own: {error}")
+    assert "ERROR: unexpected error - [Errno 30] Read-only file system" in said
+    told = [line for line in said.splitlines() if line.startswith("error: ")]
+    assert len(told) == 1 and told[0].startswith("error: Read-only file system: ")
+    assert "Traceback" not in said
+    assert (tmp_path / "out.png").exists()
+
+
+@contextmanager
+def training(project: Project) -> Iterator["subprocess.Popen[bytes]"]:
+    """A dvc that trains `stacked` in this project, longer than any test takes."""
+    edit(project, "variants", {"stacked": {"training": "stacked", **PLAIN, "epochs": 10**6}})
+    project.run("dvc", "repro", "preprocess")
     command = ["dvc", "repro", "train-variant@stacked"]
     with subprocess.Popen(
-        command, cwd=clone.folder, env=clone.environment, stdout=subprocess.DEVNULL
+        command, cwd=project.folder, env=project.environment, stdout=subprocess.DEVNULL
     ) as dvc:
-        wait_for(lambda: any(clone.folder.glob(".dvc/trainings/*/state.safetensors")))
+        try:
+            wait_for(lambda: any(project.folder.glob(".dvc/trainings/*/state.safetensors")))
+            yield dvc
+        finally:
+            below = psutil.Process(dvc.pid).children(recursive=True) if dvc.poll() is None else []
+            dvc.kill()
+            psutil.wait_procs(below, timeout=60)
+
+
+@pytest.mark.slow
+def test_a_second_dvc_says_what_it_is_blocked_by(clone: Project) -> None:
+    with training(clone) as first:
+        said = clone.run("dvc", "repro", fails=True)
+        assert "is busy, it is being blocked by:" in said
+        assert re.search(rf"\(PID {first.pid}\): .*dvc repro train-variant@stacked", said)
+        assert "Traceback" not in said
+        assert "train-variant@stacked" not in RUNNING.findall(said)
+        assert first.poll() is None
+    edit(clone, "variants", {"stacked": {"training": "stacked", **PLAIN, "epochs": 1}})
+    assert "train-variant@stacked" in clone.ran("dvc", "repro", "train-variant@stacked")
+
+
+@pytest.mark.slow
+def test_of_two_that_start_together_one_ends_as_if_alone(clone: Project) -> None:
+    pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    both = [
+        subprocess.Popen(["dvc", "repro"], cwd=clone.folder, env=clone.environment, **pipe)
+        for _ in range(2)
+    ]
+    said = [one.communicate()[0] for one in both]
+    assert 0 in [one.returncode for one in both], said
+    for one, text in zip(both, said, strict=True):
+        assert "Traceback" not in text
+        assert one.returncode == 0 or "Unable to acquire lock" in text or "is busy" in text, text
+    assert clone.ran("dvc", "repro") == set()
+    assert clone.run("git", "status", "--short") == ""
+
+
+@pytest.fixture
+def killed(clone: Project) -> Project:
+    """A clone whose dvc was killed while it trained `stacked`, its stage left behind."""
+    with training(clone) as dvc:
         clone.orphans = psutil.Process(dvc.pid).children(recursive=True)  # type: ignore[attr-defined]
         dvc.send_signal(signal.SIGKILL)
-    yield clone
+        dvc.wait()
+    return clone
 
 
 def wait_for(condition, seconds: float = 120) -> None:  # type: ignore[no-untyped-def]

@@ -6,24 +6,11 @@ import inspect
 import sys
 from collections.abc import Callable
 from functools import wraps
-from types import TracebackType
 from typing import TextIO
 
+from stages import INTERRUPTED
 from stages.common.errors import PipelineError
 from stages.common.processes import end_with_dvc
-
-INTERRUPTED = "interrupted; `dvc repro` goes on from here"
-
-
-def _tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    if issubclass(kind, KeyboardInterrupt):
-        print(f"error: {INTERRUPTED}", file=sys.stderr)
-    else:
-        sys.__excepthook__(kind, error, trace)
-
-
-# Ctrl-C while a stage imports what it needs, which takes seconds.
-sys.excepthook = _tell
 
 
 def entry_point(main: Callable[..., None]) -> Callable[..., None]:

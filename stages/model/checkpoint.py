@@ -30,9 +30,8 @@ def save(
     """Write a model's `state`, with the training that it comes from in the metadata.
 
     half: in half precision, which `load` turns back to single. Raises PipelineError where a value
-    is too large for that.
+    is too large for that, OSError as `write` does.
     """
-    tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     metadata = training.model_dump() | {"weights": weights}
     if half:
         tensors = {name: value.half() for name, value in tensors.items()}
@@ -40,7 +39,16 @@ def save(
         if large := [name for name, value in tensors.items() if not value.isfinite().all()]:
             raise PipelineError(f"{large[0]} has values that half precision cannot hold")
     # One entry: the order of several differs from process to process, and so would the bytes.
-    save_file(tensors, path, {"training": json.dumps(metadata)})
+    write(tensors, path, {"training": json.dumps(metadata)})
+
+
+def write(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
+    """Write tensors of any device. Raises OSError where the disk is full or takes no such file."""
+    tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    try:
+        save_file(tensors, path, metadata)
+    except SafetensorError as error:
+        raise OSError(str(error)) from None
 
 
 def load(path: str | Path) -> tuple[Autoencoder, Training]:

@@ -23,7 +23,6 @@ from typing import Any
 import torch
 from filelock import FileLock
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from stages.common.errors import PipelineError
 from stages.common.files import atomic, atomic_folder, number, write_text
@@ -157,9 +156,7 @@ def _keep(trainer: Trainer, path: Path) -> None:
         return
     metadata = {"state": json.dumps(values), "machine": json.dumps(machine())}
     with atomic(path) as unfinished:
-        save_file(
-            {k: v.detach().cpu().contiguous() for k, v in tensors.items()}, unfinished, metadata
-        )
+        checkpoint.write(tensors, unfinished, metadata)
 
 
 def _resume(trainer: Trainer, path: Path) -> None:

@@ -21,6 +21,7 @@ from stages.data.people import held_out_people
 from stages.data.pictures import tell_skipped, write_tar
 from stages.data.preparation import BATCH, prepare
 from stages.data.sources.synthetic.drawn_faces import draw
+from tests import faults
 from tests.data.made_archives import write_files
 
 OUTPUTS = ("faces.npy", "faces.csv")
@@ -130,60 +131,22 @@ def test_the_stage_reads_the_dataset_that_is_configured(
 def test_where_a_file_can_grow_no_further_one_line_says_so(stage: str, project: Path) -> None:
     """As on a full disk, but that the limit is of the process."""
     write_files(project, {"configs/download.yaml": b"dataset: synthetic\ncount: 64"})
-    before = {path: path.read_bytes() for path in (project / "data").iterdir()}
-    code = (
-        "import resource, stages.common.entry; from stages import "
-        f"{stage}; resource.setrlimit(resource.RLIMIT_FSIZE, (2**17, 2**17)); {stage}.main()"
-    )
-    done = run("-c", code)
-    assert done.returncode == 1
-    assert done.stderr.startswith("error: File too large")
-    assert done.stderr.count("\n") == 1
-    kept = {path: path.read_bytes() for path in (project / "data").iterdir() if path.is_file()}
-    assert kept == before
-
-
-def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, *arguments],
-        env={"PYTHONPATH": str(ROOT), "PYTHONUTF8": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    before = faults.tree(project, "data")
+    status, errors = faults.run(project, stage, blocks=128)
+    assert status == 1
+    assert errors.startswith("error: File too large") and errors.count("\n") == 1
+    assert faults.tree(project, "data") == before
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", ["download", "preprocess"])
 def test_on_a_full_disk_one_line_says_so_and_with_space_it_works(stage: str, project: Path) -> None:
-    """On a disk of two megabytes, which wants a user namespace."""
     write_files(project, {"configs/download.yaml": b"dataset: synthetic\ncount: 500"})
-    script = f"""
-    set -e
-    mkdir disk && mount -t tmpfs -o size=2M none disk
-    cp data/synthetic.tar disk/ && mv data elsewhere && ln -s disk data
-    python -m stages.{stage} || echo "ended with $?"
-    find disk/ -type f
-    mount -o remount,size=100M disk
-    python -m stages.{stage}
-    find disk/ -type f
-    """
-    command = ["unshare", "--user", "--map-root-user", "--mount", "bash", "-c", script]
-    environment = {"PYTHONPATH": str(ROOT), "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"}
-    try:
-        done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=300, check=True
-        )
-    except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"no disk of our own to fill: {error}")
-    assert done.stderr.startswith("error: No space left on device")
-    assert done.stderr.count("\n") == 1
-    files = {"download": ["synthetic.tar"], "preprocess": ["faces.csv", "faces.npy"]}
-    first, second = done.stdout.split("ended with 1\n")
-    assert first == ""
-    full, after = second.split("faces\n" if stage == "preprocess" else "pictures\n")
-    assert "faces" not in full
-    assert {Path(line).name for line in after.split()} == {"synthetic.tar", *files[stage]}
+    errors, first, second = faults.fill(project, stage, place="data", free=2**20)
+    assert errors.startswith("error: No space left on device") and errors.count("\n") == 1
+    assert faults.tree(first, "data") == faults.tree(project, "data")
+    assert faults.run(project, stage) == (0, "")
+    assert faults.tree(second, "data") == faults.tree(project, "data")
 
 
 @pytest.mark.slow
@@ -207,7 +170,7 @@ def test_killed_at_any_moment_it_starts_anew(stage: str, project: Path) -> None:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    assert run("-m", f"stages.{stage}").returncode == 0
+    assert faults.run(project, stage)[0] == 0
     prepare(pictures, centre_crop, 0.4, project / "undisturbed")
     write_tar(pictures, project / "undisturbed/synthetic.tar")
     names = {path.name for path in (project / "data").iterdir()}

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ from stages.measure.measures import MEASURES
 from stages.measure.records import Model, Record, Records, read
 from stages.model import checkpoint
 from stages.model.network import Autoencoder, state
+from tests import faults
 from tests.conftest import model_settings
 
 TRAIN, TEST = 30, 18  # held-out images fill a batch and a part of one
@@ -324,6 +326,12 @@ def rewrite(path: Path, old: str, new: str) -> None:
     path.write_text(path.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
 
 
+def copy(project: Path, folder: Path) -> None:
+    """What evaluate and references read."""
+    for name in ("configs", "data", "models"):
+        shutil.copytree(project / name, folder / name)
+
+
 SEED = Path("models/plain/described/seed3")
 BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "no weights": (lambda root: (root / SEED / "averaged.safetensors").unlink(), "does not exist"),
@@ -356,11 +364,7 @@ def test_a_failure_is_one_line_and_leaves_what_was_there(
     capsys: pytest.CaptureFixture[str],
     fault: str,
 ) -> None:
-    for path in project.rglob("*"):
-        if path.is_file() and path.parts[-2] != "drawing" and "reports" not in path.parts:
-            copy = tmp_path / path.relative_to(project)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            copy.write_bytes(path.read_bytes())
+    copy(project, tmp_path)
     (tmp_path / "reports/metrics").mkdir(parents=True)
     (tmp_path / "reports/metrics/plain.json").write_text("earlier", encoding="utf-8")
     breaks, message = BROKEN[fault]
@@ -371,6 +375,34 @@ def test_a_failure_is_one_line_and_leaves_what_was_there(
     said = capsys.readouterr().err
     assert message in said and said.count("\n") == 1
     assert written(tmp_path) == {"reports/metrics/plain.json": b"earlier"}
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_it_ends_with_the_same_bytes(project: Path, tmp_path: Path) -> None:
+    copy(project, tmp_path)
+    late = ["stages.measure.evaluation", "stages.measure.headline"]
+    assert faults.kill(tmp_path, "evaluate", "plain", place="reports", modules=late) > 10
+
+
+def test_where_a_file_can_grow_no_further_one_line_says_so(project: Path, tmp_path: Path) -> None:
+    copy(project, tmp_path)
+    status, errors = faults.run(tmp_path, "evaluate", "plain", blocks=1)
+    assert status == 1
+    assert errors.startswith("error: File too large") and errors.count("\n") == 1
+    assert not written(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("free", [0, 2**13, 2**15])
+def test_on_a_full_disk_one_line_says_so_and_with_space_it_works(
+    project: Path, tmp_path: Path, free: int
+) -> None:
+    copy(project, tmp_path)
+    errors, first, second = faults.fill(tmp_path, "evaluate", "plain", place="reports", free=free)
+    assert errors.startswith("error: No space left on device") and errors.count("\n") == 1
+    assert not written(first)
+    assert faults.run(tmp_path, "evaluate", "plain") == (0, "")
+    assert written(second) == written(tmp_path)
 
 
 @pytest.mark.parametrize(("total", "count"), [(1060, 500), (10, 12), (7, 3), (1, 1)])

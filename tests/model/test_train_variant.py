@@ -15,12 +15,14 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+import torch
 import yaml
 from filelock import FileLock
 
 from stages.common.settings import Training
 from stages.data.faces import Faces
 from stages.model import checkpoint, kept
+from stages.model.network import DEVICE
 from tests.conftest import model_settings
 
 ROOT = Path(__file__).parents[2]
@@ -268,6 +270,79 @@ def test_a_killed_group_goes_on_to_the_same_bytes(
     for seed in (0, 1):
         expected = kept.obtain(training(faces, seed, **changes), faces)
         assert tree(f"models/one/described/seed{seed}") == tree(str(expected))
+
+
+@pytest.mark.parametrize(
+    ("chosen", "told"),
+    [
+        ("gpu", "is 'gpu': it should be auto, cpu or cuda"),
+        pytest.param(
+            "cuda",
+            "is cuda, but PyTorch finds no GPU here; auto takes the CPU",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU"),
+        ),
+    ],
+)
+def test_a_device_that_is_not_there_is_told_in_one_line(
+    stage: Callable[..., Stage], chosen: str, told: str
+) -> None:
+    configure("one")
+    status, output, errors = stage("one", **{DEVICE: chosen}).ends()
+    assert (status, output, errors) == (1, "", f"error: {DEVICE} {told}\n")
+    assert not Path("models").exists()
+
+
+def test_the_device_is_the_machine_s_choice(
+    stage: Callable[..., Stage], faces: Faces, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A training on the CPU is the same one, whatever chose the CPU."""
+    configure("one")
+    assert stage("one", **{DEVICE: "cpu"}).ends()[0] == 0
+    found = kept.finished(training(faces))
+    assert kept.is_whole(found, training(faces))
+    monkeypatch.setenv(DEVICE, "cpu")
+    machine = json.loads((found / "machine.json").read_text(encoding="utf-8"))
+    assert machine == kept.machine()
+
+
+def test_where_a_file_can_grow_no_further_one_line_says_so(
+    stage: Callable[..., Stage], faces: Faces
+) -> None:
+    """As on a full disk, but that the limit is of the processes."""
+    configure("one")
+    limit = ("bash", "-c", 'ulimit -f 1000; exec "$@"', "bash")
+    status, output, errors = stage("one", before=limit).ends()
+    assert (status, output) == (1, "")
+    assert "File too large" in errors and errors.count("\n") == 1
+    assert not Path("models").exists()
+    assert {*tree(".dvc/trainings")} == {
+        f"{kept.finished(training(faces)).parent.name}/{name}" for name in ("identity.json", "lock")
+    }
+    assert stage("one").ends()[0] == 0
+
+
+# An optimiser whose memory cannot be had, in every process: what a GPU does when it is full.
+FULL_GPU = """
+import torch
+
+def full(*_, **__):
+    raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+
+torch.optim.Adam.__init__ = full
+"""
+
+
+def test_a_full_gpu_is_told_with_what_to_lower(stage: Callable[..., Stage], tmp_path: Path) -> None:
+    configure("one")
+    (tmp_path / "sitecustomize.py").write_text(FULL_GPU, encoding="utf-8")
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    status, output, errors = stage("one", PYTHONPATH=path).ends()
+    assert (status, output) == (1, "")
+    assert errors == (
+        "error: the GPU's memory does not hold a training with batches of 16; lower "
+        f"train.batch_size, or set {DEVICE}=cpu\n"
+    )
+    assert not Path("models").exists()
 
 
 @pytest.mark.parametrize(

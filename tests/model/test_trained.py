@@ -15,6 +15,7 @@ from stages.common.errors import PipelineError
 from stages.common.settings import Training
 from stages.model import checkpoint, onnx, trained
 from stages.model.network import Autoencoder, state
+from tests import faults
 from tests.conftest import model_settings
 
 
@@ -64,6 +65,27 @@ def test_nothing_is_published_of_nothing(capsys: pytest.CaptureFixture[str]) -> 
     with pytest.raises(SystemExit):
         publish.main("best")
     assert "dvc repro train-variant@best" in capsys.readouterr().err
+
+
+def test_where_a_file_can_grow_no_further_nothing_is_published(tmp_path: Path) -> None:
+    keep(Path("models/best"))
+    status, errors = faults.run(tmp_path, "publish", "best", blocks=100)
+    assert status == 1
+    assert "File too large" in errors and errors.count("\n") == 1
+    assert not faults.tree(tmp_path, "reports")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("free", [0, 2**20])
+def test_on_a_full_disk_nothing_is_published_and_with_space_it_works(
+    tmp_path: Path, free: int
+) -> None:
+    keep(Path("models/best"))
+    errors, first, second = faults.fill(tmp_path, "publish", "best", place="reports", free=free)
+    assert "No space left on device" in errors and errors.count("\n") == 1
+    assert not faults.tree(first, "reports")
+    publish.main("best")
+    assert faults.tree(second, "reports") == faults.tree(tmp_path, "reports")
 
 
 def test_half_precision_is_no_training_s(tmp_path: Path) -> None:
