@@ -1,5 +1,6 @@
 """Several trainings at a time: a process each, or on the workers of a Dask scheduler."""
 
+import gc
 import json
 import os
 from collections.abc import Generator, Mapping, Sequence
@@ -92,6 +93,8 @@ def _begin() -> None:
 
 
 def _obtain(training: Training, position: int) -> Path:
+    # A trainer and its models refer to each other: without this, a process keeps several.
+    gc.collect()
     try:
         return kept.obtain(training, faces.load(), position)
     except torch.cuda.OutOfMemoryError:
