@@ -12,7 +12,7 @@ from stages.measure.records import Records
 from stages.report import charts, sheets
 from stages.report.looks import own_style, rendered
 
-Section = Literal["Table 1", "Beyond the paper", "Clarity", "Samples", "Training and sensitivity"]
+Section = Literal["Table 1", "Clarity", "Samples", "Training and sensitivity"]
 
 
 class Drawing(NamedTuple):
@@ -58,7 +58,7 @@ FIGURES: dict[str, Drawing] = {
     "other_variants.png": Drawing(
         sheets.other_variants,
         f"Beyond the paper: {_SAME_FACE('of our own')}.",
-        "Beyond the paper",
+        "Clarity",
     ),
     "curves.png": Drawing(
         charts.curves,

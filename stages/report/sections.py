@@ -121,11 +121,12 @@ def _pair(recursive: Record, stacked: Record) -> list[object]:
 
 
 def beyond(records: Records) -> list[str]:
-    """Every variant that is neither the paper's nor the candidate, beside the paper's two."""
+    """Every variant that is neither the paper's nor the candidate, beside the paper's two; nothing
+    where there is none."""
     averaged = {one.model.variant: one for one in models(records, "described", "averaged")}
     own = [one for name, one in averaged.items() if name not in (*PAPER, CANDIDATE)]
     if not own:
-        return ["There is no variant beside the paper's."]
+        return []
     beside = [averaged[name] for name in ("stacked", TUNED, "recursive") if name in averaged]
     rows = []
     for one in own:
@@ -149,7 +150,7 @@ def beyond(records: Records) -> list[str]:
             "of high frequencies of `stacked` and a grid ratio of at most 2, and the lowest of any "
             "stacked training."
         )
-    return [text, markdown.table(header, rows)]
+    return ["## Beyond the paper", text, markdown.table(header, rows)]
 
 
 def _against(measure: str, one: Record, other: Record) -> str:

@@ -135,7 +135,7 @@ def test_tables_of_the_page_have_as_many_cells_as_their_header(records):
     text = readme(records, judge_all(records), [])
     widths = [line.count(" | ") for line in text.splitlines() if line.startswith("| ")]
     headers = [k for k, line in enumerate(text.splitlines()) if line.startswith("| ---")]
-    assert len(headers) == 4 + len(CLAIMS)
+    assert len(headers) == 5 + len(CLAIMS)
     for block in text.split("\n\n"):
         if block.startswith("| "):
             assert len({line.count(" | ") for line in block.splitlines()}) == 1
@@ -153,11 +153,28 @@ def test_verdicts_on_other_seeds_are_given_where_there_are_such_seeds(records):
 
 def test_page_compares_each_recursive_model_with_its_stacked_twin(records):
     section = readme(records, judge_all(records), []).split("## Recursive against stacked")[1]
-    section = section.split("## Clarity")[0]
+    section = section.split("## Beyond the paper")[0]
     told = r"\| recursive, batch norm \| stacked, batch norm \| as described \| {} \| {} "
     assert re.search(told.format("averaged", r"0\.482"), section)
     assert re.search(told.format("last step", r"0\.642"), section)
     assert "deeper" not in section  # no stacked model has its learning rate
+
+
+def test_what_goes_beyond_the_paper_stands_beside_its_models():
+    models = as_in_the_paper()
+    plain = make(models)
+    assert "## Beyond the paper" not in readme(plain, judge_all(plain), [])
+    settings = {"training": "joint", "norm": "tied", "averaging": 0.98}
+    models["best"] = Made(around(129), high_frequency_ratio=0.5, settings=settings)
+    models["broken"] = Made([INFINITE, 300.0, 310.0])
+    records = make(models)
+    section = readme(records, judge_all(records), []).split("## Beyond the paper")[1]
+    header, _, best, broken = re.findall(r"^\|.*\|$", section, re.M)[:4]
+    assert "error over that of stacked | error over that of recursive |" in header
+    assert "training joint, norm tied" in best and "averaging 0.98" in best
+    assert re.search(r"\| 129 ± 0 \(3\) \| 0\.5 \(.* to .*\) \| 0\.54 \(", best)
+    assert "| 2.5 (" in best
+    assert "| 305 ± 7 (2/3) |" in broken
 
 
 def test_missing_variants_and_single_seeds_are_told():
