@@ -1,11 +1,17 @@
 """What several test files need."""
 
+import signal
+
 import numpy as np
 import pytest
 import torch
 
 from stages.common.settings import ModelSettings
 from stages.data.faces import Faces
+
+# Where a shell started the tests in the background, they and all that they start would not hear
+# of Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def model_settings(**changes: object) -> ModelSettings:
