@@ -86,6 +86,10 @@ def test_the_finding_is_that_of_reports() -> None:
         for name in ("recursive_shared_bn", "stacked")
     )
     assert round(sharper / than) == 2
+    last, averaged = (
+        float(rows["recursive_shared_bn"][f"{kind}grid_ratio"]) for kind in ("", "averaged_")
+    )
+    assert f"whose ratio goes from {last:.0f} to {averaged:.1f}" in text
     report = (ROOT / "reports/README.md").read_text(encoding="utf-8")
     twins = dict(
         re.findall(
