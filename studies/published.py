@@ -114,9 +114,9 @@ DIFFERENCES = {
 def main(*variants: str) -> None:
     settings = {name: read_variant(name) for name in variants or DEFAULT}
     jobs = [
-        (name, told)
+        (name, change)
         for name, variant in settings.items()
-        for told, difference in DIFFERENCES.items()
+        for change, difference in DIFFERENCES.items()
         if variant.training == "stacked" or not difference.of_stacked
     ]
     workers = min(len(jobs), cpu_count() or 1)
@@ -133,9 +133,9 @@ def _begin() -> None:
     memory.keep_freed()
 
 
-def errors(name: str, told: str) -> list[float]:
+def errors(name: str, change: str) -> list[float]:
     """The error on training images after each epoch of a training with that difference."""
-    difference, people = DIFFERENCES[told], faces.load()
+    difference, people = DIFFERENCES[change], faces.load()
     common = read_variant(name).model_dump(exclude={"seeds", "released_seeds"})
     common["epochs"] = difference.epochs or common["epochs"]
     settings = ModelSettings(**common, implementation="released")
@@ -148,10 +148,10 @@ def errors(name: str, told: str) -> list[float]:
             try:
                 trainer.run_epoch()
             except Diverged as diverged:
-                print(f"{name}, {told}: {diverged}")
+                print(f"{name}, {change}: {diverged}")
                 break
             found.append(held_out_error(trainer.model, trainer.batches, sample))
-    print(f"{name}, {told}: {', '.join(map(number, found))}", flush=True)
+    print(f"{name}, {change}: {', '.join(map(number, found))}", flush=True)
     return found
 
 

@@ -54,8 +54,6 @@ def test_each_difference_is_felt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
     page = (tmp_path / "reports/studies/published.md").read_text(encoding="utf-8")
     assert "| stacked, batch norm | as released |" in page
-    nearest = min(abs(np.log(found.error / paper)).min() for paper in (373, 467))
-    row = found.iloc[
-        int(np.argmin([min(abs(np.log(e / p)) for p in (373, 467)) for e in found.error]))
-    ]
-    assert nearest >= 0 and f"“{row.difference}” after {row.epoch} epochs, {row.error:.0f}" in page
+    misses = [min(abs(np.log(error / paper)) for paper in (373, 467)) for error in found.error]
+    nearest = found.iloc[int(np.argmin(misses))]
+    assert f"“{nearest.difference}” after {nearest.epoch} epochs, {nearest.error:.0f}." in page
