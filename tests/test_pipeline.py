@@ -244,6 +244,18 @@ def test_params_yaml_is_laid_out_as_dvc_writes_it(tmp_path: Path) -> None:
     assert after != before
 
 
+@pytest.mark.parametrize("value", [[], [0], [0, 1, 2, 3, 4]], ids=str)
+@pytest.mark.parametrize("key", ["seeds", "released_seeds"])
+def test_dvc_can_set_the_lists_of_params_yaml(key: str, value: list[int], tmp_path: Path) -> None:
+    """A comment behind the key of a list, and dvc's writer leaves no YAML where that is emptied."""
+    expected = yaml.safe_load((ROOT / "params.yaml").read_text("utf-8"))
+    expected["train"][key] = value
+    shutil.copy(ROOT / "params.yaml", tmp_path / "params.yaml")
+    with modify_yaml(tmp_path / "params.yaml") as params:
+        params["train"][key] = value
+    assert yaml.safe_load((tmp_path / "params.yaml").read_text("utf-8")) == expected
+
+
 @pytest.mark.slow
 def test_a_default_retrains_every_variant_without_a_value_of_its_own(project: Project) -> None:
     ran = project.ran("dvc", "exp", "run", "--set-param", "train.epochs=2")
