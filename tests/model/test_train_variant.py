@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,15 @@ class Stage(subprocess.Popen[str]):
             *self.processes[:1],
             *self.processes[0].children(recursive=True),
         ]
+
+    def workers(self) -> list[psutil.Process]:
+        """The processes that train, among whatever short-lived ones it has started."""
+        found = []
+        for child in self.processes[0].children():
+            with suppress(psutil.NoSuchProcess):  # it has ended in between
+                if "spawn_main" in str(child.cmdline()):
+                    found.append(child)
+        return found
 
     def ends(self, within: float = SECONDS) -> tuple[int, str, str]:
         """Its exit status, output and errors, once it and all that it started have ended."""
@@ -169,8 +179,7 @@ def test_a_killed_worker_is_told_in_one_line_and_finished_trainings_stay(
     process = stage("one", "other")
     state = kept.finished(training(faces, epochs=LONG)).with_name("state.safetensors")
     process.wait_for(state.exists)
-    workers = [child for child in process.processes[1:] if "spawn_main" in str(child.cmdline())]
-    workers[0].kill()
+    process.workers()[0].kill()
     status, output, errors = process.ends()
     assert (status, output) == (1, "")
     assert re.fullmatch(
@@ -237,11 +246,7 @@ def test_what_was_trained_for_other_settings_is_not_put_in_place(
     home.mkdir(parents=True)
     with FileLock(home / "lock"):  # the training waits for whoever has it
         process = stage("one")
-        process.wait_for(
-            lambda: any(
-                "spawn_main" in str(child.cmdline()) for child in process.processes[0].children()
-            )
-        )
+        process.wait_for(process.workers)
         configure("one", lr=0.002)
     status, _, errors = process.ends()
     assert status == 1
