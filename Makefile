@@ -24,16 +24,19 @@ demo: $(READY)
 	  dvc exp run --quiet $(foreach change,$(DEMO),--set-param '$(change)')
 	@echo "That was the demo: drawn faces, few steps. See demo/reports/README.md and demo/reports/figures/."
 
+# A process of tests for each core, up to four, as each is PyTorch and its threads.
+PYTEST := python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
+
 test: $(READY_TO_TEST)
 	python -m ruff check .
 	python -m ruff format --check .
 	python -m mypy
-	python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-all: test test-slow
 
 test-slow: $(READY_TO_TEST)
-	python -m pytest -m slow -rs
+	$(PYTEST) -m slow -rs
 
 # Not from a clone, but from a zip file, there is no git repository yet, which dvc wants.
 repro: $(READY)

@@ -384,6 +384,7 @@ def test_killed_at_any_moment_it_ends_with_the_same_bytes(project: Path, tmp_pat
     assert faults.kill(tmp_path, "evaluate", "plain", place="reports", modules=late) > 10
 
 
+@pytest.mark.slow
 def test_where_a_file_can_grow_no_further_one_line_says_so(project: Path, tmp_path: Path) -> None:
     copy(project, tmp_path)
     status, errors = faults.run(tmp_path, "evaluate", "plain", blocks=1)

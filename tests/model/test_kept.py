@@ -252,6 +252,7 @@ for number, (changes, kind, moment) in enumerate(json.loads(sys.argv[1])):
 """
 
 
+@pytest.mark.slow
 def test_a_killed_training_goes_on_to_the_same_bytes(repository: Path) -> None:
     """kill -9 in each epoch, at its first and last step, and before each file is put in place."""
     whole = [(changes, None, 0) for changes in MODELS]

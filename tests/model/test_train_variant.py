@@ -310,6 +310,7 @@ def test_the_device_is_the_machine_s_choice(
     assert machine == kept.machine()
 
 
+@pytest.mark.slow
 def test_where_a_file_can_grow_no_further_one_line_says_so(
     stage: Callable[..., Stage], faces: Faces
 ) -> None:
