@@ -112,3 +112,13 @@ def test_every_stage_is_in_the_tree() -> None:
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     for stage in stages:
         assert stage.replace("-", "_") in README, stage
+
+
+def test_the_lock_of_continuous_integration_has_every_requirement() -> None:
+    lines = (ROOT / ".github/requirements.lock").read_text(encoding="utf-8").splitlines()
+    locked = {line.split()[0].lower() for line in lines if not line.startswith((" ", "#"))}
+    for file in ("requirements.txt", "requirements-dev.txt"):
+        for line in (ROOT / file).read_text(encoding="utf-8").splitlines():
+            if pin := re.match(r"([\w.-]+)(?:\[[\w,]+\])?(==\S+)", line):
+                name = pin[1].lower().replace(".", "-")
+                assert f"{name}{pin[2]}" in locked, "CONTRIBUTING.md says how to lock it"

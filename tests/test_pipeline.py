@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -98,7 +99,10 @@ def take_compiled_kernels(folder: Path) -> None:
         shutil.copystat(source, folder / "stages/kernels" / source.name)  # what numba knows it by
     compiled = folder / "stages/kernels/__pycache__"
     compiled.mkdir(exist_ok=True)
-    for suffix in ("nbi", "nbc"):  # the index first: where it names what is not there, numba compiles
+    for suffix in (
+        "nbi",
+        "nbc",
+    ):  # the index first: where it names what is not there, numba compiles
         for file in (ROOT / "stages/kernels/__pycache__").glob(f"*.{suffix}"):
             shutil.copy(file, compiled / file.name)
 
@@ -363,6 +367,9 @@ def test_metrics_are_compared_between_branches(project: Project) -> None:
         assert len(keys) == 1, "every variant has the same metrics"
         params = json.loads(project.run("dvc", "params", "diff", "main", "--json"))
         assert params["params.yaml"]["norm"] == {"old": "none", "new": "shared"}
+        project.run("git", "switch", "--quiet", "--detach", "HEAD~")
+        project.run("dvc", "checkout", "--quiet")
+        assert project.ran("dvc", "repro") == set(), "the older commit's models are there"
     finally:
         project.run("git", "switch", "--quiet", "--force", "main")
 
@@ -395,6 +402,63 @@ def test_a_clone_with_a_remote_trains_nothing(
     project.run("dvc", "push", "--quiet")
     clone.run("dvc", "pull", "--quiet")
     assert clone.ran("dvc", "repro") == set()
+
+
+NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
+SERVER = """
+daemon off; pid {folder}/pid; error_log {folder}/log; events {{}}
+http {{
+  access_log off; client_max_body_size 0; client_body_temp_path {folder}/body;
+  server {{
+    listen 127.0.0.1:{port};
+    location / {{ root {folder}/store; dav_methods PUT; create_full_put_path on; }}
+  }}
+}}
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(NGINX is None, reason="nginx is not installed (Debian: nginx-light)")
+def test_a_clone_with_a_remote_behind_a_web_server_trains_nothing(
+    project: Project, clone: Project, tmp_path: Path
+) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    own = "user root;" if os.getuid() == 0 else ""  # its workers write where only we may
+    (tmp_path / "store").mkdir()
+    (tmp_path / "conf").write_text(own + SERVER.format(folder=tmp_path, port=port), "utf-8")
+    with subprocess.Popen([str(NGINX), "-c", tmp_path / "conf", "-e", tmp_path / "log"]) as server:
+        try:
+            wait_for((tmp_path / "pid").exists)
+            for one in (project, clone):
+                url = f"http://127.0.0.1:{port}"
+                one.run("dvc", "remote", "add", "--local", "--force", "--default", "web", url)
+                one.run("dvc", "remote", "modify", "--local", "web", "method", "PUT")
+            project.run("dvc", "push", "--quiet")
+            clone.run("dvc", "pull", "--quiet")
+        finally:
+            server.terminate()
+    assert clone.ran("dvc", "repro") == set()
+    assert clone.outputs("models") == project.outputs("models")
+
+
+@pytest.mark.slow
+def test_experiments_wait_in_a_queue(project: Project) -> None:
+    """README's `dvc exp run --queue`, and what it says of them afterwards."""
+    project.run("dvc", "exp", "run", "--queue", "--set-param", "norm=batch,shared")
+    try:
+        project.run("dvc", "queue", "start")
+        wait_for(lambda: project.run("dvc", "queue", "status").count("Success") == 2, 300)
+    finally:
+        project.run("dvc", "queue", "stop", "--kill")
+    errors = {}
+    for commit in project.run("dvc", "exp", "list", "--sha-only").split():
+        params = yaml.safe_load(project.run("git", "show", f"{commit}:params.yaml"))
+        metrics = project.run("git", "show", f"{commit}:reports/metrics/candidate.json")
+        errors[params["norm"]] = json.loads(metrics)["last_error"]
+    assert {"batch", "shared"} <= {*errors}
+    assert errors["batch"] != errors["shared"], "each trained its own model"
 
 
 def test_a_clone_without_a_remote_ends_with_the_same_files(clone: Project) -> None:

@@ -157,7 +157,7 @@ def test_killed_at_any_moment_it_starts_anew(stage: str, project: Path) -> None:
     if stage == "preprocess":
         write_tar(pictures, project / "data/synthetic.tar")
     rng = np.random.default_rng(0)
-    for _ in range(10):
+    for _ in range(20):
         process = subprocess.Popen(
             [sys.executable, "-m", f"stages.{stage}"],
             env={"PYTHONPATH": str(ROOT)},
