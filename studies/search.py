@@ -4,8 +4,9 @@
 same budget: `stacked_tuned`, stacked trainings with the lowest error, and `best`, any training with
 the lowest error among those with at least twice the high frequencies of `stacked` and a grid ratio
 of at most 2. Everything is measured with averaged weights on a validation part of the training
-people, after few epochs; poor trials are pruned, the three best trained with two more seeds, and
-the lowest mean wins. Results go to reports/studies/search/.
+people, after few epochs; poor trials are pruned, the three most promising trained with two more
+seeds, and of those that are clear enough in the mean the lowest error wins. Results go to
+reports/studies/search/.
 
 SECONDS is what both searches together may take of as many cores as this machine has, or N, in time
 of their processors; whatever else runs there does not change what is searched. A search that was
@@ -168,7 +169,7 @@ def run(search: Search, study: Study, people: Faces, sharpness: float, budget: f
     while spent(study) < searched:
         study.optimize(train, 1)
     asked = {(t.user_attrs.get("confirms"), t.user_attrs.get("seed")) for t in study.trials}
-    for trial in found.ranked(study, seeds=1)[:FINALISTS]:
+    for trial in found.promising(study)[:FINALISTS]:
         for seed in CONFIRMING_SEEDS:
             if (trial.number, seed) not in asked:
                 again = {"confirms": trial.number, "seed": seed}

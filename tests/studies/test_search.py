@@ -60,7 +60,7 @@ def made_study(*trials: tuple[float, float, int, int]) -> "optuna.Study":
                 params={"lr": 0.001 * (number + 1)},
                 distributions={"lr": optuna.distributions.FloatDistribution(0, 1)},
                 user_attrs=attributes,
-                intermediate_values={5: error},
+                intermediate_values={5: error * (1 + max(0.0, lack))},
                 constraints={"blur": lack, "grid": -0.5},
             )
         )
@@ -97,6 +97,11 @@ def test_the_mean_of_several_seeds_wins() -> None:
     assert [trial.number for trial in found.ranked(study, 1)] == [3, 1, 0]
     best = found.winner(study)
     assert best is not None and best.number == 1
+
+
+def test_other_seeds_are_asked_of_trials_that_miss_a_constraint_by_little() -> None:
+    study = made_study((100, 0.02, 0, 0), (100, 0.5, 0, 1), (120, -0.1, 0, 2), (90, -0.1, 1, 0))
+    assert [trial.number for trial in found.promising(study)] == [0, 2, 1]
 
 
 def test_without_a_winner_nothing_is_proposed(
