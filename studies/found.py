@@ -22,29 +22,25 @@ MEASURED = ("error", "high_frequency_ratio", "grid_ratio")
 
 
 def ranked(study: Study, seeds: int) -> list[FrozenTrial]:
-    """Finished trials that meet the constraints, with at least so many seeds, the best first.
+    """Finished trials with at least so many seeds by their mean cost, the lowest first.
 
-    Of several seeds count the means, and the trial of the first stands for all.
+    The trial of the first seed stands for all.
     """
     groups: dict[int, list[FrozenTrial]] = {}
     for trial in study.get_trials(states=[TrialState.COMPLETE]):
         groups.setdefault(trial.user_attrs.get("confirms", trial.number), []).append(trial)
     means = {
-        number: mean_error(own)
+        number: float(np.mean([cost(trial) for trial in own]))
         for number, own in groups.items()
-        if len({_seed(trial) for trial in own}) >= seeds and meet_constraints(own)
+        if len({_seed(trial) for trial in own}) >= seeds
     }
     return [groups[number][0] for number in sorted(means, key=means.__getitem__)]
 
 
 def promising(study: Study) -> list[FrozenTrial]:
-    """Finished trials of the first seed by what the pruner was told: error, and more where a
-    constraint is missed. Who misses one by little with this seed may meet it in the mean."""
+    """Finished trials of the first seed, of the lowest cost first."""
     trials = study.get_trials(states=[TrialState.COMPLETE])
-    first = [trial for trial in trials if "confirms" not in trial.user_attrs]
-    return sorted(
-        first, key=lambda trial: trial.intermediate_values[max(trial.intermediate_values)]
-    )
+    return sorted((one for one in trials if "confirms" not in one.user_attrs), key=cost)
 
 
 def winner(study: Study) -> FrozenTrial | None:
@@ -56,14 +52,9 @@ def winner(study: Study) -> FrozenTrial | None:
     return None
 
 
-def mean_error(trials: Sequence[FrozenTrial]) -> float:
-    return float(np.mean([trial.value for trial in trials]))
-
-
-def meet_constraints(trials: Sequence[FrozenTrial]) -> bool:
-    """Whether no constraint is broken by the trials' mean."""
-    names = {name for trial in trials for name in trial.constraints}
-    return all(np.mean([trial.constraints[name] for trial in trials]) <= 0 for name in names)
+def cost(trial: FrozenTrial) -> float:
+    """What the pruner was told last: the error, raised by what is missed of clarity."""
+    return trial.intermediate_values[max(trial.intermediate_values)]
 
 
 def _seed(trial: FrozenTrial) -> int:
@@ -94,7 +85,7 @@ def write(folder: Path, studies: Sequence[Study], searched_epochs: int) -> None:
                 _draw(study, unfinished)
             best = winner(study)
             if best is None:
-                print(f"{name}: no trial of {len(study.trials)} ended and met the constraints")
+                print(f"{name}: no trial of {len(study.trials)} ended")
                 continue
             values = variant(best, searched_epochs)
             command = f"dvc exp run --set-param {shlex.quote(set_param(name, values))}"
@@ -113,9 +104,10 @@ def _write_table(path: Path, studies: Sequence[Study]) -> None:
     with open(path, "w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         columns = ["search", "trial", "seed", "state", "epochs", *MEASURED]
-        table.writerow([*columns, "meets_constraints", "seconds", *params])
+        table.writerow([*columns, "clear", "seconds", *params])
         for name, trial in trials:
             told = trial.user_attrs
+            clear = all(missed <= 0 for missed in trial.constraints.values())
             table.writerow(
                 [
                     name,
@@ -124,7 +116,9 @@ def _write_table(path: Path, studies: Sequence[Study]) -> None:
                     trial.state.name.lower(),
                     max(trial.intermediate_values, default=0),
                     *(_text(told.get(column)) for column in MEASURED),
-                    "" if "error" not in told else str(meet_constraints([trial])).lower(),
+                    ""
+                    if "error" not in told
+                    else str(all(by <= 0 for by in trial.constraints.values())).lower(),
                     _text(told.get("seconds")),
                     *(_text(trial.params.get(key)) for key in params),
                 ]

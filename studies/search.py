@@ -2,11 +2,11 @@
 
 `python -m studies.search [--seconds 7200] [--workers N] [--storage URL]` searches twice with the
 same budget: `stacked_tuned`, stacked trainings with the lowest error, and `best`, any training with
-the lowest error among those with at least twice the high frequencies of `stacked` and a grid ratio
-of at most 2. Everything is measured with averaged weights on a validation part of the training
-people, after few epochs; poor trials are pruned, the three most promising trained with two more
-seeds, and of those that are clear enough in the mean the lowest error wins. Results go to
-reports/studies/search/.
+the lowest error that is clear: at least twice the high frequencies of `stacked`, and a grid ratio
+of at most 2. By which fraction either is missed, by that fraction its error counts more. Everything
+is measured with averaged weights on a validation part of the training people, after few epochs;
+poor trials are pruned, the three best trained with two more seeds, and the lowest mean wins.
+Results go to reports/studies/search/.
 
 SECONDS is what both searches together may take of as many cores as this machine has, or N, in time
 of their processors; whatever else runs there does not change what is searched. A search that was
