@@ -116,9 +116,7 @@ def _write_table(path: Path, studies: Sequence[Study]) -> None:
                     trial.state.name.lower(),
                     max(trial.intermediate_values, default=0),
                     *(_text(told.get(column)) for column in MEASURED),
-                    ""
-                    if "error" not in told
-                    else str(all(by <= 0 for by in trial.constraints.values())).lower(),
+                    "" if "error" not in told else str(clear).lower(),
                     _text(told.get("seconds")),
                     *(_text(trial.params.get(key)) for key in params),
                 ]
