@@ -21,35 +21,25 @@ SEEDS = [0, 1, 2, 3, 4]
 MEASURED = ("error", "high_frequency_ratio", "grid_ratio")
 
 
-def ranked(study: Study, seeds: int) -> list[FrozenTrial]:
-    """Finished trials with at least so many seeds by their mean cost, the lowest first.
-
-    The trial of the first seed stands for all.
-    """
-    groups: dict[int, list[FrozenTrial]] = {}
-    for trial in study.get_trials(states=[TrialState.COMPLETE]):
-        groups.setdefault(trial.user_attrs.get("confirms", trial.number), []).append(trial)
-    means = {
-        number: float(np.mean([cost(trial) for trial in own]))
-        for number, own in groups.items()
-        if len({_seed(trial) for trial in own}) >= seeds
-    }
-    return [groups[number][0] for number in sorted(means, key=means.__getitem__)]
-
-
 def promising(study: Study) -> list[FrozenTrial]:
-    """Finished trials of the first seed, of the lowest cost first."""
+    """Finished trials that are no finals, of the lowest cost first."""
     trials = study.get_trials(states=[TrialState.COMPLETE])
-    return sorted((one for one in trials if "confirms" not in one.user_attrs), key=cost)
+    return sorted((one for one in trials if "final_of" not in one.user_attrs), key=cost)
 
 
 def winner(study: Study) -> FrozenTrial | None:
-    """The first of `ranked` with as many seeds as any has."""
-    most = max((_seed(trial) for trial in study.trials), default=0) + 1
-    for seeds in range(most, 0, -1):
-        if trials := ranked(study, seeds):
-            return trials[0]
-    return None
+    """A final of the finalist of the lowest mean cost, of those with as many seeds as any has."""
+    finals: dict[int, list[FrozenTrial]] = {}
+    for trial in study.get_trials(states=[TrialState.COMPLETE]):
+        if "final_of" in trial.user_attrs:
+            finals.setdefault(trial.user_attrs["final_of"], []).append(trial)
+    most = max((len(own) for own in finals.values()), default=0)
+    means = {
+        number: float(np.mean([cost(trial) for trial in own]))
+        for number, own in finals.items()
+        if len(own) == most
+    }
+    return finals[min(means, key=means.__getitem__)][0] if means else None
 
 
 def cost(trial: FrozenTrial) -> float:
@@ -57,16 +47,11 @@ def cost(trial: FrozenTrial) -> float:
     return trial.intermediate_values[max(trial.intermediate_values)]
 
 
-def _seed(trial: FrozenTrial) -> int:
-    return int(trial.user_attrs.get("seed", 0))
-
-
-def variant(trial: FrozenTrial, searched_epochs: int) -> dict[str, Any]:
-    """A trial's settings as an entry of `variants` in params.yaml, with ten epochs."""
-    found = dict(trial.user_attrs["settings"])
+def variant(final: FrozenTrial) -> dict[str, Any]:
+    """A final's settings as an entry of `variants` in params.yaml."""
+    found = dict(final.user_attrs["settings"])
     del found["implementation"]
-    found["stacked_epochs"] = round(found["stacked_epochs"] * EPOCHS / searched_epochs)
-    return found | {"epochs": EPOCHS, "seeds": SEEDS, "released_seeds": []}
+    return found | {"seeds": SEEDS, "released_seeds": []}
 
 
 def set_param(name: str, values: dict[str, Any]) -> str:
@@ -75,7 +60,7 @@ def set_param(name: str, values: dict[str, Any]) -> str:
     return f"++variants.{name}={text}"
 
 
-def write(folder: Path, studies: Sequence[Study], searched_epochs: int) -> None:
+def write(folder: Path, studies: Sequence[Study]) -> None:
     """Write trials.csv, and for each study what won (NAME.yaml) and two figures."""
     with atomic_folder(folder) as unfinished:
         _write_table(unfinished / "trials.csv", studies)
@@ -85,9 +70,9 @@ def write(folder: Path, studies: Sequence[Study], searched_epochs: int) -> None:
                 _draw(study, unfinished)
             best = winner(study)
             if best is None:
-                print(f"{name}: no trial of {len(study.trials)} ended")
+                print(f"{name}: no finalist of {len(study.trials)} trials was trained to its end")
                 continue
-            values = variant(best, searched_epochs)
+            values = variant(best)
             command = f"dvc exp run --set-param {shlex.quote(set_param(name, values))}"
             entry = yaml.safe_dump({name: values}, sort_keys=False)
             (unfinished / f"{name}.yaml").write_text(
@@ -95,7 +80,8 @@ def write(folder: Path, studies: Sequence[Study], searched_epochs: int) -> None:
                 f"{entry}",
                 encoding="utf-8",
             )
-            print(f"{name}: trial {best.number} of {len(study.trials)}, in {name}.yaml")
+            number = best.user_attrs["final_of"]
+            print(f"{name}: trial {number} of {len(study.trials)}, in {name}.yaml")
 
 
 def _write_table(path: Path, studies: Sequence[Study]) -> None:
@@ -103,7 +89,7 @@ def _write_table(path: Path, studies: Sequence[Study]) -> None:
     params = sorted({name for _, trial in trials for name in trial.params})
     with open(path, "w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
-        columns = ["search", "trial", "seed", "state", "epochs", *MEASURED]
+        columns = ["search", "trial", "final_of", "seed", "state", "epochs", *MEASURED]
         table.writerow([*columns, "clear", "seconds", *params])
         for name, trial in trials:
             told = trial.user_attrs
@@ -112,7 +98,8 @@ def _write_table(path: Path, studies: Sequence[Study]) -> None:
                 [
                     name,
                     trial.number,
-                    _seed(trial),
+                    told.get("final_of", ""),
+                    told.get("seed", 0),
                     trial.state.name.lower(),
                     max(trial.intermediate_values, default=0),
                     *(_text(told.get(column)) for column in MEASURED),

@@ -49,7 +49,7 @@ def main(*variants: str) -> None:
     for epochs in EPOCHS:  # each goes on from the one before
         planned = {
             (name, seed): Training(
-                settings=stretched(variant, epochs), seed=seed, faces=people.hash
+                settings=stretched(described(variant), epochs), seed=seed, faces=people.hash
             )
             for name, variant in settings.items()
             for seed in variant.seeds[:SEEDS]
@@ -73,17 +73,19 @@ def main(*variants: str) -> None:
         page.write_text(told(frame, pace), encoding="utf-8")
 
 
-def stretched(variant: Variant, epochs: int) -> ModelSettings:
-    """The variant's settings for another number of epochs: what is counted in them keeps its
-    fraction."""
-    settings = variant.models()["described"]
+def described(variant: Variant) -> ModelSettings:
+    return variant.models()["described"]
+
+
+def stretched(settings: ModelSettings, epochs: int) -> ModelSettings:
+    """Settings for another number of epochs: what is counted in them keeps its fraction."""
     stacked = round(settings.stacked_epochs * epochs / settings.epochs)
     return settings.model_copy(update={"epochs": epochs, "stacked_epochs": stacked})
 
 
 def seconds_an_epoch(variant: Variant, people: Faces) -> float:
     """What the second epoch of a training takes of a core, its two errors included."""
-    settings = stretched(variant, 2)
+    settings = stretched(described(variant), 2)
     trainer = Trainer(Training(settings=settings, seed=0, faces=people.hash), people)
     trainer.run_epoch()  # compiles
     started = time.process_time()

@@ -4,9 +4,10 @@
 same budget: `stacked_tuned`, stacked trainings with the lowest error, and `best`, any training with
 the lowest error that is clear: at least twice the high frequencies of `stacked`, and a grid ratio
 of at most 2. By which fraction either is missed, by that fraction its error counts more. Everything
-is measured with averaged weights on a validation part of the training people, after few epochs;
-poor trials are pruned, the three best trained with two more seeds, and the lowest mean wins.
-Results go to reports/studies/search/.
+is measured with averaged weights on a validation part of the training people. Trials have few
+epochs, and poor ones are pruned; the two best, and `stacked` itself, are then trained for as many
+epochs as a variant with three seeds, and the lowest mean wins. Results go to
+reports/studies/search/.
 
 SECONDS is what both searches together may take of as many cores as this machine has, or N, in time
 of their processors; whatever else runs there does not change what is searched. A search that was
@@ -24,6 +25,7 @@ from argparse import ArgumentParser
 from collections.abc import Callable
 from multiprocessing import get_context
 from pathlib import Path
+from statistics import fmean
 from typing import Any, NamedTuple
 
 import optuna
@@ -42,15 +44,17 @@ from stages.model import kept
 from stages.model.training import Diverged, Trainer
 from studies import found
 from studies.clear import clarity_of
+from studies.longer import stretched
 from studies.validation import validation
 
 warnings.simplefilter("ignore", ExperimentalWarning)  # heartbeats, retries, groups, figures
-EPOCHS = 5
+EPOCHS = 5  # of a trial; its finalists have those of a variant
 SHARPER = 2.0  # times the high frequencies of `stacked`
 LARGEST_GRID = 2.0
 LARGEST_BATCH = 64
-# The lowest of many errors is also the luckiest: the best trials are trained with other seeds.
-FINALISTS, CONFIRMING_SEEDS, CONFIRMING = 3, (1, 2), 0.1
+# The lowest of many errors is also the luckiest, and some that lead after five epochs get worse up
+# to the tenth (seen: recursive, shared norm, lr 0.0016: 199 to 287).
+FINALISTS, FINAL_SEEDS, FINALS = 2, (0, 1, 2), 0.25  # the last: fraction of the budget
 MEASURED = 256  # validation images behind the clarity of a trial
 HEARTBEAT = 30  # seconds; a worker that is silent for three of them is lost
 STORAGE = "sqlite:///data/search.db"
@@ -136,7 +140,7 @@ def main(*words: str) -> None:
         worker.start()
     for worker in workers:
         worker.join()
-    found.write(Path("reports/studies/search"), studies, EPOCHS)
+    found.write(Path("reports/studies/search"), studies)
     if lost := sum(worker.exitcode != 0 for worker in workers):
         raise PipelineError(
             f"{lost} of {len(workers)} workers ended early; run the same again to go on"
@@ -150,50 +154,66 @@ def work(storage: str, budget: float) -> None:
     people = validation_people()
     stacked_tuned, best = SEARCHES
     study = open_study(stacked_tuned, storage)
-    run(stacked_tuned, study, people, 0.0, budget)
+    run(stacked_tuned, study, people, None, budget)
     begun = (TrialState.WAITING, TrialState.RUNNING)
     while (sharpness := sharpness_of_stacked(study)) is None:  # another worker has it, or had
         if not study.get_trials(states=begun):
             raise PipelineError("`stacked` itself diverged; there is nothing to compare with")
-        study.optimize(lambda trial: objective(trial, stacked_tuned, people, 0.0, 0.0), 1)
-    run(best, open_study(best, storage), people, SHARPER * sharpness, budget)
+        study.optimize(lambda trial: objective(trial, stacked_tuned, people, None, 0.0), 1)
+    run(best, open_study(best, storage), people, sharpness, budget)
 
 
-def run(search: Search, study: Study, people: Faces, sharpness: float, budget: float) -> None:
-    """Trials until the budget is spent: its last tenth on other seeds of the best trials."""
-    searched = budget * (1 - CONFIRMING)
+class Sharpness(NamedTuple):
+    """The high_frequency_ratio of `stacked`, trained for as long as a trial and as a final."""
+
+    trial: float
+    final: float
+
+
+def run(
+    search: Search, study: Study, people: Faces, stacked: Sharpness | None, budget: float
+) -> None:
+    """Trials until the budget is spent but for its last part, which is for the finals."""
+    searched = budget * (1 - FINALS)
 
     def train(trial: Trial) -> float:
-        return objective(trial, search, people, sharpness, searched)
+        return objective(trial, search, people, stacked, searched)
 
     while spent(study) < searched:
         study.optimize(train, 1)
-    asked = {(t.user_attrs.get("confirms"), t.user_attrs.get("seed")) for t in study.trials}
-    for trial in found.promising(study)[:FINALISTS]:
-        for seed in CONFIRMING_SEEDS:
+    ended = found.promising(study)
+    finalists = ended[:FINALISTS]
+    finalists += [t for t in ended[FINALISTS:] if stacked is None and _is_stacked(t)]
+    asked = {(t.user_attrs.get("final_of"), t.user_attrs.get("seed")) for t in study.trials}
+    for trial in finalists:
+        for seed in FINAL_SEEDS:
             if (trial.number, seed) not in asked:
-                again = {"confirms": trial.number, "seed": seed}
-                study.enqueue_trial(trial.params, user_attrs=again)
+                final = {"final_of": trial.number, "seed": seed}
+                study.enqueue_trial(trial.params, user_attrs=final)
     while study.get_trials(states=[TrialState.WAITING]):
         study.optimize(train, 1)
 
 
 def objective(
-    trial: Trial, search: Search, people: Faces, sharpness: float, budget: float
+    trial: Trial, search: Search, people: Faces, stacked: Sharpness | None, budget: float
 ) -> float:
     """The validation error of one training. A trial that the budget ends counts as pruned, but for
-    `stacked` itself and other seeds of the best.
+    `stacked` itself and finals.
 
-    sharpness: the high_frequency_ratio that is asked for; 0 leaves clarity out.
+    stacked: what clarity is compared with; None leaves it out.
     """
     settings = ModelSettings.model_validate(search.suggest(trial))
+    final = "final_of" in trial.user_attrs
+    if final:
+        settings = stretched(settings, found.EPOCHS)
+    sharpness = 0.0 if stacked is None else SHARPER * (stacked.final if final else stacked.trial)
     seed = trial.user_attrs.get("seed", 0)
     trial.set_user_attr("settings", settings.model_dump())
     trial.set_user_attr("seconds", 0.0)
     trainer = Trainer(Training(settings=settings, seed=seed, faces="validation"), people)
     held_out = people.rows("test")
     images = people.images[held_out[evenly_spaced(len(held_out), MEASURED)]]
-    needed = "confirms" in trial.user_attrs or (not sharpness and _is_stacked(trial))
+    needed = final or (stacked is None and _is_stacked(trial))
     started = time.process_time()
     error, faults, pruned = float("inf"), {"blur": 0.0, "grid": 0.0}, False
     while trainer.epoch < settings.epochs and not pruned:
@@ -285,12 +305,14 @@ def spent(study: Study) -> float:
     return sum(float(trial.user_attrs.get("seconds", 0.0)) for trial in trials)
 
 
-def sharpness_of_stacked(study: Study) -> float | None:
-    """The high_frequency_ratio of `stacked` itself, the first trial of `stacked_tuned`."""
+def sharpness_of_stacked(study: Study) -> Sharpness | None:
+    """That of `stacked` itself, in `stacked_tuned`; None before it and a final of it have ended."""
+    of_trials, of_finals = [], []
     for trial in study.get_trials(deepcopy=False, states=[TrialState.COMPLETE]):
         if _is_stacked(trial):
-            return float(trial.user_attrs["high_frequency_ratio"])
-    return None
+            own = of_finals if "final_of" in trial.user_attrs else of_trials
+            own.append(float(trial.user_attrs["high_frequency_ratio"]))
+    return Sharpness(fmean(of_trials), fmean(of_finals)) if of_trials and of_finals else None
 
 
 def _is_stacked(trial: Trial | FrozenTrial) -> bool:

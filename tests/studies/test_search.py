@@ -28,9 +28,9 @@ from studies import found, search  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = search._DEFAULT | {
-    "training": "recursive", "lr": 0.00123, "stacked_epochs": 1, "level_weights": "equal",
-    "implementation": "described", "averaging": 0.98, "schedule": "cosine",
-    "upsample": "transposed", "downsample": "stride",
+    "training": "recursive", "lr": 0.00123, "stacked_epochs": 1, "epochs": 10,
+    "level_weights": "equal", "implementation": "described", "averaging": 0.98,
+    "schedule": "cosine", "upsample": "transposed", "downsample": "stride",
 }  # fmt: skip
 
 
@@ -44,40 +44,39 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def made_study(*trials: tuple[float, float, int, int]) -> "optuna.Study":
-    """Finished trials: error, by how much they miss a constraint, seed, and of which first trial.
+def made_study(*trials: tuple[float, float, int, int | None]) -> "optuna.Study":
+    """Finished trials: error, by how much they miss clarity, seed, and which trial's finals.
 
-    The settings of trial n have lr = 0.001 * (n + 1).
+    The settings of trial n and of its finals have lr = 0.001 * (n + 1).
     """
     study = optuna.create_study(study_name="best, made")
-    for error, lack, seed, number in trials:
+    for number, (error, missed, seed, final_of) in enumerate(trials):
+        lr = 0.001 * ((number if final_of is None else final_of) + 1)
         attributes = {"error": error, "seconds": 1.0, "seed": seed}
-        attributes |= {"settings": SETTINGS | {"lr": 0.001 * (number + 1)}}
-        attributes |= {"confirms": number} if seed else {}
+        attributes |= {"settings": SETTINGS | {"lr": lr}}
+        attributes |= {} if final_of is None else {"final_of": final_of}
         study.add_trial(
             create_trial(
                 value=error,
-                params={"lr": 0.001 * (number + 1)},
+                params={"lr": lr},
                 distributions={"lr": optuna.distributions.FloatDistribution(0, 1)},
                 user_attrs=attributes,
-                intermediate_values={5: error * (1 + max(0.0, lack))},
-                constraints={"blur": lack, "grid": -0.5},
+                intermediate_values={5: error * (1 + max(0.0, missed))},
+                constraints={"blur": missed, "grid": -0.5},
             )
         )
     return study
 
 
-def test_the_winner_has_the_lowest_cost_and_dvc_takes_it(tmp_path: Path) -> None:
+def test_the_finalist_of_the_lowest_cost_wins_and_dvc_takes_it(tmp_path: Path) -> None:
     from dvc.utils.hydra import apply_overrides
 
-    found.write(
-        tmp_path / "search",
-        [made_study((100.0, 0.5, 0, 0), (130.0, -0.1, 0, 1), (110.0, 0.1, 0, 2))],
-        5,
-    )
+    trials = [(100.0, 0.5, 0, None), (130.0, -0.1, 0, None), (110.0, 0.1, 0, None)]
+    finals = [(99.0, 0.5, 0, 0), (129.0, -0.1, 0, 1), (109.0, 0.1, 0, 2)]
+    found.write(tmp_path / "search", [made_study(*trials, *finals)])
     text = (tmp_path / "search/best.yaml").read_text(encoding="utf-8")
     entry = yaml.safe_load(text)["best"]
-    assert (entry["lr"], entry["epochs"], entry["stacked_epochs"]) == (0.003, 10, 2)
+    assert entry["lr"] == 0.003
 
     params = shutil.copy(ROOT / "params.yaml", tmp_path)
     command = next(line for line in text.splitlines() if line.startswith("# dvc exp run"))
@@ -86,30 +85,32 @@ def test_the_winner_has_the_lowest_cost_and_dvc_takes_it(tmp_path: Path) -> None
     assert variant.model_dump() == {key: entry[key] for key in variant.model_dump()}
     with open(tmp_path / "search/trials.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["clear"] for row in rows] == ["false", "true", "false"]
+    assert [row["clear"] for row in rows] == ["false", "true", "false"] * 2
+    assert [row["final_of"] for row in rows] == ["", "", "", "0", "1", "2"]
     assert {path.suffix for path in (tmp_path / "search").iterdir()} == {".csv", ".yaml", ".png"}
 
 
-def test_the_mean_of_several_seeds_wins() -> None:
-    single = [(100.0, -0.1, 0, 0), (101.0, -0.1, 0, 1), (99.0, -0.1, 0, 2), (98.0, -0.1, 0, 3)]
-    more = [(120.0, -0.1, 1, 0), (105.0, -0.1, 1, 1), (90.0, 0.3, 1, 2)]  # the last is blurred
-    study = made_study(*single, *more)
-    assert [trial.number for trial in found.ranked(study, 1)] == [3, 1, 2, 0]
-    assert [trial.number for trial in found.promising(study)] == [3, 2, 0, 1]
+def test_the_mean_of_a_finalist_s_seeds_counts() -> None:
+    trials = [(100.0, -0.1, 0, None), (101.0, -0.1, 0, None), (99.0, 0.2, 0, None)]
+    finals = [(120.0, -0.1, 0, 0), (90.0, -0.1, 1, 0), (103.0, -0.1, 0, 1), (101.0, -0.1, 1, 1)]
+    one_diverged = (50.0, -0.1, 0, 2)
+    study = made_study(*trials, *finals, one_diverged)
+    assert [trial.number for trial in found.promising(study)] == [0, 1, 2]
     best = found.winner(study)
-    assert best is not None and best.number == 1
+    assert best is not None and best.user_attrs["final_of"] == 1
 
 
-def test_without_a_finished_trial_nothing_is_proposed(
+def test_without_a_final_nothing_is_proposed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found.write(tmp_path / "search", [made_study()], 5)
+    found.write(tmp_path / "search", [made_study((90.0, 0.1, 0, None))])
     assert not [*(tmp_path / "search").glob("*.yaml")]
-    assert "no trial of 0" in capsys.readouterr().out
+    assert "no finalist of 1 trials" in capsys.readouterr().out
 
 
 def test_a_search_goes_on_where_it_stopped(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "EPOCHS", 1)
+    monkeypatch.setattr(found, "EPOCHS", 2)
     monkeypatch.setattr(search, "end_with_parent", lambda: None)
     stacked_tuned, best = search.SEARCHES
     monkeypatch.setattr(search, "SEARCHES", [stacked_tuned, best._replace(first=[])])
@@ -118,7 +119,8 @@ def test_a_search_goes_on_where_it_stopped(here: Path, monkeypatch: pytest.Monke
     search.work(search.STORAGE, 1e-3)
     before = [study.trials for study in studies]
     assert search.sharpness_of_stacked(studies[0]) is not None
-    assert [trial.user_attrs.get("seed", 0) for trial in before[0]] == [0, 1, 2]
+    assert [trial.user_attrs.get("seed", 0) for trial in before[0]] == [0, 0, 1, 2]
+    assert [max(trial.intermediate_values) for trial in before[0]] == [1, 2, 2, 2]
     assert {str(trial.params) for trial in before[0]} == {str(search.STACKED)}
     search.work(search.STORAGE, 2 * max(search.spent(study) for study in studies))
     for study, trials in zip(studies, before, strict=True):
