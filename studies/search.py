@@ -307,7 +307,8 @@ def spent(study: Study) -> float:
 
 def sharpness_of_stacked(study: Study) -> Sharpness | None:
     """That of `stacked` itself, in `stacked_tuned`; None before it and a final of it have ended."""
-    of_trials, of_finals = [], []
+    of_trials: list[float] = []
+    of_finals: list[float] = []
     for trial in study.get_trials(deepcopy=False, states=[TrialState.COMPLETE]):
         if _is_stacked(trial):
             own = of_finals if "final_of" in trial.user_attrs else of_trials
