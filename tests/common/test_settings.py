@@ -60,8 +60,10 @@ def test_a_variant_may_override_a_training_default(tmp_path: Path) -> None:
 
 
 def test_a_variant_is_a_model_for_each_implementation_that_has_seeds(tmp_path: Path) -> None:
-    variants = resolved(tmp_path, train__seeds=[3, 4], train__released_seeds=[5]).variants
-    variant = variants["recursive"]
+    new = {"training": "recursive", "norm": "none", "activation": "selu", "variational": False}
+    defaults = {"train__seeds": [3, 4], "train__released_seeds": [5]}
+    variants = resolved(tmp_path, variants__new=new, **defaults).variants
+    variant = variants["new"]
     described, released = variant.models().values()
     assert (described.implementation, released.implementation) == ("described", "released")
     assert described.model_copy(update={"implementation": "released"}) == released
