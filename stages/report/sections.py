@@ -147,9 +147,9 @@ def beyond(records: Records) -> list[str]:
         text += (
             f"`best` and `{TUNED}` were searched for with the same budget on a validation part of "
             "the training people ([how](../studies/search.py), [all trials]"
-            "(studies/search/trials.csv)): the lowest error of any training, counted by the "
-            "fraction higher by which it misses twice the high frequencies of `stacked` or a grid "
-            "ratio of 2, and the lowest of any stacked training."
+            "(studies/search/trials.csv)): the lowest error of any training, where an error counts "
+            "more by the fraction by which twice the high frequencies of `stacked` or a grid ratio "
+            "of 2 are missed, and the lowest error of any stacked training."
         )
     return ["## Beyond the paper", text, markdown.table(header, rows)]
 
