@@ -11,7 +11,7 @@ trainings as everywhere, so that it resumes what it had begun.
 
 import json
 from collections.abc import Iterator, Mapping
-from concurrent.futures import CancelledError, as_completed
+from concurrent.futures import CancelledError, Future, as_completed
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
@@ -44,31 +44,49 @@ def obtain_each(missing: Mapping[Path, Training], address: str) -> Iterator[Path
     A training whose worker dies goes to another, up to three times. Raises PipelineError where no
     scheduler or worker answers and, after all others are there, where trainings have failed.
     """
-    failed = []
-    with _connected(address) as client:
-        people = faces.load()
-        # Scattered data goes through a worker once. As a plain array it is sent without a copy.
-        [sent] = client.scatter(
-            [replace(people, images=np.asarray(people.images))], broadcast=True, hash=False
-        )
-        executor = client.get_executor(pure=False)
-        futures = {
-            executor.submit(_train, training, sent, kept.identity(training)): folder
-            for folder, training in missing.items()
-        }
-        for future in as_completed(futures):
-            folder = futures[future]
-            try:
-                _put(folder, missing[folder], future.result())
-            except (Exception, CancelledError) as error:
-                failed.append(f"seed {missing[folder].seed}: {type(error).__name__} {error}")
-                continue
-            yield folder
+    people = faces.load()
+    failed: list[str] = []
+    left = dict(missing)
+    for last in (False, False, True):
+        lost: dict[Path, Training] = {}
+        with _connected(address) as client:
+            futures = _submit(client, people, left)
+            for future in as_completed(futures):
+                folder = futures[future]
+                try:
+                    _put(folder, left[folder], future.result())
+                except (Exception, CancelledError) as error:
+                    # Cancelled by the scheduler: the last worker that had the faces is dead. Of
+                    # copies that no training waits for it keeps one.
+                    if isinstance(error, CancelledError) and not last:
+                        lost[folder] = left[folder]
+                    else:
+                        told = f"{type(error).__name__} {error}"
+                        failed.append(f"seed {left[folder].seed}: {told}")
+                    continue
+                yield folder
+        if not lost:
+            break
+        left = lost
     if failed:
         raise PipelineError(
             f"{len(failed)} of {len(missing)} trainings failed on the workers of {address}, first "
             f"{failed[0]}; the others are kept, run the same again for these"
         )
+
+
+def _submit(
+    client: Client, people: Faces, trainings: Mapping[Path, Training]
+) -> dict[Future[dict[str, bytes]], Path]:
+    # Scattered data goes through a worker once. As a plain array it is sent without a copy.
+    [sent] = client.scatter(
+        [replace(people, images=np.asarray(people.images))], broadcast=True, hash=False
+    )
+    executor = client.get_executor(pure=False)
+    return {
+        executor.submit(_train, training, sent, kept.identity(training)): folder
+        for folder, training in trainings.items()
+    }
 
 
 def _connected(address: str) -> Client:

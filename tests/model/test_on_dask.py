@@ -6,8 +6,9 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -66,8 +67,13 @@ def trainings(faces: Faces) -> list[Training]:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("second_waits", [False, True], ids=["both have the faces", "one has them"])
 def test_a_worker_that_is_killed_costs_its_trainings_alone(
-    faces: Faces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    faces: Faces,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    second_waits: bool,
 ) -> None:
     Client = pytest.importorskip("distributed").Client
     monkeypatch.setenv("DVC_ROOT", str(tmp_path / "alone"))
@@ -81,13 +87,21 @@ def test_a_worker_that_is_killed_costs_its_trainings_alone(
     (tmp_path / "killed.py").write_text(KILLED, encoding="utf-8")
     worker = ("worker", address, "--nthreads", "1", "--no-nanny", "--no-dashboard")
     dying = (*worker, "--preload", str(tmp_path / "killed.py"))
-    with (
-        started("scheduler", "--port", f"{port}", "--no-dashboard", folder=tmp_path / "scheduler"),
-        started(*dying, folder=tmp_path / "first") as first,
-        started(*worker, folder=tmp_path / "second"),
-        Client(address, timeout=90) as client,
-    ):
-        client.wait_for_workers(2, timeout=90)
+    with ExitStack() as stack:
+        scheduler = ("scheduler", "--port", f"{port}", "--no-dashboard")
+        stack.enter_context(started(*scheduler, folder=tmp_path / "scheduler"))
+
+        def start_second() -> None:
+            if second_waits:
+                first.wait()
+            stack.enter_context(started(*worker, folder=tmp_path / "second"))
+
+        starting = Thread(target=start_second)
+        stack.callback(starting.join)  # after `first` has ended, and before the stack goes on
+        first = stack.enter_context(started(*dying, folder=tmp_path / "first"))
+        starting.start()
+        with Client(address, timeout=90) as client:
+            client.wait_for_workers(1 if second_waits else 2, timeout=90)
         found = side_by_side.obtain_all(trainings(faces))
         assert first.wait(timeout=30) == -signal.SIGKILL
     assert len([*tmp_path.glob("first/.dvc/trainings/*/state.safetensors")]) == 1
