@@ -35,6 +35,9 @@ except ImportError:
     ) from None
 
 PATIENCE = 30  # seconds until a scheduler answers, and until a worker is there
+# A worker's death cancels all trainings where it alone still had the faces: of copies that no
+# training waits for, the scheduler keeps one.
+ROUNDS = 3
 one_at_a_time = Lock()  # torch's random state is the whole process's
 
 
@@ -47,7 +50,7 @@ def obtain_each(missing: Mapping[Path, Training], address: str) -> Iterator[Path
     people = faces.load()
     failed: list[str] = []
     left = dict(missing)
-    for last in (False, False, True):
+    for _ in range(ROUNDS):
         lost: dict[Path, Training] = {}
         with _connected(address) as client:
             futures = _submit(client, people, left)
@@ -55,19 +58,16 @@ def obtain_each(missing: Mapping[Path, Training], address: str) -> Iterator[Path
                 folder = futures[future]
                 try:
                     _put(folder, left[folder], future.result())
-                except (Exception, CancelledError) as error:
-                    # Cancelled by the scheduler: the last worker that had the faces is dead. Of
-                    # copies that no training waits for it keeps one.
-                    if isinstance(error, CancelledError) and not last:
-                        lost[folder] = left[folder]
-                    else:
-                        told = f"{type(error).__name__} {error}"
-                        failed.append(f"seed {left[folder].seed}: {told}")
-                    continue
-                yield folder
-        if not lost:
-            break
+                except CancelledError:
+                    lost[folder] = left[folder]
+                except Exception as error:
+                    failed.append(f"seed {left[folder].seed}: {type(error).__name__} {error}")
+                else:
+                    yield folder
         left = lost
+        if not left:
+            break
+    failed += [f"seed {training.seed}: its workers died" for training in left.values()]
     if failed:
         raise PipelineError(
             f"{len(failed)} of {len(missing)} trainings failed on the workers of {address}, first "
