@@ -3,6 +3,7 @@
 common, data, kernels, model, measure, report. A room imports those before it alone.
 """
 
+import hashlib
 import sys
 from pathlib import Path
 from types import TracebackType
@@ -33,5 +34,27 @@ def _damaged(error: BaseException, trace: TracebackType | None) -> Path | None:
     return Path(path) if path and isinstance(error, EOFError | ValueError) else None
 
 
+def _forget_stale_kernels() -> None:
+    """Have all kernels compiled again after any file of theirs has changed.
+
+    numba knows compiled code by the content of the file that its function is in, and kernels have
+    functions of other files compiled into them.
+    """
+    folder = Path(__file__).parent / "kernels"
+    sources = b"".join(path.read_bytes() for path in sorted(folder.glob("*.py")))
+    content = hashlib.sha256(sources).hexdigest()
+    known = folder / "__pycache__/sources.sha256"
+    try:
+        if known.exists() and known.read_text(encoding="utf-8") == content:
+            return
+        for index in known.parent.glob("*.nbi"):
+            index.unlink(missing_ok=True)
+        known.parent.mkdir(exist_ok=True)
+        known.write_text(content, encoding="utf-8")
+    except OSError:  # nothing can be written here, nor could be edited
+        pass
+
+
 # Here, as nothing of the stages is imported before.
 sys.excepthook = _tell
+_forget_stale_kernels()

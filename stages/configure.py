@@ -1,7 +1,8 @@
 """params.yaml -> configs/: the settings of download, preprocess and every variant, resolved.
 
 A stage depends on its own file alone, so what reruns follows the effective settings; and all of
-params.yaml is checked here, before anything runs.
+params.yaml is checked here, before anything runs. Beside them, what is measured, without how it is
+named: a label reevaluates nothing.
 """
 
 import sys
@@ -12,6 +13,7 @@ import yaml
 from stages.common.entry import entry_point
 from stages.common.files import atomic_folder, write_text
 from stages.common.settings import CONFIGS, VARIANTS, Checked, read_params
+from stages.measure.measures import computed
 
 
 @entry_point
@@ -22,6 +24,7 @@ def main() -> None:
             write(variant, folder / f"{name}.yaml")
     write(params.download.effective(), CONFIGS / "download.yaml")
     write(params.preprocess, CONFIGS / "preprocess.yaml")
+    write_text(CONFIGS / "measures.yaml", yaml.safe_dump(computed()))
     print(f"{len(params.variants)} variants configured")
 
 

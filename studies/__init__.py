@@ -4,6 +4,7 @@
     search      hyperparameters: `best` and `stacked_tuned`, by `make search`
     latents     new faces from the latents of training faces
     longer      variants continued to 40 epochs
+    norms       what their running statistics cost
     published   what moves the errors of models as released towards the paper's
 
 Whatever is chosen by looking is chosen on `validation`, a part of the training people.

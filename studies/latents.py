@@ -26,7 +26,7 @@ from stages.common import memory
 from stages.common.entry import entry_point
 from stages.common.errors import PipelineError
 from stages.common.files import atomic_set, number
-from stages.common.settings import read_variant
+from stages.common.settings import CONFIGS, DownloadSettings, read_config, read_variant
 from stages.data import faces
 from stages.data.faces import Faces, to_tensor
 from stages.measure import clarity, statistics
@@ -54,6 +54,7 @@ class Row:
     held-out faces are; 0.01 is what new people have.
     """
 
+    dataset: str
     variant: str
     seed: int
     density: str
@@ -75,7 +76,8 @@ def main(*variants: str) -> None:
     held_out = people.rows("test")
     held_out = people.images[held_out[evenly_spaced(len(held_out), SAMPLES)]]
     nearby = _small(train)
-    rows = [_row("", 0, "held-out faces", held_out, held_out, nearby, None)]
+    dataset = read_config(DownloadSettings, CONFIGS / "download.yaml").dataset
+    rows = [_row(dataset, "", 0, "held-out faces", held_out, held_out, nearby, None)]
     pictures: list[list[Block | None]] = []
     for name in names:
         shown: list[Block | None] = []
@@ -87,8 +89,9 @@ def main(*variants: str) -> None:
             made = draw(model, train, held_out)
             reach = _distances(made[HELD_OUT], nearby)
             for density, drawn in made.items():
-                rows.append(_row(name, seed, density, drawn, held_out, nearby, reach))
-                print(f"{name}, seed {seed}, {density}: faces {rows[-1].faces_found:.0%}")
+                rows.append(_row(dataset, name, seed, density, drawn, held_out, nearby, reach))
+                found = f"faces {rows[-1].faces_found:.0%}"
+                print(f"{name}, seed {seed}, {density}: {found}", flush=True)
             if not shown:
                 shown = [(name, density, drawn[None, :SHOWN]) for density, drawn in made.items()]
         pictures.append(shown)
@@ -138,6 +141,7 @@ def fit(codes: np.ndarray, components: int) -> GaussianMixture:
 
 
 def _row(
+    dataset: str,
     variant: str,
     seed: int,
     density: str,
@@ -155,6 +159,7 @@ def _row(
     nearest = _distances(pictures, nearby)
     limit = float("nan") if reach is None else float(np.quantile(reach, 0.01))
     return Row(
+        dataset=dataset,
         variant=variant,
         seed=seed,
         density=density,
@@ -234,7 +239,7 @@ def told(rows: Sequence[Row], people: Faces) -> str:
 
 
 def _mean(rows: Sequence[Row]) -> tuple[float, ...]:
-    return tuple(float(np.mean([astuple(row)[column] for row in rows])) for column in range(4, 9))
+    return tuple(float(np.mean([astuple(row)[column] for row in rows])) for column in range(5, 10))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import csv
 import sys
 import time
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
@@ -46,7 +47,7 @@ def main(*variants: str) -> None:
     people = faces.load()
     pace = {name: seconds_an_epoch(variant, people) for name, variant in settings.items()}
     rows: list[list[object]] = []
-    for epochs in EPOCHS:  # each goes on from the one before
+    for before, epochs in pairwise((0, *EPOCHS)):
         planned = {
             (name, seed): Training(
                 settings=stretched(described(variant), epochs), seed=seed, faces=people.hash
@@ -57,8 +58,7 @@ def main(*variants: str) -> None:
         folders = obtain_all([*planned.values()])
         for (name, seed), folder in zip(planned, folders, strict=True):
             found = clear(folder, people)
-            if epochs == EPOCHS[-1]:
-                found += errors(folder)
+            found += [point for point in errors(folder) if before < point[0]]
             for epoch, measure, value in found:
                 rows.append([name, seed, epoch, epoch * pace[name], measure, value])
     frame = pd.DataFrame(rows, columns=list(TABLE))
@@ -140,21 +140,22 @@ def told(frame: pd.DataFrame, pace: Mapping[str, float]) -> str:
     lines = [
         "# Does it last?",
         "",
-        f"Trainings of three seeds continued to {EPOCHS[-1]} epochs, on held-out faces, weights "
-        "averaged; mean ± standard deviation over seeds. Every epoch and seed: `longer.csv`.",
+        f"Trainings of up to {SEEDS} seeds continued to {EPOCHS[-1]} epochs, or made anew for each "
+        "number of epochs where a schedule depends on it, on held-out faces, weights averaged; "
+        "mean ± standard deviation over seeds. Every epoch and seed: `longer.csv`.",
         "",
         f"| variant | | {' | '.join(f'{epochs} epochs' for epochs in EPOCHS)} | seconds an epoch |",
         f"| --- | --- |{' --- |' * (len(EPOCHS) + 1)}",
     ]
     values = frame.set_index(["variant", "measure", "epoch"])["value"]
-    seeds = frame["seed"].nunique()
+    seeds = frame.groupby("variant")["seed"].nunique()
     for variant, seconds in pace.items():
         for measure, label in (
             ("averaged_error", "error"),
             ("high_frequency_ratio", "high frequencies"),
             ("grid_ratio", "grid ratio"),
         ):
-            cells = [_cell(values, (variant, measure, epochs), seeds) for epochs in EPOCHS]
+            cells = [_cell(values, (variant, measure, epochs), seeds[variant]) for epochs in EPOCHS]
             last = f"{seconds:.1f}" if label == "error" else ""
             lines.append(f"| {variant} | {label} | {' | '.join(cells)} | {last} |")
     return "\n".join([*lines, "", "![Learning curves](longer.png)", ""])

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from stages.common import memory
 from stages.common.entry import entry_point
+from stages.common.errors import PipelineError
 from stages.common.files import atomic_set, number
 from stages.common.processes import end_with_parent
 from stages.common.settings import ModelSettings, Training, read_variant
@@ -112,6 +113,8 @@ DIFFERENCES = {
 
 @entry_point
 def main(*variants: str) -> None:
+    if other := sorted({*variants} - {*PAPER}):
+        raise PipelineError(f"the paper has no number for {', '.join(other)}")
     settings = {name: read_variant(name) for name in variants or DEFAULT}
     jobs = [
         (name, change)
@@ -188,6 +191,8 @@ def told(found: Found) -> str:
     names: Sequence[str] = list(dict.fromkeys(name for name, _ in found))
     for name in names:
         own = {key[1]: values for key, values in found.items() if key[0] == name and values}
+        if not own:
+            continue
         nearest = min(own, key=lambda one: _distance(name, own[one]))
         epoch = min(range(len(own[nearest])), key=lambda k: _miss(name, own[nearest][k]))
         lines.append(

@@ -159,7 +159,9 @@ def _record(model: Model, variant: Variant, made: Made) -> Record:
     last_step = made.errors("last_step")
     for seed, error, last in zip(seeds, made.errors("averaged"), last_step, strict=True):
         for epoch in (1, 2) if np.isfinite(error) else ():
-            curve += [(seed, epoch, "train", f"level_{k}", k / epoch) for k in range(1, 8)]
+            stacked = epoch > 2 - settings.stacked_epochs
+            losses = ["reconstruction"] if stacked else [f"level_{k}" for k in range(1, 8)]
+            curve += [(seed, epoch, "train", loss, k / epoch) for k, loss in enumerate(losses, 1)]
             curve.append((seed, epoch, "train", "total", 28 / epoch))
             curve.append((seed, epoch, "test", "error", last * (3 - epoch)))
             curve.append((seed, epoch, "test", "averaged_error", error * (3 - epoch)))

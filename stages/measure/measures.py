@@ -94,3 +94,17 @@ _TABLE = [
 ]  # fmt: skip
 
 MEASURES: dict[str, Measure] = {measure.name: measure for measure in _TABLE}
+
+
+def computed() -> dict[str, dict[str, object]]:
+    """What of the table decides the numbers, by measure: all but how they are named and judged."""
+    return {
+        name: {
+            "function": measure.function,
+            "statistic": measure.statistic,
+            "depth": measure.depth,
+            "images": measure.images,
+            "splits": [*measure.splits],
+        }
+        for name, measure in MEASURES.items()
+    }

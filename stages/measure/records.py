@@ -266,7 +266,9 @@ def _wide(curves: Mapping[Implementation, pd.DataFrame]) -> pd.DataFrame:
 
 def _long(table: pd.DataFrame) -> pd.DataFrame:
     """What `_wide` was made of one implementation's curve."""
-    points = table.melt(["seed", "epoch"], var_name="column").dropna(subset="value")
+    points = table.melt(["seed", "epoch"], var_name="column")
+    # Where a loss is not of all epochs, the file has holes, and its column is text.
+    points = points.assign(value=pd.to_numeric(points["value"])).dropna(subset="value")
     points[["split", "loss"]] = points.column.str.extract("(.*)/(.*)")
     points = points.sort_values(["seed", "epoch"], kind="stable", ignore_index=True)
     return points[[*CURVE]].astype(CURVE)

@@ -57,16 +57,24 @@ def identity(training: Training) -> dict[str, Any]:
     settings = training.settings.model_dump()
     if training.settings.schedule == "constant" and not training.settings.stacked_epochs:
         del settings["epochs"]
-    code = hashlib.sha256()
-    for path in sorted(path for pattern in CODE for path in STAGES.glob(pattern)):
-        code.update(f"{path.relative_to(STAGES).as_posix()}\n".encode() + path.read_bytes())
     return {
         "settings": settings,
         "seed": training.seed,
         "faces": training.faces,
-        "code": code.hexdigest(),
+        "code": _code(),
         "kernels": operations.kernels_on(),
     }
+
+
+def _code() -> str:
+    """The hash of the code that decides weights, as it lies on disk."""
+    code = hashlib.sha256()
+    for path in sorted(path for pattern in CODE for path in STAGES.glob(pattern)):
+        code.update(f"{path.relative_to(STAGES).as_posix()}\n".encode() + path.read_bytes())
+    return code.hexdigest()
+
+
+LOADED = _code()  # what this process runs, whatever is edited while it does
 
 
 def machine() -> dict[str, str]:
@@ -109,8 +117,13 @@ def obtain(training: Training, faces: Faces, position: int = 0) -> Path:
     """The folder of the outputs of a training: kept, or trained now from where it was left.
 
     A finished training is taken whatever machine made it, a begun one is resumed on its own kind
-    alone, to the same bytes as an uninterrupted one's. Whoever else trains it is waited for.
+    alone, to the same bytes as an uninterrupted one's. Whoever else trains it is waited for. Raises
+    PipelineError for other faces, and where the code is no longer what this process runs.
     """
+    if _code() != LOADED:
+        raise PipelineError(
+            "the code that decides weights was edited after this process had begun; run it again"
+        )
     if faces.hash != training.faces:
         raise PipelineError("the faces changed during the training; run `dvc repro` again")
     found = finished(training)

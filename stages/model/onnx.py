@@ -15,7 +15,7 @@ INPUT, OUTPUT = "images", "reconstructions"
 def to_onnx(model: Autoencoder, path: Path) -> None:
     """Write a model in evaluation mode: input `images`, output `reconstructions`.
 
-    Both are float (n, 3, 128, 128) in [0, 1]. Raises PipelineError where the packages lack.
+    Both are float (n, 3, 128, 128) in [0, 1]. Raises PipelineError where the packages are missing.
     """
     images = torch.rand(2, 3, SIZE, SIZE)
     count = torch.export.Dim("n", max=2**20)

@@ -38,6 +38,8 @@ class Comparison:
         than = label(self.reference) if self.reference else "the input"
         times = f"{self.factor:g} times that of " if self.factor != 1 else ""
         of = "samples of " if self.split == "samples" else ""
+        if not self.reference and not of:
+            of = "reconstructions of "
         what = MEASURES[self.measure].label
         return f"{what} of {of}{label(self.variant)} {self.relation} than {times}{than}"
 

@@ -74,10 +74,7 @@ def compare(
         higher=probability_higher(
             [value for value, _ in one.values()], [factor * value for value, _ in other.values()]
         ),
-        diverged=(
-            sum(seed in first.diverged for seed in seeds),
-            sum(seed in second.diverged for seed in seeds) if isinstance(second, Record) else 0,
-        ),
+        diverged=(_diverged(first), _diverged(second) if isinstance(second, Record) else 0.0),
         better=told.better,
     )
 
@@ -140,6 +137,7 @@ def compare_spreads(first: Sequence[Record], second: Sequence[Record], over: Ove
         values=values,
         seeds=intervals,
         images=(_quantiles(draws, CONFIDENCE), _quantiles(draws, EQUALITY_CONFIDENCE)),
+        paired=over == "variants",
     )
 
 
@@ -162,6 +160,11 @@ def _measured(record: Record, measure: Measure, split: str) -> dict[int, Measure
     if measure.worst is not None:
         found |= dict.fromkeys(record.diverged, (measure.worst, 0.0))
     return found
+
+
+def _diverged(record: Record) -> float:
+    """The fraction of all seeds that did, those that the other model lacks among them."""
+    return len(record.diverged) / len(record.seeds)
 
 
 def _of_input(references: References, measure: Measure) -> Measured:

@@ -36,7 +36,8 @@ class Effect:
     ratios where `ratio`. seeds and images: intervals of their mean over further seeds and further
     images, at CONFIDENCE, then at EQUALITY_CONFIDENCE; None over a single seed. higher: how likely
     one seed of the first is to lie above `factor` times one of the second, None where seeds do not
-    tell. diverged: how many of the common seeds did, of either. better: of the measure.
+    tell. diverged: the fraction of seeds that did, of either. better: of the measure. paired:
+    whether each seed gives a value of its own.
     """
 
     first: float
@@ -47,8 +48,9 @@ class Effect:
     seeds: tuple[Interval, Interval] | None
     images: tuple[Interval, Interval]
     higher: float | None = None
-    diverged: tuple[int, int] = (0, 0)
+    diverged: tuple[float, float] = (0.0, 0.0)
     better: Literal["higher", "lower"] | None = None
+    paired: bool = True
 
     @property
     def n(self) -> int:
@@ -115,6 +117,8 @@ class Effect:
             return "one seed decides nothing about a method"
         if any(self.diverged):
             return "a seed diverged"
+        if not self.paired:
+            return "how many seeds would decide is not known"
         (low, high), (least, most) = self.images
         seen = self.mean, float(self.values.std(ddof=1))
         enough = []

@@ -9,6 +9,7 @@ from stages.report.figures import FIGURES, Section
 from stages.report.models import without_seeds
 from stages.report.paper import IMPLEMENTATION_LABELS, WEIGHTS_LABELS
 from stages.report.rule import RULE, SEEN_SEEDS, Finding, Judgement, Verdicts, judge_all
+from stages.report.studies import beside_claim
 from stages.report.words import caveats, provenance
 
 VERDICT_HEADER = ["", "claim", *(WEIGHTS_LABELS[weights] for weights in WEIGHTS)]
@@ -38,7 +39,14 @@ def readme(records: Records, verdicts: Verdicts, drawn: Sequence[str]) -> str:
             *sections.table1(records),
             *_figures("Table 1", drawn),
             "## The nine claims",
-            *(part for claim in _by_claim(verdicts) for part in _claim(claim, drawn)),
+            *(
+                part
+                for claim in _by_claim(verdicts)
+                for part in (
+                    *_claim(claim, drawn),
+                    *beside_claim(claim[0].claim.number, records.dataset),
+                )
+            ),
             "## Recursive against stacked",
             *sections.recursive_against_stacked(records),
             *sections.beyond(records),
@@ -66,7 +74,7 @@ def _other_seeds(records: Records) -> list[str]:
         return []
     rows = [
         [claim[0].claim.number, claim[0].claim.statement]
-        + [judgement.described_verdict for judgement in claim]
+        + [_of_others(judgement) for judgement in claim]
         for claim in _by_claim(judge_all(others))
     ]
     seen = f"{min(SEEN_SEEDS)} to {max(SEEN_SEEDS)}"
@@ -75,6 +83,11 @@ def _other_seeds(records: Records) -> list[str]:
         "the models as described:",
         markdown.table(VERDICT_HEADER, rows),
     ]
+
+
+def _of_others(judgement: Judgement) -> str:
+    missing = all(finding.answer == "missing" for finding in judgement.described)
+    return "no other seeds" if missing else judgement.described_verdict
 
 
 def _figures(section: Section, drawn: Sequence[str]) -> list[str]:

@@ -35,7 +35,7 @@ RULE = f"""\
   the opposite or equality is, else **unclear**.
 - A seed that diverged is never dropped. It counts as the worst value that the measure can have
   (error: every pixel wrong); where a measure has no worst value, its comparisons stay unclear. And
-  a method of whose seeds more diverged than of the other's is never found better than the other,
+  a method of whose seeds, all of them, a larger part diverged is never found better than the other,
   equal to it, or not lower than it.
 - With one seed nothing is decided about a method, however large the difference.
 - *One seed agrees* is another question, and decides nothing: how likely one training of the one
@@ -43,14 +43,15 @@ RULE = f"""\
   counting half (the probability of improvement of Agarwal et al., 2021).
 - Where a question is unclear, the report says how many seeds would answer it with a chance of
   {POWER:.0%}, were the mean and the spread of the differences as they are seen: by the power of the
-  paired t-test, or of the two one-sided tests where fewer do.
+  paired t-test, or of the two one-sided tests where fewer do. Of a spread over seeds it does not.
 - The *spread over variants* is the standard deviation of the log error over models, a value a seed,
   compared as above. The *spread over seeds* is a standard deviation pooled over models, one number,
   and its interval is that of Fisher's F, which takes log errors as normal and the two groups as
   independent; a seed that diverged leaves both unclear.
 - *Clearer* is sharpness higher and SSIM not lower. Sharpness is h or 1/h, whichever is at most 1,
-  with h the fraction of high frequencies over the input's. *Grainy* is a higher grid ratio,
-  *washed out* a lower contrast. *Ruined* and *fails* mean more than {RUINED:g} times the error,
+  with h the fraction of high frequencies over the input's. *Grainy* is a higher grid ratio, of a
+  pattern that repeats with the strides; grain at random is not asked for. *Washed out* is a lower
+  contrast. *Ruined* and *fails* mean more than {RUINED:g} times the error,
   *faces* more than {FACES:.0%} of the detector's rate on real held-out faces, *blurry* less than
   {BLURRED:.0%} of the input's fraction of high frequencies.
 - A claim **holds** where all its questions are answered yes for the models as described, and **does

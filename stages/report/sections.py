@@ -67,7 +67,7 @@ def _explanation(records: Records) -> str:
     absent = "; ".join(f"{label(model.variant)}: {absence(records, model)}" for model in lacking)
     text = (
         "The paper measured on training images, at the last step. An implementation explains its "
-        "number where a seed's error on training images comes within a factor of "
+        "number where the error on training images, mean over seeds, comes within a factor of "
         f"{NEAR:g} of the paper's two numbers or lies between them: these are two draws of 100 "
         "images and differ by up to 35 %."
     )
@@ -147,9 +147,9 @@ def beyond(records: Records) -> list[str]:
         text += (
             f"`best` and `{TUNED}` were searched for with the same budget on a validation part of "
             "the training people ([how](../studies/search.py), [all trials]"
-            "(studies/search/trials.csv)): the lowest error of any training, where an error counts "
-            "more by the fraction by which twice the high frequencies of `stacked` or a grid ratio "
-            "of 2 are missed, and the lowest error of any stacked training."
+            "(studies/search/trials.csv)). `best` has the lowest error of any training, multiplied "
+            "by one plus the fractions by which it misses twice the high frequencies of `stacked` "
+            f"and a grid ratio of 2; `{TUNED}` the lowest error of any stacked training."
         )
     return ["## Beyond the paper", text, markdown.table(header, rows)]
 

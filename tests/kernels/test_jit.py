@@ -1,6 +1,7 @@
 """Where compiled code is kept: also with a read-only source folder and no home."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -37,6 +38,43 @@ def run(folder: Path, temporary: Path) -> subprocess.CompletedProcess[str]:
     }
     command = [sys.executable, str(file)]
     return subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_an_edit_of_one_file_has_the_kernels_of_all_compiled_again(tmp_path: Path) -> None:
+    """As kernels have functions of other files compiled into them, which numba does not see."""
+    for name in ("stages/__init__.py", "stages/common", "stages/kernels/jit.py"):
+        target = tmp_path / name
+        target.parent.mkdir(exist_ok=True)
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, target)
+        else:
+            shutil.copy(ROOT / name, target)
+    kernels = tmp_path / "stages/kernels"
+    part = "from stages.kernels.jit import inlined\n\n@inlined\ndef twice(x):\n    return {} * x\n"
+    whole = """
+from stages.kernels.jit import compiled
+from stages.kernels.part import twice
+
+@compiled
+def double(x):
+    return twice(x)
+"""
+    (kernels / "part.py").write_text(part.format(2), encoding="utf-8")
+    (kernels / "whole.py").write_text(whole, encoding="utf-8")
+    code = "from stages.kernels.whole import double as f; print(f(21), len(f.stats.cache_hits))"
+
+    def doubled() -> list[str]:
+        command = [sys.executable, "-c", code]
+        return subprocess.run(
+            command, cwd=tmp_path, capture_output=True, text=True, check=True
+        ).stdout.split()
+
+    assert [doubled(), doubled()] == [["42", "0"], ["42", "1"]]
+    (kernels / "part.py").write_text(part.format(3), encoding="utf-8")
+    assert [doubled(), doubled()] == [["63", "0"], ["63", "1"]]
 
 
 def test_a_temporary_folder_of_the_user_alone_keeps_it(tmp_path: Path) -> None:

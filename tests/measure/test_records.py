@@ -22,6 +22,7 @@ DESCRIBED = {
     "64": Made([300.0, float("inf")]),
     "nan": Made([float("inf")]),
     "recursive": Made([239.0, 240.0], [250.0, 260.0]),
+    "recursive_then_stacked": Made([239.0, 240.0], settings={"stacked_epochs": 1}),
 }
 RELEASED = {"recursive": Made([500.0]), "stacked_vae": Made()}
 

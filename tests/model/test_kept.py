@@ -208,6 +208,20 @@ def test_another_line_in_the_losses_is_another_training(
         assert (kept.finished(training(faces)) == before) is same
 
 
+def test_code_that_was_edited_while_a_process_runs_names_none_of_its_trainings(
+    faces: Faces, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = repository / "stages"
+    shutil.copytree(ROOT / "stages", copy, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(kept, "STAGES", copy)
+    kept.obtain(training(faces), faces)
+    with open(copy / "model/losses.py", "a", encoding="utf-8") as file:
+        file.write("# another line\n")
+    with pytest.raises(PipelineError, match="was edited after this process had begun"):
+        kept.obtain(training(faces), faces)
+    assert len([*kept.folder().iterdir()]) == 1
+
+
 # A process of its own forks one for each kill: they share the time that the imports take.
 KILLED = """
 import json, os, signal, sys

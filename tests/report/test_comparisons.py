@@ -146,6 +146,14 @@ def test_a_method_with_a_diverged_seed_is_never_found_better_equal_or_not_worse(
     assert effect.agreement("higher") == pytest.approx(diverged / 10)
 
 
+def test_a_seed_that_diverged_counts_also_where_the_other_model_lacks_it():
+    shorter = Made([100.0 + k for k in range(3)])
+    effect = errors([50.0, 51.0, 52.0, INFINITE], shorter.error)
+    assert effect.n == 3 and effect.mean < 0
+    assert effect.is_("lower") is None
+    assert errors([50.0, 51.0, 52.0, 53.0], shorter.error).is_("lower") is True
+
+
 def test_a_method_with_a_diverged_seed_is_not_equal_to_one_without():
     values = [250.0 + k for k in range(10)]
     assert errors(values, values).side == "equal"

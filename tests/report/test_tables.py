@@ -83,7 +83,7 @@ def test_the_paper_is_explained_by_the_implementation_that_gives_its_number(reco
         "stacked": Made(around(258), last_step_error=around(800)),
         "recursive_bn": Made(around(8000)),
         "recursive": Made(around(800)),
-        "stacked_bn": Made([20.0, 9000.0]),  # on either side of the paper's, and far
+        "stacked_bn": Made([20.0, 9000.0, 420.0]),  # one seed like the paper's, by chance
     }
     released = {
         "stacked": Made(around(258)),

@@ -37,8 +37,8 @@ def test_copies_of_training_faces_are_told_from_new_ones() -> None:
     train, new = (random.integers(0, 256, (40, 128, 128, 3), np.uint8) for _ in range(2))
     nearby = latents._small(train)
     reach = latents._distances(new, nearby)
-    assert latents._row("v", 0, "copied", train, new, nearby, reach).copies == 1.0
-    row = latents._row("v", 0, "new", new, new, nearby, reach)
+    assert latents._row("lfw", "v", 0, "copied", train, new, nearby, reach).copies == 1.0
+    row = latents._row("lfw", "v", 0, "new", new, new, nearby, reach)
     assert row.copies <= 0.05 and row.high_frequency_ratio == pytest.approx(1)
 
 
@@ -53,6 +53,7 @@ def test_all_densities_of_a_variant_are_measured_and_told(
     settings = model_settings(variational=True)
     config = settings.model_dump(exclude={"implementation"}) | {"seeds": [0], "released_seeds": []}
     (tmp_path / "configs/variants").mkdir(parents=True)
+    (tmp_path / "configs/download.yaml").write_text("dataset: own\n", encoding="utf-8")
     text = yaml.safe_dump(config)
     (tmp_path / "configs/variants/vae.yaml").write_text(text, encoding="utf-8")
     folder = tmp_path / "models/vae/described/seed0"
@@ -63,7 +64,9 @@ def test_all_densities_of_a_variant_are_measured_and_told(
     latents.main("vae")
     folder = tmp_path / "reports/studies"
     with open(folder / "latents.csv", encoding="utf-8", newline="") as file:
-        rows = [(row["variant"], row["density"]) for row in csv.DictReader(file)]
+        table = [*csv.DictReader(file)]
+    rows = [(row["variant"], row["density"]) for row in table]
+    assert {row["dataset"] for row in table} == {"own"}
     densities = ["reconstructions", "Gaussian", "mixture", "standard normal"]
     assert rows == [("", "held-out faces"), *(("vae", density) for density in densities)]
     assert "| vae | standard normal | 1 |" in (folder / "latents.md").read_text(encoding="utf-8")
