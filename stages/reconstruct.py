@@ -1,6 +1,6 @@
 """Your own pictures beside their reconstructions by trained models, with errors.
 
-  python -m stages.reconstruct photo.jpg folder/ --variants stacked recursive_shared_bn -o out.png
+  python -m stages.reconstruct photo.jpg folder/ --variants stacked best -o out.png
       Pictures, folders and archives of them, cropped to the central square: a face should fill it.
   python -m stages.reconstruct --sample 16 --variants stacked_vae -o out.png
       New faces, drawn by variational models; --seed N draws others.

@@ -12,6 +12,7 @@ from stages.report.effect import number
 from stages.report.inference import CONFIDENCE
 from stages.report.models import BEST, absence, distinct, models, twins, valid, variants
 from stages.report.paper import IMPLEMENTATION_LABELS, PAPER, WEIGHTS_LABELS, label, rank
+from stages.report.studies import search_effort
 from stages.report.tables import NEAR, differences, explained_by
 from stages.report.words import mean_sd, plain
 
@@ -146,7 +147,7 @@ def beyond(records: Records) -> list[str]:
     if BEST in averaged:
         text += (
             f"`best` and `{TUNED}` were searched for with the same budget on a validation part of "
-            "the training people ([how](../studies/search.py), [all trials]"
+            f"the training people{search_effort()} ([how](../studies/search.py), [all trials]"
             "(studies/search/trials.csv)). `best` has the lowest error of any training, multiplied "
             "by one plus the fractions by which it misses twice the high frequencies of `stacked` "
             f"and a grid ratio of 2; `{TUNED}` the lowest error of any stacked training."

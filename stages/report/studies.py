@@ -24,6 +24,16 @@ def beside_claim(number: int, dataset: str) -> list[str]:
     return told(rows) if len(rows) else []
 
 
+def search_effort() -> str:
+    """How much was searched for the variant `best` and its rival."""
+    path = STUDIES / "search/trials.csv"
+    if not path.exists():
+        return ""
+    trials = pd.read_csv(path)
+    hours = trials["seconds"].sum() / 3600
+    return f", {len(trials)} trainings of few epochs and {hours:.1f} hours of a core in all"
+
+
 def _new_faces(rows: pd.DataFrame) -> list[str]:
     densities = [*dict.fromkeys(rows["density"])]
     table = []
