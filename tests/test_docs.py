@@ -77,10 +77,15 @@ def test_the_finding_is_that_of_reports() -> None:
         f"{error('recursive', 'averaged_')} against {error('stacked', 'averaged_')}",
         f"their error, {error('recursive_shared_bn', 'averaged_')}, and",
         f"does not ruin recursive training ({error('recursive_bn', 'averaged_')})",
+        f"(`stacked_tuned`, {error('stacked_tuned', 'averaged_')})",
+        f"its last step, {error('recursive_then_stacked')}",
     )
     for words in told:
         assert words in text, words
-    five = ("stacked", "recursive", "recursive_shared_bn")
+    five = (
+        *("stacked", "recursive", "recursive_shared_bn"),
+        *("best", "stacked_tuned", "recursive_then_stacked"),
+    )
     assert {row["n"] for name, row in rows.items() if name not in (*five, "candidate")} == {"3"}
     assert {rows[name]["n"] for name in five} == {"5"}
     last, averaged = (
