@@ -150,7 +150,8 @@ def beyond(records: Records) -> list[str]:
             f"the training people{search_effort()} ([how](../studies/search.py), [all trials]"
             "(studies/search/trials.csv)). `best` has the lowest error of any training, multiplied "
             "by one plus the fractions by which it misses twice the high frequencies of `stacked` "
-            f"and a grid ratio of 2; `{TUNED}` the lowest error of any stacked training."
+            f"and a grid ratio of 2; `{TUNED}` the lowest error of any stacked training; "
+            "`recursive_then_stacked` is the finalist of lowest error, however clear."
         )
     return ["## Beyond the paper", text, markdown.table(header, rows)]
 
