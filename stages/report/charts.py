@@ -134,7 +134,7 @@ def curves(records: Records) -> Figure:
 
 
 def _level_losses(figure: Any, by_level: Sequence[Record], rows: int, columns: int) -> None:
-    grid = figure.subplots(rows, columns, sharey=True, squeeze=False).flat
+    grid = [*figure.subplots(rows, columns, sharey=True, squeeze=False).flat]
     shades = matplotlib.colormaps["viridis"](np.linspace(0, 0.92, LEVELS))
     for axes, record in zip(grid, by_level, strict=False):
         losses = record.curve[record.curve.split == "train"]

@@ -12,7 +12,7 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from stages.common.settings import IMPLEMENTATIONS, WEIGHTS, Implementation, Weights
+from stages.common.settings import CANDIDATE, IMPLEMENTATIONS, WEIGHTS, Implementation, Weights
 from stages.measure.records import Model, Record, Records
 from stages.report.models import best_of, distinct, models, twins, valid
 from stages.report.paper import IMPLEMENTATION_LABELS, PAPER, WEIGHTS_LABELS, label, rank
@@ -144,13 +144,20 @@ def _samples(record: Record | None) -> Block | None:
 
 
 def hero(records: Records) -> Image.Image | None:
-    """Two faces, the stacked and the recursive model, and the best model beside them."""
+    """Two faces, the stacked and the recursive model, the best one beside them, and of those beyond
+    the paper that of the lowest error."""
     averaged = models(records, "described", "averaged")
     plain = [one for name in ("stacked", "recursive") for one in averaged if _is(one, name)]
     best = best_of(averaged)
     if not plain:
         return None
     shown = [*plain, best] if best else plain
+    beyond = [one for one in averaged if one.model.variant not in (*PAPER, CANDIDATE)]
+    lowest = min(
+        (one for one in beyond if not one.diverged), key=lambda one: one.mean("error"), default=None
+    )
+    if lowest and not any(lowest is one for one in shown):
+        shown.append(lowest)
     have = min((len(one.reconstructions) for one in shown if len(one.reconstructions)), default=1)
     faces = np.linspace(0, have - 1, min(HERO_FACES, have)).round().astype(int)
     inputs = ("", "input", records.references.inputs[faces, None])

@@ -100,6 +100,21 @@ def test_every_setting_can_be_drawn(settings, tmp_path):
     assert np.array_equal(face(sheets.other_variants(records), 1, 3), 255 - faces(1)[0])
 
 
+def test_hero_shows_the_lowest_error_beyond_the_paper_beside_best(records):
+    own = {"best": Made(around(300)), "mine": Made(around(150)), "broken": Made([INFINITE, 1.0])}
+    shown = sheets.hero(make(as_in_the_paper() | own))
+    assert shown.width == 5 * (SIDE + sheets.GAP) + sheets.GAP
+
+
+def test_levels_have_a_panel_for_each_model_and_no_empty_one():
+    made = {f"recursive{k}": Made() for k in range(8)}
+    with looks.own_style():
+        *_, panels = charts.curves(make(made)).subfigs
+    seen = [axes for axes in panels.axes if axes.get_visible()]
+    assert len(seen) == 8 and all(len(axes.lines) == 7 for axes in seen)
+    assert [place for place, axes in enumerate(seen) if axes.get_ylabel()] == [0, 6]
+
+
 def test_samples_show_the_latents_of_variational_models_only(drawn):
     sheet = drawn["figure4_samples.png"]
     assert sheet.height == ROW
