@@ -47,13 +47,12 @@ def obtain_each(missing: Mapping[Path, Training], address: str) -> Iterator[Path
     A training whose worker dies goes to another, up to three times. Raises PipelineError where no
     scheduler or worker answers and, after all others are there, where trainings have failed.
     """
-    people = faces.load()
     failed: list[str] = []
     left = dict(missing)
     for _ in range(ROUNDS):
         lost: dict[Path, Training] = {}
         with _connected(address) as client:
-            futures = _submit(client, people, left)
+            futures = _submit(client, faces.load(), left)
             for future in as_completed(futures):
                 folder = futures[future]
                 try:

@@ -86,7 +86,7 @@ def test_all_of_params_yaml_is_in_use(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["1e-5", "1e-05", "0.00001", "1.0e-5"])
 def test_numbers_work_as_yaml_writes_them(tmp_path: Path, text: str) -> None:
     path = tmp_path / "params.yaml"
-    lines = PARAMS.read_text(encoding="utf-8").replace("lr: 0.001", f"lr: {text}")
+    lines = PARAMS.read_text(encoding="utf-8").replace("lr: 0.001\n", f"lr: {text}\n")
     path.write_text(lines, encoding="utf-8")
     assert read_params(path).variants["stacked"].lr == 1e-5
 
