@@ -55,6 +55,6 @@ def _forget_stale_kernels() -> None:
         pass
 
 
-# Here, as nothing of the stages is imported before.
+# Here, as nothing of the stages is imported before; and in kernels/ it would decide weights.
 sys.excepthook = _tell
 _forget_stale_kernels()

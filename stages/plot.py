@@ -7,6 +7,7 @@ from stages.common.entry import entry_point
 from stages.common.files import atomic_folder, write_text
 from stages.common.settings import VARIANTS
 from stages.measure.records import read
+from stages.report import studies
 from stages.report.figures import draw_all
 from stages.report.html.page import page
 from stages.report.readme import readme
@@ -21,10 +22,10 @@ FIGURES = REPORTS / "figures"
 @entry_point
 def main() -> None:
     records = read()
-    verdicts = judge_all(records)
+    verdicts, told = judge_all(records), studies.read(records.dataset)
     with atomic_folder(FIGURES) as folder:
         drawn = draw_all(records, folder)
-        texts = {"README.md": readme(records, verdicts, drawn)}
+        texts = {"README.md": readme(records, verdicts, drawn, told)}
         for name, table in (("table1", table1(records)), ("curves", curves(records))):
             texts[f"{name}.csv"] = table.to_csv(index=False, float_format="%.6g")
         texts["index.html"] = page(records, verdicts)

@@ -29,20 +29,20 @@ def promising(study: Study) -> list[FrozenTrial]:
 
 def winner(study: Study) -> FrozenTrial | None:
     """A final of the finalist of the lowest mean cost, of those with as many seeds as any has."""
-    finals: dict[int, list[FrozenTrial]] = {}
-    seen: set[tuple[int, int]] = set()
+    finals: dict[int, dict[int, FrozenTrial]] = {}  # by seed: two workers may have asked for one
     for trial in study.get_trials(states=[TrialState.COMPLETE]):
         told = trial.user_attrs
-        if "final_of" in told and (final := (told["final_of"], told["seed"])) not in seen:
-            seen.add(final)  # two workers may have asked for it
-            finals.setdefault(final[0], []).append(trial)
+        if "final_of" in told:
+            finals.setdefault(told["final_of"], {})[told["seed"]] = trial
     most = max((len(own) for own in finals.values()), default=0)
     means = {
-        number: float(np.mean([cost(trial) for trial in own]))
+        number: float(np.mean([cost(trial) for trial in own.values()]))
         for number, own in finals.items()
         if len(own) == most
     }
-    return finals[min(means, key=means.__getitem__)][0] if means else None
+    if not means:
+        return None
+    return next(iter(finals[min(means, key=means.__getitem__)].values()))
 
 
 def cost(trial: FrozenTrial) -> float:

@@ -41,6 +41,7 @@ SAMPLES = 250
 SHOWN = 4
 COMPONENTS = {"Gaussian": 1, "mixture": 10}
 SMALL = 32  # pixels a side, where faces are compared: there a blurred one is not nearer to all
+MEASURED = ("faces_found", "high_frequency_ratio", "grid_ratio", "nearest", "copies")
 HELD_OUT = "reconstructions"  # of held-out faces: how near to a training face a new one may be
 FOLDER = Path("reports/studies")
 
@@ -239,7 +240,7 @@ def told(rows: Sequence[Row], people: Faces) -> str:
 
 
 def _mean(rows: Sequence[Row]) -> tuple[float, ...]:
-    return tuple(float(np.mean([astuple(row)[column] for row in rows])) for column in range(5, 10))
+    return tuple(float(np.mean([getattr(row, name) for row in rows])) for name in MEASURED)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 Adding a measure is one entry here and the function that it names.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 Split = Literal["test", "train", "samples"]
@@ -98,13 +98,13 @@ MEASURES: dict[str, Measure] = {measure.name: measure for measure in _TABLE}
 
 def computed() -> dict[str, dict[str, object]]:
     """What of the table decides the numbers, by measure: all but how they are named and judged."""
+    told = ("name", "label", "unit", "comparison", "better", "worst")
+    decides = [field.name for field in fields(Measure) if field.name not in told]
     return {
-        name: {
-            "function": measure.function,
-            "statistic": measure.statistic,
-            "depth": measure.depth,
-            "images": measure.images,
-            "splits": [*measure.splits],
-        }
+        name: {key: _plain(getattr(measure, key)) for key in decides}
         for name, measure in MEASURES.items()
     }
+
+
+def _plain(value: object) -> object:
+    return [*value] if isinstance(value, tuple) else value

@@ -9,13 +9,16 @@ from stages.report.figures import FIGURES, Section
 from stages.report.models import without_seeds
 from stages.report.paper import IMPLEMENTATION_LABELS, WEIGHTS_LABELS
 from stages.report.rule import RULE, SEEN_SEEDS, Finding, Judgement, Verdicts, judge_all
-from stages.report.studies import beside_claim
+from stages.report.studies import Studies
 from stages.report.words import caveats, provenance
 
+NO_STUDIES = Studies()
 VERDICT_HEADER = ["", "claim", *(WEIGHTS_LABELS[weights] for weights in WEIGHTS)]
 
 
-def readme(records: Records, verdicts: Verdicts, drawn: Sequence[str]) -> str:
+def readme(
+    records: Records, verdicts: Verdicts, drawn: Sequence[str], studies: Studies = NO_STUDIES
+) -> str:
     """reports/README.md. `drawn`: the figures there are."""
     return markdown.document(
         [
@@ -39,17 +42,10 @@ def readme(records: Records, verdicts: Verdicts, drawn: Sequence[str]) -> str:
             *sections.table1(records),
             *_figures("Table 1", drawn),
             "## The nine claims",
-            *(
-                part
-                for claim in _by_claim(verdicts)
-                for part in (
-                    *_claim(claim, drawn),
-                    *beside_claim(claim[0].claim.number, records.dataset),
-                )
-            ),
+            *(part for claim in _by_claim(verdicts) for part in _claim(claim, drawn, studies)),
             "## Recursive against stacked",
             *sections.recursive_against_stacked(records),
-            *sections.beyond(records),
+            *sections.beyond(records, studies.searched),
             "## Clarity",
             *sections.clarity(records),
             *_figures("Clarity", drawn),
@@ -99,7 +95,7 @@ def _figures(section: Section, drawn: Sequence[str]) -> list[str]:
     ]
 
 
-def _claim(judgements: Sequence[Judgement], drawn: Sequence[str]) -> list[str]:
+def _claim(judgements: Sequence[Judgement], drawn: Sequence[str], studies: Studies) -> list[str]:
     claim = judgements[0].claim
     findings = [
         [one.question, WEIGHTS_LABELS[judgement.weights], _cell(one), _cell(other)]
@@ -117,6 +113,7 @@ def _claim(judgements: Sequence[Judgement], drawn: Sequence[str]) -> list[str]:
         verdicts[0].upper() + verdicts[1:] + ".",
         f"The paper: {claim.paper}{look}",
         markdown.table(["asked", "weights", *IMPLEMENTATION_LABELS.values()], findings),
+        *studies.beside_claim.get(claim.number, []),
     ]
 
 

@@ -191,6 +191,36 @@ def test_a_killed_worker_is_told_in_one_line_and_finished_trainings_stay(
     assert not Path("models").exists()
 
 
+@pytest.mark.slow
+def test_killed_at_twenty_moments_it_ends_with_the_same_bytes(
+    stage: Callable[..., Stage], faces: Faces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure("one", seeds=(0, 1), epochs=LONG, norm="shared")
+    rng, reached = np.random.default_rng(0), [0]
+
+    def epoch() -> int:
+        states = Path(".dvc/trainings").glob("*/state.safetensors")
+        return max((kept._epoch(state) for state in states), default=0)
+
+    for _ in range(20):
+        process = stage("one")
+        process.wait_for(lambda: epoch() > reached[-1])
+        time.sleep(rng.uniform(0, 0.3))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.ends()
+        reached.append(epoch())
+        assert not Path("models").exists()
+    epochs = reached[-1] + 2
+    configure("one", seeds=(0, 1), epochs=epochs, norm="shared")
+    status, _, errors = stage("one").ends()
+    assert (status, errors) == (0, "")
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path / "undisturbed"))
+    for seed in (0, 1):
+        whole = kept.obtain(training(faces, seed, epochs=epochs, norm="shared"), faces)
+        expected = {path.name: path.read_bytes() for path in whole.iterdir()}
+        assert tree(f"models/one/described/seed{seed}") == expected
+
+
 def test_an_interrupt_ends_all_in_two_seconds_with_one_line(stage: Callable[..., Stage]) -> None:
     configure("one", seeds=(0, 1), epochs=LONG)
     process = stage("one")

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from stages.report import sections
+from stages.common.errors import PipelineError
+from stages.report import studies
 from stages.report.readme import readme
 from stages.report.rule import judge_all
 from tests.made_records import Made, as_in_the_paper, make
@@ -19,44 +20,45 @@ lfw,recursive_vae,0,standard normal,0,5,0
 NORMS = """dataset,variant,seed,weights,running,of_batch
 lfw,stacked_shared_bn,0,averaged,8000,300
 lfw,stacked_shared_bn,1,averaged,9000,302
+lfw,stacked_shared_bn,0,last_step,7000,303
 """
 
 
-def claims(dataset: str) -> list[str]:
+def claims(dataset: str, folder: Path) -> list[str]:
     """The report's sections of the claims."""
     records = make(as_in_the_paper(), dataset=dataset)
-    text = readme(records, judge_all(records), [])
+    text = readme(records, judge_all(records), [], studies.read(dataset, folder))
     return text.partition("## Recursive against stacked")[0].split("\n### ")[1:]
 
 
-def test_what_was_searched_for_best_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_what_was_searched_for_best_is_told(tmp_path: Path) -> None:
     records = make(as_in_the_paper() | {"best": Made(), "stacked_tuned": Made()})
-    beyond = "\n".join(sections.beyond(records))
-    assert "training people ([how]" in beyond
-    folder = tmp_path / "reports/studies/search"
-    folder.mkdir(parents=True)
-    (folder / "trials.csv").write_text("trial,seconds\n0,1800\n1,\n2,3600\n", encoding="utf-8")
-    beyond = "\n".join(sections.beyond(records))
-    assert "people, 3 trainings of few epochs and 1.5 hours of a core in all ([how]" in beyond
+    text = readme(records, judge_all(records), [], studies.read("lfw", tmp_path))
+    assert "training people ([how]" in text and "`recursive_then_stacked`" not in text
+    (tmp_path / "search").mkdir()
+    trials = tmp_path / "search/trials.csv"
+    trials.write_text("trial,seconds\n0,1800\n1,\n2,3600\n", encoding="utf-8")
+    text = readme(records, judge_all(records), [], studies.read("lfw", tmp_path))
+    assert "people, 3 trainings of few epochs and 1.5 hours of a core in all ([how]" in text
 
 
-def test_studies_stand_beside_the_claims_that_they_are_about(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    alone = claims("lfw")
-    folder = tmp_path / "reports/studies"
-    folder.mkdir(parents=True)
-    (folder / "latents.csv").write_text(LATENTS, encoding="utf-8")
-    (folder / "norms.csv").write_text(NORMS, encoding="utf-8")
-    beside = claims("lfw")
+def test_studies_stand_beside_the_claims_that_they_are_about(tmp_path: Path) -> None:
+    alone = claims("lfw", tmp_path)
+    (tmp_path / "latents.csv").write_text(LATENTS, encoding="utf-8")
+    (tmp_path / "norms.csv").write_text(NORMS, encoding="utf-8")
+    beside = claims("lfw", tmp_path)
     assert beside[:7] == alone[:7]
-    assert (
-        "| recursive | 2 | 60% (0.30) | - |\n| recursive VAE | 1 | 25% (2.00) | 0% (5.00) |"
-        in (beside[7])
-    )
+    faces = "| recursive | 2 | 60% (0.30) | - |\n| recursive VAE | 1 | 25% (2.00) | 0% (5.00) |"
+    assert faces in beside[7]
     assert "| stacked, shared norm | averaged | 2 | 8500 ± 707 | 301 ± 1 |" in beside[8]
-    assert claims("synthetic") == alone
+    assert "| stacked, shared norm | last step | 1 | 7000 | 303 |" in beside[8]
+    assert claims("synthetic", tmp_path) == alone
+
+
+@pytest.mark.parametrize("name", ["latents.csv", "norms.csv", "search/trials.csv"])
+@pytest.mark.parametrize("content", ["", "a,b\n1,2\n"])
+def test_a_damaged_table_of_a_study_is_named(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / "search").mkdir()
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    with pytest.raises(PipelineError, match=f"{name} cannot be read"):
+        studies.read("lfw", tmp_path)

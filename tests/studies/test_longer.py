@@ -46,3 +46,18 @@ def test_what_is_counted_in_epochs_keeps_its_fraction() -> None:
     values = model_settings(epochs=10, stacked_epochs=2).model_dump(exclude={"implementation"})
     variant = Variant(**values, seeds=[0], released_seeds=[])
     assert longer.stretched(variant, 40).stacked_epochs == 8
+
+
+def test_seeds_are_counted_for_each_variant_on_its_own() -> None:
+    counts = {"stacked": 2, "candidate": 1}
+    rows = [
+        (name, seed, epochs, 1.0, measure, 2.0)
+        for name, count in counts.items()
+        for seed in range(count)
+        for epochs in longer.EPOCHS
+        for measure in ("averaged_error", "high_frequency_ratio", "grid_ratio")
+        if (name, seed, epochs) != ("stacked", 1, 40)
+    ]
+    text = longer.told(pd.DataFrame(rows, columns=[*longer.TABLE]), dict.fromkeys(counts, 1.0))
+    assert "| stacked | error | 2 ± 0 | 2 ± 0 | 2; 1 diverged |" in text
+    assert "| candidate | error | 2 | 2 | 2 |" in text

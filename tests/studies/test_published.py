@@ -57,3 +57,12 @@ def test_each_difference_is_felt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     misses = [min(abs(np.log(error / paper)) for paper in (373, 467)) for error in found.error]
     nearest = found.iloc[int(np.argmin(misses))]
     assert f"“{nearest.difference}” after {nearest.epoch} epochs, {nearest.error:.0f}." in page
+
+
+def test_a_variant_without_a_number_in_the_paper_is_refused_at_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(published, "read_variant", lambda name: pytest.fail("it went on"))
+    with pytest.raises(SystemExit):
+        published.main("stacked_bn", "candidate")
+    assert "the paper has no number for candidate" in capsys.readouterr().err

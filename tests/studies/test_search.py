@@ -90,11 +90,21 @@ def test_the_finalist_of_the_lowest_cost_wins_and_dvc_takes_it(tmp_path: Path) -
     assert {path.suffix for path in (tmp_path / "search").iterdir()} == {".csv", ".yaml", ".png"}
 
 
+def test_clarity_is_told_only_where_it_was_asked_for(tmp_path: Path) -> None:
+    study = made_study((100.0, -0.1, 0, None))
+    study.add_trial(
+        create_trial(value=90.0, user_attrs={"error": 90.0}, intermediate_values={5: 9})
+    )
+    found.write(tmp_path / "search", [study])
+    with open(tmp_path / "search/trials.csv", encoding="utf-8", newline="") as file:
+        assert [row["clear"] for row in csv.DictReader(file)] == ["true", ""]
+
+
 def test_the_mean_of_a_finalist_s_seeds_counts() -> None:
     trials = [(100.0, -0.1, 0, None), (101.0, -0.1, 0, None), (99.0, 0.2, 0, None)]
     finals = [(120.0, -0.1, 0, 0), (90.0, -0.1, 1, 0), (103.0, -0.1, 0, 1), (101.0, -0.1, 1, 1)]
-    one_diverged = (50.0, -0.1, 0, 2)
-    study = made_study(*trials, *finals, one_diverged)
+    one_diverged, asked_twice = (50.0, -0.1, 0, 2), (103.0, -0.1, 0, 1)
+    study = made_study(*trials, *finals, one_diverged, asked_twice)
     assert [trial.number for trial in found.promising(study)] == [0, 1, 2]
     best = found.winner(study)
     assert best is not None and best.user_attrs["final_of"] == 1
