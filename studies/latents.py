@@ -26,7 +26,7 @@ from stages.common import memory
 from stages.common.entry import entry_point
 from stages.common.errors import PipelineError
 from stages.common.files import atomic_set, number
-from stages.common.settings import CONFIGS, DownloadSettings, read_config, read_variant
+from stages.common.settings import read_variant
 from stages.data import faces
 from stages.data.faces import Faces, to_tensor
 from stages.measure import clarity, statistics
@@ -34,6 +34,7 @@ from stages.measure.compute import evenly_spaced, latents
 from stages.model import checkpoint
 from stages.model.network import LATENT, Autoencoder, device
 from stages.report.sheets import Block, sheet
+from studies import name_of_dataset
 from studies.clear import BATCH
 
 DEFAULT = ("stacked", "recursive", "recursive_shared_bn", "stacked_vae", "recursive_vae")
@@ -77,7 +78,7 @@ def main(*variants: str) -> None:
     held_out = people.rows("test")
     held_out = people.images[held_out[evenly_spaced(len(held_out), SAMPLES)]]
     nearby = _small(train)
-    dataset = read_config(DownloadSettings, CONFIGS / "download.yaml").dataset
+    dataset = name_of_dataset()
     rows = [_row(dataset, "", 0, "held-out faces", held_out, held_out, nearby, None)]
     pictures: list[list[Block | None]] = []
     for name in names:

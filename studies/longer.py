@@ -26,6 +26,7 @@ from stages.model.network import device
 from stages.model.side_by_side import obtain_all
 from stages.model.training import Trainer
 from stages.report.looks import OWN_COLOURS, band, log_axis, own_style, rendered, whole_epochs
+from studies import name_of_dataset
 from studies.clear import clarity_of
 
 DEFAULT = ("stacked", "best")
@@ -33,7 +34,7 @@ EPOCHS = (10, 20, 40)  # where clarity is measured
 SEEDS = 3
 MEASURED = 256
 FOLDER = Path("reports/studies")
-TABLE = ("variant", "seed", "epoch", "seconds", "measure", "value")
+TABLE = ("dataset", "variant", "seed", "epoch", "seconds", "measure", "value")
 SHOWN = {
     "averaged_error": "held-out error, averaged weights",
     "error": "held-out error, last step",
@@ -44,7 +45,7 @@ SHOWN = {
 @entry_point
 def main(*variants: str) -> None:
     settings = {name: read_variant(name) for name in variants or DEFAULT}
-    people = faces.load()
+    dataset, people = name_of_dataset(), faces.load()
     pace = {name: seconds_an_epoch(variant, people) for name, variant in settings.items()}
     rows: list[list[object]] = []
     for before, epochs in pairwise((0, *EPOCHS)):
@@ -60,7 +61,7 @@ def main(*variants: str) -> None:
             found = clear(folder, people)
             found += [point for point in errors(folder) if before < point[0]]
             for epoch, measure, value in found:
-                rows.append([name, seed, epoch, epoch * pace[name], measure, value])
+                rows.append([dataset, name, seed, epoch, epoch * pace[name], measure, value])
     frame = pd.DataFrame(rows, columns=list(TABLE))
     files = [FOLDER / f"longer.{ending}" for ending in ("csv", "png", "md")]
     with atomic_set(*files) as (table, picture, page):

@@ -15,17 +15,12 @@ import torch
 from stages.common import memory
 from stages.common.entry import entry_point
 from stages.common.files import atomic, number
-from stages.common.settings import (
-    CONFIGS,
-    WEIGHTS,
-    DownloadSettings,
-    read_config,
-    read_variant,
-)
+from stages.common.settings import WEIGHTS, read_variant
 from stages.data import faces
 from stages.data.faces import to_tensor
 from stages.model import checkpoint
 from stages.model.network import Autoencoder, device
+from studies import name_of_dataset
 
 DEFAULT = (
     "recursive_bn", "stacked_bn", "recursive_shared_bn", "stacked_shared_bn",
@@ -38,7 +33,6 @@ TABLE = Path("reports/studies/norms.csv")
 def main(*variants: str) -> None:
     memory.keep_freed()
     people = faces.load()
-    dataset = read_config(DownloadSettings, CONFIGS / "download.yaml").dataset
     # Pictures of a person follow one another, and would fill a batch.
     held_out = people.images[np.random.default_rng(0).permutation(people.rows("test"))]
     rows = []
@@ -54,7 +48,7 @@ def main(*variants: str) -> None:
                     number(error(model.train(of_batch), held_out, variant.batch_size))
                     for of_batch in (False, True)
                 ]
-                rows.append((dataset, name, seed, weights, *found))
+                rows.append((name_of_dataset(), name, seed, weights, *found))
                 print(f"{name}, seed {seed}, {weights}: {' '.join(found)}", flush=True)
     with atomic(TABLE) as unfinished, open(unfinished, "w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")

@@ -32,6 +32,7 @@ from stages.model import network
 from stages.model.released import accidents
 from stages.model.training import Batches, Diverged, Trainer, held_out_error
 from stages.report.paper import PAPER
+from studies import name_of_dataset
 
 # Nothing that is known explains the paper's numbers of these.
 DEFAULT = ("recursive_bn", "stacked_bn", "stacked_shared_bn")
@@ -162,12 +163,13 @@ Found = dict[tuple[str, str], list[float]]
 
 
 def _write_table(found: Found, path: Path) -> None:
+    dataset = name_of_dataset()
     with open(path, "w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
-        table.writerow(("variant", "difference", "epoch", "error"))
-        for (name, difference), values in found.items():
-            rows = enumerate(values, start=1)
-            table.writerows((name, difference, epoch, number(value)) for epoch, value in rows)
+        table.writerow(("dataset", "variant", "difference", "epoch", "error"))
+        for key, values in found.items():
+            for epoch, value in enumerate(values, start=1):
+                table.writerow((dataset, *key, epoch, number(value)))
 
 
 def told(found: Found) -> str:

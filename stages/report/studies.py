@@ -8,23 +8,35 @@ import pandas as pd
 
 from stages.common.errors import PipelineError
 from stages.report import markdown
-from stages.report.paper import WEIGHTS_LABELS, label
+from stages.report.paper import PAPER, WEIGHTS_LABELS, label
+from stages.report.words import plain
 
 FOLDER = Path("reports/studies")
 
 
 @dataclass(frozen=True)
 class Studies:
-    """beside_claim: Markdown by claim. searched: how much was, for the variant `best`."""
+    """Markdown. beside_claim: by claim. published: beside Table 1. longer: beyond the paper.
+    searched: how much was, for the variant `best`."""
 
     beside_claim: dict[int, list[str]] = field(default_factory=dict)
+    published: list[str] = field(default_factory=list)
+    longer: list[str] = field(default_factory=list)
     searched: str = ""
 
 
 def read(dataset: str, folder: Path = FOLDER) -> Studies:
     """What there is of this dataset. Raises PipelineError where a table is damaged."""
-    beside = {claim: _told(folder / name, dataset, of) for claim, (name, of) in BESIDE.items()}
-    return Studies(beside, _searched(folder / "search/trials.csv"))
+
+    def told(name: str, of: Callable[[pd.DataFrame], list[str]]) -> list[str]:
+        return _told(folder / name, dataset, of)
+
+    return Studies(
+        beside_claim={8: told("latents.csv", _new_faces), 9: told("norms.csv", _statistics)},
+        published=told("published.csv", _published),
+        longer=told("longer.csv", _longer),
+        searched=_searched(folder / "search/trials.csv"),
+    )
 
 
 def _told(path: Path, dataset: str, told: Callable[[pd.DataFrame], list[str]]) -> list[str]:
@@ -94,10 +106,44 @@ def _statistics(rows: pd.DataFrame) -> list[str]:
     ]
 
 
+def _published(rows: pd.DataFrame) -> list[str]:
+    """Each error after the authors' epochs; of a training that went on, at its end, too."""
+    at_end = rows[rows["epoch"] == EPOCHS].assign(told=rows["difference"])
+    longer = rows[(rows["epoch"] > EPOCHS) & (rows["epoch"] == rows["epoch"].max())]
+    longer = longer.assign(told=longer["epoch"].map("{} epochs".format))
+    cells = pd.concat([at_end, longer]).pivot(index="variant", columns="told", values="error")
+    differences = [*dict.fromkeys([*at_end["told"], *longer["told"]])]
+    table = [
+        [label(name), *(plain(own.get(one)) for one in differences), PAPER[str(name)].printed]
+        for name, own in cells.reindex([*dict.fromkeys(rows["variant"])]).iterrows()
+    ]
+    return [
+        "[A study](studies/published.md) beside the pipeline trained models as released with one "
+        "further difference between the authors' run and ours at a time. Error on training images, "
+        f"last step, {EPOCHS} epochs where nothing else is said, one seed each:",
+        markdown.table(["model", *differences, "paper"], table),
+    ]
+
+
+def _longer(rows: pd.DataFrame) -> list[str]:
+    errors = rows[rows["measure"] == "averaged_error"]
+    shown = sorted({*rows[rows["measure"] == "high_frequency_ratio"]["epoch"]})
+    told = []
+    for name, own in errors.groupby("variant", sort=False):
+        by_epoch = [own[own["epoch"] == epoch]["value"] for epoch in shown]
+        means = ", ".join(_mean_sd(values) if len(values) else "diverged" for values in by_epoch)
+        told.append(f"{label(str(name))} {means} (n = {own['seed'].nunique()})")
+    return [
+        "[A study](studies/longer.md) beside the pipeline trained for longer. Held-out error of "
+        f"averaged weights after {', '.join(map(str, shown))} epochs, mean ± standard deviation "
+        f"over seeds: {'; '.join(told)}.",
+        "![Longer trainings: error and clarity against epochs and seconds](studies/longer.png)",
+    ]
+
+
 def _mean_sd(values: pd.Series) -> str:
     return f"{values.mean():.0f}" + (f" ± {values.std():.0f}" if len(values) > 1 else "")
 
 
 KINDS = {"running": "running statistics", "of_batch": "statistics of the batch"}
-# By claim: a study's table, and what makes text of its rows.
-BESIDE = {8: ("latents.csv", _new_faces), 9: ("norms.csv", _statistics)}
+EPOCHS = 10  # of the authors

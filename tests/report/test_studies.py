@@ -22,6 +22,22 @@ lfw,stacked_shared_bn,0,averaged,8000,300
 lfw,stacked_shared_bn,1,averaged,9000,302
 lfw,stacked_shared_bn,0,last_step,7000,303
 """
+PUBLISHED = """dataset,variant,difference,epoch,error
+lfw,stacked_bn,as released,10,719.2
+lfw,stacked_bn,as released,20,600
+lfw,stacked_bn,encoder not frozen,9,1
+lfw,stacked_bn,encoder not frozen,10,280
+lfw,recursive_bn,as released,10,2300
+"""
+LONGER = """dataset,variant,seed,epoch,seconds,measure,value
+lfw,stacked,0,1,9,averaged_error,900
+lfw,stacked,0,10,90,averaged_error,230
+lfw,stacked,1,10,90,averaged_error,250
+lfw,stacked,0,40,360,averaged_error,150
+lfw,stacked,0,10,90,high_frequency_ratio,0.1
+lfw,stacked,0,40,360,high_frequency_ratio,0.1
+lfw,best,0,10,90,averaged_error,200
+"""
 
 
 def claims(dataset: str, folder: Path) -> list[str]:
@@ -55,7 +71,29 @@ def test_studies_stand_beside_the_claims_that_they_are_about(tmp_path: Path) -> 
     assert claims("synthetic", tmp_path) == alone
 
 
-@pytest.mark.parametrize("name", ["latents.csv", "norms.csv", "search/trials.csv"])
+def test_what_moves_published_numbers_stands_beside_table_1(tmp_path: Path) -> None:
+    (tmp_path / "published.csv").write_text(PUBLISHED, encoding="utf-8")
+    told = "\n".join(studies.read("lfw", tmp_path).published)
+    assert "| model | as released | encoder not frozen | 20 epochs | paper |" in told
+    assert "| stacked, batch norm | 719 | 280 | 600 | 467 (Table 1), 373 (Figure 5) |" in told
+    assert "| recursive, batch norm | 2300 | - | - | 7831 (Table 1), 8336 (Figure 5) |" in told
+    records = make(as_in_the_paper(), dataset="lfw")
+    text = readme(records, judge_all(records), [], studies.read("lfw", tmp_path))
+    assert told.splitlines()[-1] in text.partition("## Table 1")[2].partition("\n## ")[0]
+    assert not studies.read("synthetic", tmp_path).published
+
+
+def test_longer_trainings_are_told_at_the_epochs_of_their_clarity(tmp_path: Path) -> None:
+    (tmp_path / "longer.csv").write_text(LONGER, encoding="utf-8")
+    text = "\n".join(studies.read("lfw", tmp_path).longer)
+    assert "after 10, 40 epochs" in text
+    assert "stacked 240 ± 14, 150 (n = 2); best 200, diverged (n = 1)." in text
+
+
+TABLES = ("latents.csv", "norms.csv", "published.csv", "longer.csv", "search/trials.csv")
+
+
+@pytest.mark.parametrize("name", TABLES)
 @pytest.mark.parametrize("content", ["", "a,b\n1,2\n"])
 def test_a_damaged_table_of_a_study_is_named(tmp_path: Path, name: str, content: str) -> None:
     (tmp_path / "search").mkdir()

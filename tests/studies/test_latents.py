@@ -6,13 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import yaml
 
 from stages.common.settings import Training
 from stages.model import checkpoint
 from stages.model.network import Autoencoder, state
-from tests.conftest import made_faces, model_settings
-from tests.model.test_on_dask import write
+from tests.conftest import model_settings
+from tests.studies.conftest import Prepare
 
 pytest.importorskip("sklearn")
 
@@ -43,19 +42,13 @@ def test_copies_of_training_faces_are_told_from_new_ones() -> None:
 
 
 def test_all_densities_of_a_variant_are_measured_and_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prepare: Prepare
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(latents, "SAMPLES", 8)
     monkeypatch.setattr(latents, "COMPONENTS", {"Gaussian": 1, "mixture": 2})
-    write(made_faces(48), tmp_path / "data")
-    torch.manual_seed(0)
     settings = model_settings(variational=True)
-    config = settings.model_dump(exclude={"implementation"}) | {"seeds": [0], "released_seeds": []}
-    (tmp_path / "configs/variants").mkdir(parents=True)
-    (tmp_path / "configs/download.yaml").write_text("dataset: own\n", encoding="utf-8")
-    text = yaml.safe_dump(config)
-    (tmp_path / "configs/variants/vae.yaml").write_text(text, encoding="utf-8")
+    prepare("vae", settings)
+    torch.manual_seed(0)
     folder = tmp_path / "models/vae/described/seed0"
     folder.mkdir(parents=True)
     training = Training(settings=settings, seed=0, faces="")

@@ -1,32 +1,24 @@
 """Trainings that go on: what is kept is taken, what is written, and a schedule's stretching."""
 
-import os
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 
 from stages.common.settings import Training, Variant
-from stages.data import faces
 from stages.model import kept
 from studies import longer
-from tests.conftest import made_faces, model_settings
-from tests.model.test_on_dask import write
+from tests.conftest import model_settings
+from tests.studies.conftest import Prepare
 
 
-def test_kept_trainings_go_on_and_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", os.fspath(Path(__file__).parents[2]))
+def test_kept_trainings_go_on_and_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prepare: Prepare
+) -> None:
     monkeypatch.setattr(longer, "EPOCHS", (1, 2))
     settings = model_settings(epochs=1)
-    config = settings.model_dump(exclude={"implementation"}) | {"seeds": [4], "released_seeds": []}
-    path = tmp_path / "configs/variants/stacked.yaml"
-    path.parent.mkdir(parents=True)
-    path.write_text(yaml.safe_dump(config), encoding="utf-8")
-    write(made_faces(48), tmp_path / "data")
-    people = faces.load()
+    people = prepare("stacked", settings, seed=4)
     first = kept.obtain(Training(settings=settings, seed=4, faces=people.hash), people)
     longer.main("stacked")
     assert sorted(folder.name for folder in first.parent.glob("epochs*")) == ["epochs1", "epochs2"]
@@ -34,6 +26,7 @@ def test_kept_trainings_go_on_and_are_told(tmp_path: Path, monkeypatch: pytest.M
     found = pd.read_csv(tmp_path / "reports/studies/longer.csv")
     kept_curve, whole = (pd.read_csv(first.parent / f"epochs{n}/curve.csv") for n in (1, 2))
     assert whole[whole["epoch"] == 1].reset_index(drop=True).equals(kept_curve)
+    assert {*found["dataset"]} == {"own"}
     errors = found[found["measure"] == "averaged_error"].sort_values("epoch")
     expected = whole[whole["loss"] == "averaged_error"]["value"]
     np.testing.assert_allclose(errors["value"], expected)
@@ -51,7 +44,7 @@ def test_what_is_counted_in_epochs_keeps_its_fraction() -> None:
 def test_seeds_are_counted_for_each_variant_on_its_own() -> None:
     counts = {"stacked": 2, "candidate": 1}
     rows = [
-        (name, seed, epochs, 1.0, measure, 2.0)
+        ("own", name, seed, epochs, 1.0, measure, 2.0)
         for name, count in counts.items()
         for seed in range(count)
         for epochs in longer.EPOCHS

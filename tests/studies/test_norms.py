@@ -5,29 +5,18 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 
 from stages.common.settings import Training
-from stages.data import faces
 from stages.data.faces import to_tensor
 from stages.model import kept
 from studies import norms
-from tests.conftest import made_faces, model_settings
-from tests.model.test_on_dask import write
+from tests.conftest import model_settings
+from tests.studies.conftest import Prepare
 
 
-def test_both_kinds_of_statistics_are_measured(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_both_kinds_of_statistics_are_measured(tmp_path: Path, prepare: Prepare) -> None:
     settings = model_settings(training="stacked", norm="shared", epochs=1)
-    config = settings.model_dump(exclude={"implementation"}) | {"seeds": [0], "released_seeds": []}
-    (tmp_path / "configs/variants").mkdir(parents=True)
-    (tmp_path / "configs/download.yaml").write_text("dataset: own\n", encoding="utf-8")
-    text = yaml.safe_dump(config)
-    (tmp_path / "configs/variants/normed.yaml").write_text(text, encoding="utf-8")
-    write(made_faces(96), tmp_path / "data")
-    people = faces.load()
+    people = prepare("normed", settings, count=96)
     found = kept.obtain(Training(settings=settings, seed=0, faces=people.hash), people)
     folder = tmp_path / "models/normed/described/seed0"
     folder.parent.mkdir(parents=True)

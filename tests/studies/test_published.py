@@ -1,34 +1,25 @@
 """Models as released, with one difference at a time: each is felt, and what is felt is told."""
 
-import os
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-import yaml
 
-from stages.data import faces
 from stages.model.training import held_out_error
 from studies import published
-from tests.conftest import made_faces, model_settings
-from tests.model.test_on_dask import write
+from tests.conftest import model_settings
 from tests.model.test_training import trained
+from tests.studies.conftest import Prepare
 
 
-def test_each_difference_is_felt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", os.fspath(Path(__file__).parents[2]))
-    settings = model_settings(epochs=2, training="stacked", norm="batch")
-    config = settings.model_dump(exclude={"implementation"}) | {"seeds": [4], "released_seeds": []}
-    path = tmp_path / "configs/variants/stacked_bn.yaml"
-    path.parent.mkdir(parents=True)
-    path.write_text(yaml.safe_dump(config), encoding="utf-8")
-    write(made_faces(48), tmp_path / "data")
+def test_each_difference_is_felt(tmp_path: Path, prepare: Prepare) -> None:
+    people = prepare("stacked_bn", model_settings(epochs=2, training="stacked", norm="batch"))
     published.main("stacked_bn")
 
     found = pd.read_csv(tmp_path / "reports/studies/published.csv")
+    assert {*found.dataset} == {"own"}
     values = {
         difference: [*rows.error] for difference, rows in found.groupby("difference", sort=False)
     }
@@ -40,7 +31,6 @@ def test_each_difference_is_felt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     felt = [own[1] for name, own in values.items() if name != "unbiased running variance"]
     assert len({*felt}) == len(values) - 1
 
-    people = faces.load()
     changes = {"training": "stacked", "norm": "batch", "implementation": "released"}
     plain = trained(people, published.SEED, epochs=2, **changes)
     with published.unbiased_variance():

@@ -1,0 +1,35 @@
+"""What every study is run on: a variant of drawn faces, in a folder of its own."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from stages.common.settings import ModelSettings
+from stages.data.faces import Faces, load
+from tests.conftest import made_faces
+from tests.model.test_on_dask import write
+
+Prepare = Callable[..., Faces]
+
+
+@pytest.fixture
+def prepare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Prepare:
+    """Writes the configurations of a variant with one seed, and `count` faces of dataset own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", os.fspath(Path(__file__).parents[2]))
+
+    def written(name: str, settings: ModelSettings, seed: int = 0, count: int = 48) -> Faces:
+        own = settings.model_dump(exclude={"implementation"})
+        configs = {"download": {"dataset": "own"}}
+        configs[f"variants/{name}"] = own | {"seeds": [seed], "released_seeds": []}
+        for file, values in configs.items():
+            path = tmp_path / f"configs/{file}.yaml"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(yaml.safe_dump(values), encoding="utf-8")
+        write(made_faces(count), tmp_path / "data")
+        return load()
+
+    return written
