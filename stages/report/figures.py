@@ -24,9 +24,10 @@ class Drawing(NamedTuple):
     section: Section | None = None
 
 
-_SAME_FACE = (
-    "the same held-out face through every model {} (first seed), stacked on the left, recursive on "
-    "the right, each at the last step and with averaged weights, with the mean held-out error"
+_FIGURE6 = (
+    "the same held-out face through every model of the paper {} (first seed), stacked on the left, "
+    "recursive on the right, each at the last step and with averaged weights, with the mean "
+    "held-out error."
 ).format
 
 FIGURES: dict[str, Drawing] = {
@@ -47,17 +48,18 @@ FIGURES: dict[str, Drawing] = {
     ),
     "figure6_reconstructions.png": Drawing(
         partial(sheets.reconstructions, implementation="described"),
-        f"Figure 6: {_SAME_FACE('of the paper as described')}.",
+        f"Figure 6: {_FIGURE6('as described')}",
         "Clarity",
     ),
     "figure6_released.png": Drawing(
         partial(sheets.reconstructions, implementation="released"),
-        f"Figure 6 again: {_SAME_FACE('of the paper as released')}.",
+        f"Figure 6 again: {_FIGURE6('as released')}",
         "Clarity",
     ),
     "other_variants.png": Drawing(
         sheets.other_variants,
-        f"Beyond the paper: {_SAME_FACE('of our own')}.",
+        "Beyond the paper: the same held-out face through every model of our own (first seed), at "
+        "the last step and, below, with averaged weights, with the mean held-out error.",
         "Clarity",
     ),
     "curves.png": Drawing(

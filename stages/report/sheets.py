@@ -68,39 +68,18 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
 
 
 def reconstructions(records: Records, implementation: Implementation) -> Image.Image | None:
-    """Figure 6: the same face through every model of the paper."""
-    return _beside_twins(records, implementation, papers=True)
-
-
-def other_variants(records: Records) -> Image.Image | None:
-    """The same face through every variant that is not the paper's."""
-    return _beside_twins(records, "described", papers=False)
-
-
-def _beside_twins(
-    records: Records, implementation: Implementation, papers: bool
-) -> Image.Image | None:
-    """A row a pair of twins or a model without: stacked, then others; last step, averaged."""
-    shown = distinct(
-        [
-            record
-            for model, record in records.found.items()
-            if model.implementation == implementation
-        ]
-    )
-    kinds: dict[str, dict[Weights, Record]] = {}
-    for record in shown:
-        if (record.model.variant in PAPER) == papers:
-            kinds.setdefault(record.model.variant, {})[record.model.weights] = record
+    """Figure 6: the same face through every model of the paper. A row a pair of twins or a model
+    without: stacked, then recursive; last step, averaged."""
+    kinds = _kinds(records, implementation, papers=True)
     if not kinds:
         return None
     stacked_of: dict[str, str] = {}
     for recursive, twin in twins([record for kind in kinds.values() for record in kind.values()]):
         if twin.model.variant not in stacked_of.values():
             stacked_of.setdefault(recursive.model.variant, twin.model.variant)
-    rows: list[list[Block | None]] = [[("", "input", records.references.inputs[:1, None])] * 4]
+    rows: list[list[Block | None]] = [[_input(records)] * 4]
     done: set[str] = set()
-    for variant in sorted(kinds, key=rank):
+    for variant in kinds:
         pair = next((pair for pair in stacked_of.items() if variant in pair), (variant,))
         if variant in done:
             continue
@@ -114,6 +93,31 @@ def _beside_twins(
             ]
         )
     return sheet(rows)
+
+
+def other_variants(records: Records) -> Image.Image | None:
+    """The same face through every variant that is not the paper's: last step, averaged below."""
+    kinds = _kinds(records, "described", papers=False)
+    if not kinds:
+        return None
+    outputs = [[_by_weights(kind.get(weights)) for kind in kinds.values()] for weights in WEIGHTS]
+    return sheet([[_input(records), *row] for row in outputs])
+
+
+def _kinds(
+    records: Records, implementation: Implementation, papers: bool
+) -> dict[str, dict[Weights, Record]]:
+    """The models to show, by variant, in the report's order."""
+    found = [one for model, one in records.found.items() if model.implementation == implementation]
+    shown = [one for one in distinct(found) if (one.model.variant in PAPER) == papers]
+    kinds: dict[str, dict[Weights, Record]] = {}
+    for record in sorted(shown, key=lambda record: rank(record.model.variant)):
+        kinds.setdefault(record.model.variant, {})[record.model.weights] = record
+    return kinds
+
+
+def _input(records: Records) -> Block:
+    return "", "input", records.references.inputs[:1, None]
 
 
 def _is_stacked(kind: dict[Weights, Record]) -> bool:
