@@ -130,13 +130,20 @@ def beyond(records: Records, searched: str = "") -> list[str]:
     if not own:
         return []
     beside = [averaged[name] for name in ("stacked", TUNED, "recursive") if name in averaged]
+    usual = beside[0].settings.model_dump() if beside else {}
     rows = []
     for one in own:
-        row: list[object] = [label(one.model.variant), _settings(one), mean_sd(one)]
+        changed = [
+            f"{key} {value}"
+            for key, value in one.settings.model_dump().items()
+            if value != usual.get(key)
+        ]
+        row: list[object] = [label(one.model.variant), ", ".join(changed), mean_sd(one)]
         row += [_against("error", one, other) for other in beside]
         row += [_against(measure, one, beside[0]) for measure in BESIDE] if beside else []
         rows.append(row)
-    header = ["model", "settings", "error"]
+    others = f", unlike {label(beside[0].model.variant)}" if beside else ""
+    header = ["model", f"settings{others}", "error"]
     header += [f"error over that of {label(other.model.variant)}" for other in beside]
     first = f", beside {label(beside[0].model.variant)}" if beside else ""
     header += [f"{MEASURES[measure].label}{first}" for measure in BESIDE] if beside else []
@@ -160,16 +167,6 @@ def beyond(records: Records, searched: str = "") -> list[str]:
 def _against(measure: str, one: Record, other: Record) -> str:
     effect = None if one is other else compare(measure, one, other)
     return effect.estimate if effect else "-"
-
-
-def _settings(record: Record) -> str:
-    """What a model's settings are beside their defaults."""
-    fields = type(record.settings).model_fields
-    return ", ".join(
-        f"{key} {value}"
-        for key, value in record.settings.model_dump().items()
-        if key not in ("variational", "implementation") and value != fields[key].default
-    )
 
 
 def clarity(records: Records) -> list[str]:
