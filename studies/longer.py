@@ -1,8 +1,9 @@
 """Does it last? Variants continued to 40 epochs.
 
-`python -m studies.longer [VARIANT ...]` (`stacked` and `best`) goes on from the kept trainings of
-three seeds, or trains them, as many side by side as there are cores. Error and clarity on held-out
-faces, against epochs and against seconds of a core: reports/studies/longer.csv, .md and .png.
+`python -m studies.longer [VARIANT ...]` (`stacked`, `recursive` and `best`) goes on from the kept
+trainings of three seeds, or trains them, as many side by side as there are cores. Error and clarity
+on held-out faces, against epochs and against seconds of a core: reports/studies/longer.csv, .md and
+.png.
 """
 
 import csv
@@ -29,7 +30,7 @@ from stages.report.looks import OWN_COLOURS, band, log_axis, own_style, rendered
 from studies import name_of_dataset
 from studies.clear import clarity_of
 
-DEFAULT = ("stacked", "best")
+DEFAULT = ("stacked", "recursive", "best")
 EPOCHS = (10, 20, 40)  # where clarity is measured
 SEEDS = 3
 MEASURED = 256
