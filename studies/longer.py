@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -26,6 +27,7 @@ from stages.model import checkpoint
 from stages.model.network import device
 from stages.model.side_by_side import obtain_all
 from stages.model.training import Trainer
+from stages.report.inference import CONFIDENCE, t_interval
 from stages.report.looks import OWN_COLOURS, band, log_axis, own_style, rendered, whole_epochs
 from studies import name_of_dataset
 from studies.clear import clarity_of
@@ -36,6 +38,11 @@ SEEDS = 3
 MEASURED = 256
 FOLDER = Path("reports/studies")
 TABLE = ("dataset", "variant", "seed", "epoch", "seconds", "measure", "value")
+MEASURES = {
+    "averaged_error": "error",
+    "high_frequency_ratio": "high frequencies",
+    "grid_ratio": "grid ratio",
+}
 SHOWN = {
     "averaged_error": "held-out error, averaged weights",
     "error": "held-out error, last step",
@@ -139,27 +146,30 @@ def draw(frame: pd.DataFrame) -> Figure:
 
 def told(frame: pd.DataFrame, pace: Mapping[str, float]) -> str:
     """The results in Markdown: at each of EPOCHS the mean ± standard deviation over seeds."""
+    first = next(iter(pace))
     lines = [
         "# Does it last?",
         "",
         f"Trainings of up to {SEEDS} seeds continued to {EPOCHS[-1]} epochs, or made anew for each "
         "number of epochs where a schedule depends on it, on held-out faces, weights averaged; "
-        "mean ± standard deviation over seeds. Every epoch and seed: `longer.csv`.",
+        f"mean ± standard deviation over seeds, and ratios to {first} seed by seed with their "
+        f"{CONFIDENCE:.0%} interval over seeds (Student's t). Every epoch and seed: `longer.csv`.",
         "",
         f"| variant | | {' | '.join(f'{epochs} epochs' for epochs in EPOCHS)} | seconds an epoch |",
         f"| --- | --- |{' --- |' * (len(EPOCHS) + 1)}",
     ]
     values = frame.set_index(["variant", "measure", "epoch"])["value"]
     seeds = frame.groupby("variant")["seed"].nunique()
+    wide = frame.pivot(index=["measure", "epoch", "seed"], columns="variant", values="value")
     for variant, seconds in pace.items():
-        for measure, label in (
-            ("averaged_error", "error"),
-            ("high_frequency_ratio", "high frequencies"),
-            ("grid_ratio", "grid ratio"),
-        ):
+        ratios = wide[variant] / wide[first]
+        for measure, label in MEASURES.items():
             cells = [_cell(values, (variant, measure, epochs), seeds[variant]) for epochs in EPOCHS]
-            last = f"{seconds:.1f}" if label == "error" else ""
+            last = f"{seconds:.1f}" if measure == "averaged_error" else ""
             lines.append(f"| {variant} | {label} | {' | '.join(cells)} | {last} |")
+            if variant != first:
+                cells = [_ratio(ratios[measure].get(epochs)) for epochs in EPOCHS]
+                lines.append(f"| {variant} | {label}, over {first} | {' | '.join(cells)} | |")
     return "\n".join([*lines, "", "![Learning curves](longer.png)", ""])
 
 
@@ -168,10 +178,20 @@ def _cell(values: pd.Series, key: tuple[str, str, int], seeds: int) -> str:
     own = values[values.index == key]
     if own.empty:
         return "all diverged"
-    digits = 0 if key[1].endswith("error") else 2
+    digits = {"averaged_error": 0, "high_frequency_ratio": 3, "grid_ratio": 2}[key[1]]
     text = f"{own.mean():.{digits}f}"
     text += f" ± {own.std():.{digits}f}" if len(own) > 1 else ""
     return text if len(own) == seeds else f"{text}; {seeds - len(own)} diverged"
+
+
+def _ratio(ratios: pd.Series | None) -> str:
+    """Geometric mean of a ratio a seed, and its interval; those of a diverged seed are missing."""
+    logs = np.log(ratios.dropna()) if ratios is not None else ()
+    if not len(logs):
+        return "-"
+    interval = t_interval(logs, CONFIDENCE)
+    told = "{:.2f} to {:.2f}".format(*np.exp(interval)) if interval else "one seed"
+    return f"{np.exp(np.mean(logs)):.2f} ({told})"
 
 
 if __name__ == "__main__":

@@ -89,12 +89,19 @@ def test_the_finding_is_that_of_reports() -> None:
         f"`recursive` {error('recursive')} against `stacked` {error('stacked')}",
         f"{error('recursive', 'averaged_')} against {error('stacked', 'averaged_')}",
         f"their error, {error('recursive_shared_bn', 'averaged_')}. A",
+        f"joint training ({error('joint', 'averaged_')}) is no better than stacked",
         f"does not ruin recursive training ({error('recursive_bn', 'averaged_')})",
         f"(`stacked_tuned`, {error('stacked_tuned', 'averaged_')})",
         f"its last step, {error('recursive_then_stacked')}",
     )
     for words in told:
         assert words in text, words
+    for name, words in (
+        ("maxpool", "max pooling"),
+        ("nearest", "nearest"),
+        ("bilinear", "bilinear"),
+    ):
+        assert f"{words} ({float(rows[f'recursive_{name}']['averaged_error']):.0f})" in text
     assert {name: int(row["n"]) for name, row in rows.items()} == seeds()
     report = (ROOT / "reports/README.md").read_text(encoding="utf-8")
     twins = dict(
@@ -119,7 +126,17 @@ def test_the_finding_is_that_of_reports() -> None:
     beyond = {cells[0]: cells for cells in rows_beyond}
     for name, column in (("best", 6), ("best", 3), ("recursive_then_stacked", 4)):
         measured.append(re.match(r"([\d.]+) \(([\d.]+) to ([\d.]+)\)", beyond[name][column]))
-    for told_here, there, digits in zip(times, measured, (1, 2, 2, 2, 2), strict=True):
+    longer = (ROOT / "reports/studies/longer.md").read_text(encoding="utf-8")
+    lasting = [
+        re.search(
+            rf"^\| recursive \| {measure}, over stacked \| .* ([\d.]+) \((.*) to (.*)\) \| \|$",
+            longer,
+            re.M,
+        )
+        for measure in ("error", "high frequencies")
+    ]
+    measured = [*lasting, *measured]
+    for told_here, there, digits in zip(times, measured, (2, 2, 1, 2, 2, 2, 2), strict=True):
         assert there and told_here == tuple(f"{float(x):.{digits}f}" for x in there.groups())
     ratios = re.findall(
         r"a ratio of (0\.\d\d),? \(?(?:95 % interval )?(0\.\d\d to [01]\.\d\d)", text

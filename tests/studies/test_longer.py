@@ -54,3 +54,17 @@ def test_seeds_are_counted_for_each_variant_on_its_own() -> None:
     text = longer.told(pd.DataFrame(rows, columns=[*longer.TABLE]), dict.fromkeys(counts, 1.0))
     assert "| stacked | error | 2 ± 0 | 2 ± 0 | 2; 1 diverged |" in text
     assert "| candidate | error | 2 | 2 | 2 |" in text
+    assert "| candidate | error, over stacked | 1.00 (one seed) | 1.00 (one seed) |" in text
+
+
+def test_variants_are_compared_seed_by_seed_with_the_first() -> None:
+    errors = {"stacked": (100.0, 200.0, 400.0), "recursive": (110.0, 220.0, 440.0)}
+    rows = [
+        ("own", name, seed, epochs, 1.0, measure, value)
+        for name, values in errors.items()
+        for seed, value in enumerate(values)
+        for epochs in longer.EPOCHS
+        for measure in longer.MEASURES
+    ]
+    text = longer.told(pd.DataFrame(rows, columns=[*longer.TABLE]), dict.fromkeys(errors, 1.0))
+    assert "| recursive | error, over stacked | 1.10 (1.10 to 1.10) |" in text
