@@ -2,7 +2,8 @@
 
 `python -m studies.published [VARIANT ...]` trains models as released, and again with one plausible
 further difference between the authors' run and ours at a time (`DIFFERENCES`). Errors are the
-paper's: of the last step, on training images. Results go to reports/studies/published.csv and .md.
+paper's: of the last step, on training images. Results go to reports/studies/published.csv and .md;
+what they have of other variants stays.
 """
 
 import csv
@@ -127,6 +128,9 @@ def main(*variants: str) -> None:
     with ProcessPoolExecutor(workers, get_context("spawn"), _begin) as pool:
         found = dict(zip(jobs, pool.map(errors, *zip(*jobs, strict=True)), strict=True))
     files = [FOLDER / f"published.{ending}" for ending in ("csv", "md")]
+    earlier = _read_table(files[0])
+    found |= {key: values for key, values in earlier.items() if key[0] not in settings}
+    found = dict(sorted(found.items(), key=lambda item: [*PAPER].index(item[0][0])))
     with atomic_set(*files) as (table, page):
         _write_table(found, table)
         page.write_text(told(found), encoding="utf-8")
@@ -160,6 +164,18 @@ def errors(name: str, change: str) -> list[float]:
 
 
 Found = dict[tuple[str, str], list[float]]
+
+
+def _read_table(path: Path) -> Found:
+    """What an earlier run on the same faces has found."""
+    found: Found = {}
+    if path.exists():
+        with open(path, encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                if row["dataset"] == name_of_dataset():
+                    key = (row["variant"], row["difference"])
+                    found.setdefault(key, []).append(float(row["error"]))
+    return found
 
 
 def _write_table(found: Found, path: Path) -> None:
