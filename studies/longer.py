@@ -38,10 +38,10 @@ SEEDS = 3
 MEASURED = 256
 FOLDER = Path("reports/studies")
 TABLE = ("dataset", "variant", "seed", "epoch", "seconds", "measure", "value")
-MEASURES = {
-    "averaged_error": "error",
-    "high_frequency_ratio": "high frequencies",
-    "grid_ratio": "grid ratio",
+MEASURES = {  # what a table calls it, and its digits after the point
+    "averaged_error": ("error", 0),
+    "high_frequency_ratio": ("high frequencies", 3),
+    "grid_ratio": ("grid ratio", 2),
 }
 SHOWN = {
     "averaged_error": "held-out error, averaged weights",
@@ -163,12 +163,13 @@ def told(frame: pd.DataFrame, pace: Mapping[str, float]) -> str:
     wide = frame.pivot(index=["measure", "epoch", "seed"], columns="variant", values="value")
     for variant, seconds in pace.items():
         ratios = wide[variant] / wide[first]
-        for measure, label in MEASURES.items():
+        for measure, (label, _) in MEASURES.items():
             cells = [_cell(values, (variant, measure, epochs), seeds[variant]) for epochs in EPOCHS]
             last = f"{seconds:.1f}" if measure == "averaged_error" else ""
             lines.append(f"| {variant} | {label} | {' | '.join(cells)} | {last} |")
             if variant != first:
-                cells = [_ratio(ratios[measure].get(epochs)) for epochs in EPOCHS]
+                both = min(seeds[variant], seeds[first])
+                cells = [_ratio(ratios[measure].get(epochs), both) for epochs in EPOCHS]
                 lines.append(f"| {variant} | {label}, over {first} | {' | '.join(cells)} | |")
     return "\n".join([*lines, "", "![Learning curves](longer.png)", ""])
 
@@ -178,20 +179,21 @@ def _cell(values: pd.Series, key: tuple[str, str, int], seeds: int) -> str:
     own = values[values.index == key]
     if own.empty:
         return "all diverged"
-    digits = {"averaged_error": 0, "high_frequency_ratio": 3, "grid_ratio": 2}[key[1]]
+    digits = MEASURES[key[1]][1]
     text = f"{own.mean():.{digits}f}"
     text += f" ± {own.std():.{digits}f}" if len(own) > 1 else ""
     return text if len(own) == seeds else f"{text}; {seeds - len(own)} diverged"
 
 
-def _ratio(ratios: pd.Series | None) -> str:
-    """Geometric mean of a ratio a seed, and its interval; those of a diverged seed are missing."""
+def _ratio(ratios: pd.Series | None, seeds: int) -> str:
+    """Geometric mean of a ratio a seed, its interval, and how many of the seeds diverged."""
     logs = np.log(ratios.dropna()) if ratios is not None else ()
     if not len(logs):
         return "-"
     interval = t_interval(logs, CONFIDENCE)
     told = "{:.2f} to {:.2f}".format(*np.exp(interval)) if interval else "one seed"
-    return f"{np.exp(np.mean(logs)):.2f} ({told})"
+    text = f"{np.exp(np.mean(logs)):.2f} ({told})"
+    return text if len(logs) == seeds else f"{text}; {seeds - len(logs)} diverged"
 
 
 if __name__ == "__main__":

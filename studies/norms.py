@@ -32,7 +32,7 @@ TABLE = Path("reports/studies/norms.csv")
 @entry_point
 def main(*variants: str) -> None:
     memory.keep_freed()
-    people = faces.load()
+    dataset, people = name_of_dataset(), faces.load()
     # Pictures of a person follow one another, and would fill a batch.
     held_out = people.images[np.random.default_rng(0).permutation(people.rows("test"))]
     rows = []
@@ -48,7 +48,7 @@ def main(*variants: str) -> None:
                     number(error(model.train(of_batch), held_out, variant.batch_size))
                     for of_batch in (False, True)
                 ]
-                rows.append((name_of_dataset(), name, seed, weights, *found))
+                rows.append((dataset, name, seed, weights, *found))
                 print(f"{name}, seed {seed}, {weights}: {' '.join(found)}", flush=True)
     with atomic(TABLE) as unfinished, open(unfinished, "w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")

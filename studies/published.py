@@ -118,6 +118,9 @@ def main(*variants: str) -> None:
     if other := sorted({*variants} - {*PAPER}):
         raise PipelineError(f"the paper has no number for {', '.join(other)}")
     settings = {name: read_variant(name) for name in variants or DEFAULT}
+    files = [FOLDER / f"published.{ending}" for ending in ("csv", "md")]
+    dataset = name_of_dataset()
+    earlier = _read_table(files[0], dataset)  # a damaged one is told before hours of training
     jobs = [
         (name, change)
         for name, variant in settings.items()
@@ -127,12 +130,10 @@ def main(*variants: str) -> None:
     workers = min(len(jobs), cpu_count() or 1)
     with ProcessPoolExecutor(workers, get_context("spawn"), _begin) as pool:
         found = dict(zip(jobs, pool.map(errors, *zip(*jobs, strict=True)), strict=True))
-    files = [FOLDER / f"published.{ending}" for ending in ("csv", "md")]
-    earlier = _read_table(files[0])
     found |= {key: values for key, values in earlier.items() if key[0] not in settings}
     found = dict(sorted(found.items(), key=lambda item: [*PAPER].index(item[0][0])))
     with atomic_set(*files) as (table, page):
-        _write_table(found, table)
+        _write_table(found, dataset, table)
         page.write_text(told(found), encoding="utf-8")
 
 
@@ -166,20 +167,23 @@ def errors(name: str, change: str) -> list[float]:
 Found = dict[tuple[str, str], list[float]]
 
 
-def _read_table(path: Path) -> Found:
+def _read_table(path: Path, dataset: str) -> Found:
     """What an earlier run on the same faces has found."""
     found: Found = {}
-    if path.exists():
-        with open(path, encoding="utf-8", newline="") as file:
+    if not path.exists():
+        return found
+    with open(path, encoding="utf-8", newline="") as file:
+        try:
             for row in csv.DictReader(file):
-                if row["dataset"] == name_of_dataset():
+                if row["dataset"] == dataset and row["variant"] in PAPER:
                     key = (row["variant"], row["difference"])
                     found.setdefault(key, []).append(float(row["error"]))
+        except (KeyError, TypeError, ValueError):
+            raise PipelineError(f"{path} cannot be read; delete it, or bring it back") from None
     return found
 
 
-def _write_table(found: Found, path: Path) -> None:
-    dataset = name_of_dataset()
+def _write_table(found: Found, dataset: str, path: Path) -> None:
     with open(path, "w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(("dataset", "variant", "difference", "epoch", "error"))

@@ -66,5 +66,9 @@ def test_variants_are_compared_seed_by_seed_with_the_first() -> None:
         for epochs in longer.EPOCHS
         for measure in longer.MEASURES
     ]
-    text = longer.told(pd.DataFrame(rows, columns=[*longer.TABLE]), dict.fromkeys(errors, 1.0))
-    assert "| recursive | error, over stacked | 1.10 (1.10 to 1.10) |" in text
+    frame = pd.DataFrame(rows, columns=[*longer.TABLE])
+    pace = dict.fromkeys(errors, 1.0)
+    ratio = "| recursive | error, over stacked | 1.10 (1.10 to 1.10) | 1.10 (1.10 to 1.10) |"
+    assert f"{ratio} 1.10 (1.10 to 1.10) |" in longer.told(frame, pace)
+    lost = (frame["variant"] == "recursive") & (frame["seed"] == 2) & (frame["epoch"] == 40)
+    assert f"{ratio} 1.10 (1.10 to 1.10); 1 diverged |" in longer.told(frame[~lost], pace)

@@ -62,6 +62,18 @@ def test_each_difference_is_felt(tmp_path: Path, prepare: Prepare) -> None:
     assert f"“{nearest.difference}” after {nearest.epoch} epochs, {nearest.error:.0f}." in page
 
 
+def test_a_damaged_table_is_told_before_anything_is_trained(
+    tmp_path: Path, prepare: Prepare, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepare("stacked_bn", model_settings(training="stacked", norm="batch"))
+    table = tmp_path / "reports/studies/published.csv"
+    table.parent.mkdir(parents=True)
+    table.write_text("variant,difference,epoch,error\nstacked_bn,as released,1,1\n", "utf-8")
+    with pytest.raises(SystemExit):
+        published.main("stacked_bn")
+    assert "published.csv cannot be read" in capsys.readouterr().err
+
+
 def test_a_variant_without_a_number_in_the_paper_is_refused_at_once(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
