@@ -25,6 +25,16 @@ def t_interval(values: ArrayLike, confidence: float) -> Interval | None:
     return float(values.mean() - reach), float(values.mean() + reach)
 
 
+def prediction_interval(values: ArrayLike, confidence: float) -> Interval | None:
+    """Where one more value would lie, by Student's t; None for fewer than two values."""
+    values = np.asarray(values, np.float64)
+    n = len(values)
+    if n < 2:
+        return None
+    reach = stdtrit(n - 1, (1 + confidence) / 2) * values.std(ddof=1) * (1 + 1 / n) ** 0.5
+    return float(values.mean() - reach), float(values.mean() + reach)
+
+
 def normal_interval(mean: float, standard_error: float, confidence: float) -> Interval:
     reach = float(stdtrit(np.inf, (1 + confidence) / 2)) * standard_error
     return mean - reach, mean + reach

@@ -6,8 +6,8 @@ import pandas as pd
 from stages.common.settings import IMPLEMENTATIONS, Implementation, Weights
 from stages.measure.measures import MEASURES
 from stages.measure.records import Model, Record, Records
-from stages.report.models import absence, valid, variants
-from stages.report.paper import IMPLEMENTATION_LABELS, PAPER, label
+from stages.report.models import valid, variants
+from stages.report.paper import PAPER, label
 
 # The paper's two draws of 100 images give numbers up to 35 % apart: ours may lie a little outside.
 NEAR = 1.25
@@ -100,7 +100,7 @@ def explained_by(records: Records, variant: str) -> str:
     "" where the paper has no number for the variant, or neither was evaluated.
     """
     evaluated = {
-        implementation: _training_errors(records, variant, implementation)
+        implementation: training_errors(records, variant, implementation)
         for implementation in IMPLEMENTATIONS
         if Model(variant, implementation, "last_step") in records.found
     }
@@ -115,48 +115,7 @@ def explained_by(records: Records, variant: str) -> str:
     return "both" if len(explaining) == 2 else explaining[0] if explaining else "neither"
 
 
-def differences(records: Records) -> list[str]:
-    """A sentence for each row of Table 1 whose number the method as described does not give."""
-    sentences = []
-    for variant, paper in PAPER.items():
-        explained = explained_by(records, variant)
-        if explained in ("", "described", "both"):
-            continue
-        numbers = " and ".join(str(error) for error in paper.errors)
-        numbers += f" ({paper.note})" if paper.note else ""
-        described, released = (_told(records, variant, each) for each in IMPLEMENTATIONS)
-        if explained == "released":
-            told = f"as released explains the paper's {numbers}: {released}; {described}."
-        else:
-            told = f"nothing here explains the paper's {numbers}: {described}; {released}"
-            distances = [_distance(records, variant, each) for each in IMPLEMENTATIONS]
-            if np.isfinite(distances).all():
-                nearer = "former" if distances[0] < distances[1] else "latter"
-                told += f"; the {nearer} is nearer"
-            told += "."
-        sentences.append(f"**{paper.label}**: {told}")
-    return sentences
-
-
-def _training_errors(records: Records, variant: str, implementation: Implementation) -> pd.Series:
+def training_errors(records: Records, variant: str, implementation: Implementation) -> pd.Series:
+    """At the last step on the training sample, of the seeds that did not diverge."""
     record = records.found.get(Model(variant, implementation, "last_step"))
     return _values(record, "error", "train").value
-
-
-def _told(records: Records, variant: str, implementation: Implementation) -> str:
-    model = Model(variant, implementation, "last_step")
-    name = IMPLEMENTATION_LABELS[implementation]
-    if model not in records.found:
-        return f"{name} {absence(records, model)}"
-    errors = _training_errors(records, variant, implementation)
-    if not len(errors):
-        return f"{name} every seed diverged"
-    if len(errors) == 1:
-        return f"{name} {errors.mean():.0f} (one seed)"
-    return f"{name} {errors.min():.0f} to {errors.max():.0f} ({len(errors)} seeds)"
-
-
-def _distance(records: Records, variant: str, implementation: Implementation) -> float:
-    """From the nearest of the paper's numbers, as a ratio's logarithm; nan where not measured."""
-    mean = _training_errors(records, variant, implementation).mean()
-    return float(np.abs(np.log(mean / np.array(PAPER[variant].errors))).min())

@@ -9,6 +9,7 @@ from stages.report.inference import (
     EQUALITY_CONFIDENCE,
     POWER,
     normal_interval,
+    prediction_interval,
     probability_higher,
     seeds_to_be_equal,
     seeds_to_be_not_lower,
@@ -46,8 +47,15 @@ def test_equality_is_found_where_two_one_sided_tests_find_it(seed):
     assert (low > -MARGIN and high < MARGIN) == (p < 0.05)
 
 
+def test_one_more_value_lies_where_the_t_test_does_not_tell_it_from_the_others():
+    values = np.random.default_rng(0).normal(5.5, 0.1, 4)
+    for end in prediction_interval(values, CONFIDENCE):
+        assert stats.ttest_ind([end], values).pvalue == pytest.approx(1 - CONFIDENCE)
+
+
 def test_one_seed_has_no_interval():
     assert t_interval([0.3], CONFIDENCE) is None
+    assert prediction_interval([0.3], CONFIDENCE) is None
 
 
 def test_a_normal_interval_is_scipys():

@@ -95,11 +95,20 @@ def test_the_paper_is_explained_by_the_implementation_that_gives_its_number(reco
     assert tables.explained_by(flipped, "recursive_bn") == "both"
     assert tables.explained_by(flipped, "recursive") == "neither"
     assert tables.explained_by(flipped, "stacked_bn") == "neither"
-    sentences = "\n".join(tables.differences(flipped))
-    assert re.search(r"\*\*stacked\*\*: as released explains the paper's 197", sentences)
-    assert re.search(r"\*\*recursive\*\*: nothing here.*the former is nearer", sentences)
-    assert "stacked, batch norm**: nothing here explains the paper's 373 and 467" in sentences
-    assert "recursive, batch norm" not in sentences
+
+
+def test_each_number_of_the_paper_stands_beside_where_one_more_training_would_lie(records):
+    text = readme(records, judge_all(records), [])
+    rows = dict(re.findall(r"^\| ([\w, ]+) \| (.* \((?:Table 1|Figure 5)\).*) \|$", text, re.M))
+    assert len(rows) == len(PAPER)
+    ruined = "7831 (Table 1), 8336 (Figure 5) | 297 ± 1 (3) | 294 to 300 | 7753 ± 155 (3) | "
+    assert rows["recursive, batch norm"] == f"{ruined}**7018 to 8562** | released"
+    assert "Table 1 repeats the number" in rows["stacked, shared norm, ReLU"]
+    assert "not trained (no released_seeds) | - | described" in rows["stacked, shared norm"]
+    one_seed = make({"stacked": Made([258.0]), "recursive": Made([INFINITE, 239.0, 240.0])})
+    text = readme(one_seed, judge_all(one_seed), [])
+    assert "197 (Figure 5) | 258 (1) | - |" in text
+    assert "186 (Figure 5) | 240 ± 1 (2/3) | - |" in text
 
 
 def test_a_number_that_the_paper_copied_is_not_held_against_a_model():
@@ -135,7 +144,7 @@ def test_tables_of_the_page_have_as_many_cells_as_their_header(records):
     text = readme(records, judge_all(records), [])
     widths = [line.count(" | ") for line in text.splitlines() if line.startswith("| ")]
     headers = [k for k, line in enumerate(text.splitlines()) if line.startswith("| ---")]
-    assert len(headers) == 5 + len(CLAIMS)
+    assert len(headers) == 6 + len(CLAIMS)
     for block in text.split("\n\n"):
         if block.startswith("| "):
             assert len({line.count(" | ") for line in block.splitlines()}) == 1
@@ -181,7 +190,7 @@ def test_what_goes_beyond_the_paper_stands_beside_its_models():
 def test_missing_variants_and_single_seeds_are_told():
     records = make({"stacked": Made([258.0]), "recursive": Made([239.0])})
     text = readme(records, judge_all(records), [])
-    assert "recursive, batch norm: not among the variants" in text
+    assert "8336 (Figure 5) | not among the variants | - |" in text
     assert "one seed decides nothing about a method" in text
     assert "258 (1)" in summary(records, judge_all(records))
 
