@@ -1,6 +1,7 @@
 """The stage: from the records on disk to everything in reports/, whole or not at all."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys

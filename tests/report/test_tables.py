@@ -105,10 +105,10 @@ def test_each_number_of_the_paper_stands_beside_where_one_more_training_would_li
     assert rows["recursive, batch norm"] == f"{ruined}**7018 to 8562** | released"
     assert "Table 1 repeats the number" in rows["stacked, shared norm, ReLU"]
     assert "not trained (no released_seeds) | - | described" in rows["stacked, shared norm"]
-    one_seed = make({"stacked": Made([258.0]), "recursive": Made([INFINITE, 239.0, 240.0])})
-    text = readme(one_seed, judge_all(one_seed), [])
-    assert "197 (Figure 5) | 258 (1) | - |" in text
-    assert "186 (Figure 5) | 240 ± 1 (2/3) | - |" in text
+    few = make({"stacked": Made([258.0]), "recursive": Made([INFINITE, 239.0, 240.0])})
+    text = readme(few, judge_all(few), [])
+    assert "197 (Figure 5) | 255 (1) | - |" in text
+    assert "186 (Figure 5) | 237 ± 1 (2/3) | - |" in text
 
 
 def test_a_number_that_the_paper_copied_is_not_held_against_a_model():
