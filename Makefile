@@ -25,8 +25,7 @@ demo: $(READY)
 	@echo "That was the demo: drawn faces, few steps. See demo/reports/README.md and demo/reports/figures/."
 
 # A process of tests for each core, up to four, as each is PyTorch and its threads.
-PYTEST := python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile \
-          --no-loadscope-reorder
+PYTEST := python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
 
 test: $(READY_TO_TEST)
 	python -m ruff check .

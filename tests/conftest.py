@@ -14,11 +14,6 @@ from stages.data.faces import Faces
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The file that takes longest begins first, so that no process is left alone with it."""
-    items.sort(key=lambda item: item.path.name != "test_pipeline.py")
-
-
 def model_settings(**changes: object) -> ModelSettings:
     """The settings of a plain recursive model, but for `changes`."""
     values: dict[str, object] = {

@@ -18,20 +18,22 @@ Interval = tuple[float, float]
 
 def t_interval(values: ArrayLike, confidence: float) -> Interval | None:
     """Student's interval of the mean; None for fewer than two values."""
-    values = np.asarray(values, np.float64)
-    if len(values) < 2:
-        return None
-    reach = stdtrit(len(values) - 1, (1 + confidence) / 2) * values.std(ddof=1) / len(values) ** 0.5
-    return float(values.mean() - reach), float(values.mean() + reach)
+    return _around_mean(values, confidence, more=0)
 
 
 def prediction_interval(values: ArrayLike, confidence: float) -> Interval | None:
     """Where one more value would lie, by Student's t; None for fewer than two values."""
+    return _around_mean(values, confidence, more=1)
+
+
+def _around_mean(values: ArrayLike, confidence: float, more: int) -> Interval | None:
+    """more: how many values' own variance comes to that of the mean."""
     values = np.asarray(values, np.float64)
     n = len(values)
     if n < 2:
         return None
-    reach = stdtrit(n - 1, (1 + confidence) / 2) * values.std(ddof=1) * (1 + 1 / n) ** 0.5
+    deviation = values.std(ddof=1) * (1 / n + more) ** 0.5
+    reach = stdtrit(n - 1, (1 + confidence) / 2) * deviation
     return float(values.mean() - reach), float(values.mean() + reach)
 
 

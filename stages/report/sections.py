@@ -12,7 +12,7 @@ from stages.report.effect import number
 from stages.report.inference import CONFIDENCE, prediction_interval
 from stages.report.models import BEST, absence, distinct, models, twins, valid, variants
 from stages.report.paper import IMPLEMENTATION_LABELS, PAPER, WEIGHTS_LABELS, label, rank
-from stages.report.tables import NEAR, explained_by, training_errors
+from stages.report.tables import NEAR, explained_by
 from stages.report.words import mean_sd, plain
 
 # What Table 1 does not tell, and what an unspoilt picture has of it.
@@ -79,12 +79,12 @@ def _explanations(records: Records) -> list[str]:
 
 def _on_training_images(records: Records, model: Model) -> list[str]:
     """The error, and where that of one more training would lie."""
-    if model not in records.found:
+    record = records.found.get(model)
+    if record is None:
         return [absence(records, model), "-"]
-    errors = training_errors(records, model.variant, model.implementation)
-    told = mean_sd(records.found[model], "error", "train")
-    interval = prediction_interval(np.log(errors), CONFIDENCE)
-    if interval is None or records.found[model].diverged:
+    told = mean_sd(record, "error", "train")
+    interval = prediction_interval(np.log(valid(record, "error", "train").value), CONFIDENCE)
+    if interval is None or record.diverged:
         return [told, "-"]
     low, high = np.exp(interval)
     inside = any(low <= error <= high for error in PAPER[model.variant].errors)

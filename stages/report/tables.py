@@ -100,7 +100,7 @@ def explained_by(records: Records, variant: str) -> str:
     "" where the paper has no number for the variant, or neither was evaluated.
     """
     evaluated = {
-        implementation: training_errors(records, variant, implementation)
+        implementation: _training_errors(records, variant, implementation)
         for implementation in IMPLEMENTATIONS
         if Model(variant, implementation, "last_step") in records.found
     }
@@ -115,7 +115,7 @@ def explained_by(records: Records, variant: str) -> str:
     return "both" if len(explaining) == 2 else explaining[0] if explaining else "neither"
 
 
-def training_errors(records: Records, variant: str, implementation: Implementation) -> pd.Series:
+def _training_errors(records: Records, variant: str, implementation: Implementation) -> pd.Series:
     """At the last step on the training sample, of the seeds that did not diverge."""
     record = records.found.get(Model(variant, implementation, "last_step"))
     return _values(record, "error", "train").value
