@@ -6,22 +6,25 @@ READY_TO_TEST := .venv/.ready-to-test
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: demo test test-all test-slow repro search bench clean-trainings
+.PHONY: demo test test-all test-slow repro one-seed search bench clean-trainings
+
+OF_FIVE_SEEDS := stacked_vae recursive_vae best stacked_tuned recursive_then_stacked joint
+ONE_SEED := train.seeds=[0] train.released_seeds=[] \
+            $(foreach variant,$(OF_FIVE_SEEDS),variants.$(variant).seeds=[0])
+FIRST_COMMIT := git init --quiet && git add --all && \
+                git -c user.name=first -c user.email=first@localhost commit --quiet --message=first
 
 # The whole pipeline on drawn faces, in a copy of this folder, so that nothing tracked changes. One
 # seed a model, and one variant is trained as released, too. Of few steps the last tenth is averaged.
 DEMO := download.dataset=synthetic download.count=512 preprocess.held_out=0.2 \
-        train.epochs=12 train.averaging=0.93 train.seeds=[0] train.released_seeds=[] \
-        +variants.recursive_bn.released_seeds=[0]
+        train.epochs=12 train.averaging=0.93 $(ONE_SEED) +variants.recursive_bn.released_seeds=[0]
 NOT_COPIED := ./demo ./.git ./.venv* ./.dvc/cache ./.dvc/tmp ./.dvc/trainings ./data ./configs \
               ./models/[a-z]* *_cache __pycache__
 
 demo: $(READY)
 	rm -rf demo && mkdir demo
 	tar -c $(foreach name,$(NOT_COPIED),--exclude='$(name)') . | tar -x -C demo
-	cd demo && git init --quiet && git add --all && \
-	  git -c user.name=demo -c user.email=demo@localhost commit --quiet --message=demo && \
-	  dvc exp run --quiet $(foreach change,$(DEMO),--set-param '$(change)')
+	cd demo && $(FIRST_COMMIT) && dvc exp run --quiet $(DEMO:%=--set-param '%')
 	@echo "That was the demo: drawn faces, few steps. See demo/reports/README.md and demo/reports/figures/."
 
 # A process of tests for each core, up to four, as each is PyTorch and its threads.
@@ -42,6 +45,12 @@ test-slow: $(READY_TO_TEST)
 repro: $(READY)
 	git rev-parse --git-dir > /dev/null 2>&1 || git init --quiet
 	dvc repro
+
+# A first look at the real dataset: every variant once, as the paper describes it.
+one-seed: $(READY)
+	git rev-parse --quiet --verify HEAD > /dev/null 2>&1 || ($(FIRST_COMMIT))
+	dvc exp run $(ONE_SEED:%=--set-param '%')
+	@echo "params.yaml and reports/ now have one seed; for all: git checkout . && make repro"
 
 # Trainings that are kept apart from DVC's cache: without them the next one starts from nothing.
 clean-trainings:

@@ -63,10 +63,10 @@ def set_param(name: str, values: dict[str, Any]) -> str:
     return f"++variants.{name}={text}"
 
 
-def write(folder: Path, studies: Sequence[Study]) -> None:
+def write(folder: Path, studies: Sequence[Study], dataset: str) -> None:
     """Write trials.csv, and for each study what won (NAME.yaml) and two figures."""
     with atomic_folder(folder) as unfinished:
-        _write_table(unfinished / "trials.csv", studies)
+        _write_table(unfinished / "trials.csv", studies, dataset)
         for study in studies:
             name = _name(study)
             if study.get_trials(states=[TrialState.COMPLETE]):
@@ -87,18 +87,19 @@ def write(folder: Path, studies: Sequence[Study]) -> None:
             print(f"{name}: trial {number} of {len(study.trials)}, in {name}.yaml")
 
 
-def _write_table(path: Path, studies: Sequence[Study]) -> None:
+def _write_table(path: Path, studies: Sequence[Study], dataset: str) -> None:
     trials = [(_name(study), trial) for study in studies for trial in study.trials]
     params = sorted({name for _, trial in trials for name in trial.params})
     with open(path, "w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
-        columns = ["search", "trial", "final_of", "seed", "state", "epochs", *MEASURED]
+        columns = ["dataset", "search", "trial", "final_of", "seed", "state", "epochs", *MEASURED]
         table.writerow([*columns, "clear", "seconds", *params])
         for name, trial in trials:
             told = trial.user_attrs
             missed = trial.constraints.values()
             table.writerow(
                 [
+                    dataset,
                     name,
                     trial.number,
                     told.get("final_of", ""),

@@ -26,7 +26,7 @@ from stages.common import memory
 from stages.common.entry import entry_point
 from stages.common.errors import PipelineError
 from stages.common.files import atomic_set, number
-from stages.common.settings import read_variant
+from stages.common.settings import Training, read_variant
 from stages.data import faces
 from stages.data.faces import Faces, to_tensor
 from stages.measure import clarity, statistics
@@ -83,11 +83,13 @@ def main(*variants: str) -> None:
     pictures: list[list[Block | None]] = []
     for name in names:
         shown: list[Block | None] = []
+        described = settings[name].models()["described"]
         for seed in settings[name].seeds:
             path = Path("models", name, "described", f"seed{seed}", "averaged.safetensors")
             if (path.parent / "diverged.json").exists():
                 continue
-            model = checkpoint.load(path)[0].to(device())
+            training = Training(settings=described, seed=seed, faces=people.hash)
+            model = checkpoint.load_trained(path, training, "averaged").to(device())
             made = draw(model, train, held_out)
             reach = _distances(made[HELD_OUT], nearby)
             for density, drawn in made.items():

@@ -15,7 +15,7 @@ import torch
 from stages.common import memory
 from stages.common.entry import entry_point
 from stages.common.files import atomic, number
-from stages.common.settings import WEIGHTS, read_variant
+from stages.common.settings import WEIGHTS, Training, read_variant
 from stages.data import faces
 from stages.data.faces import to_tensor
 from stages.model import checkpoint
@@ -38,12 +38,14 @@ def main(*variants: str) -> None:
     rows = []
     for name in variants or DEFAULT:
         variant = read_variant(name)
+        settings = variant.models()["described"]
         for seed in variant.seeds:
             for weights in WEIGHTS:
                 path = Path("models", name, "described", f"seed{seed}", f"{weights}.safetensors")
                 if (path.parent / "diverged.json").exists():
                     continue
-                model = checkpoint.load(path)[0].to(device())
+                training = Training(settings=settings, seed=seed, faces=people.hash)
+                model = checkpoint.load_trained(path, training, weights).to(device())
                 found = [
                     number(error(model.train(of_batch), held_out, variant.batch_size))
                     for of_batch in (False, True)

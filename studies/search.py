@@ -41,7 +41,7 @@ from stages.data.faces import Faces
 from stages.measure.compute import evenly_spaced
 from stages.model import kept
 from stages.model.training import Diverged, Trainer
-from studies import found
+from studies import found, name_of_dataset
 from studies.clear import clarity_of
 from studies.longer import stretched
 from studies.validation import validation
@@ -143,11 +143,11 @@ def main(*words: str) -> None:
         worker.start()
     for worker in workers:
         worker.join()
-    found.write(Path("reports/studies/search"), studies)
     if lost := sum(worker.exitcode != 0 for worker in workers):
         raise PipelineError(
             f"{lost} of {len(workers)} workers ended early; run the same again to go on"
         )
+    found.write(Path("reports/studies/search"), studies, name_of_dataset())
 
 
 def work(storage: str, budget: float) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -70,11 +71,15 @@ def seeds() -> dict[str, int]:
     return {name: len(own.get("seeds", usual)) for name, own in params["variants"].items()}
 
 
-def test_the_demo_trains_one_seed_of_every_variant() -> None:
+def test_demo_and_a_first_look_train_one_seed_of_every_variant() -> None:
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    assert "train.seeds=[0]" in makefile
-    assert all(own.get("seeds", [0]) == [0] for own in params["variants"].values())
+    own = {name for name, own in params["variants"].items() if own.get("seeds", [0]) != [0]}
+    changes = {"train.seeds=[0]", *(f"variants.{name}.seeds=[0]" for name in own)}
+    for target in ("demo", "one-seed"):
+        said = subprocess.run(
+            ["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout
+        assert set(re.findall(r"--set-param '(\S*\bseeds=\S*)'", said)) == changes
 
 
 def test_the_finding_is_that_of_reports() -> None:

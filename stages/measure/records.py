@@ -114,7 +114,9 @@ class Record:
         return cast(pd.DataFrame, self.measures.xs((split, measure)))
 
     def mean(self, measure: str, split: str = "test") -> float:
-        """Mean over seeds, inf where one diverged; nan where it was not measured."""
+        """Mean over seeds; nan where it was not measured. Where one diverged, inf of an error, else
+        the mean of the others.
+        """
         return float(self.per_seed(measure, split).value.mean())
 
 

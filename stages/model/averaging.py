@@ -40,7 +40,8 @@ class Average:
     def recalibrate(self, batches: Iterable[Tensor], stacked: bool) -> None:
         """Set the norms' running statistics to their means over batches of images, in the pass
         that trains them: what the averaged weights make of pictures is not the average of what the
-        weights of single steps made of them.
+        weights of single steps made of them. A norm that this pass uses twice a batch, shared and
+        trained end to end, weighs its two halves alike and later batches more.
         """
         norms = [module for module in self.model.modules() if isinstance(module, Norm)]
         if not norms:

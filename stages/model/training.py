@@ -189,6 +189,8 @@ class Trainer:
                     adam[int(index)][key] = value
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": dict(adam), "param_groups": groups})
+        if self.on_gpu:  # it has put a copy there
+            self.optimizer.param_groups[0]["lr"] = self.learning_rate
         self.average.started = True
         self.epoch = values["epoch"]
         self.curve = [CurvePoint(*point) for point in values["curve"]]

@@ -1,9 +1,11 @@
 """The paper's nine claims, and what each one asks of the numbers. Adding a claim is one entry.
 
 A claim is a list of questions, each a comparison of two measured numbers; `rule` answers them.
+Questions that came up when the results were known stand apart, and decide nothing.
 """
 
 from dataclasses import dataclass
+from typing import get_args
 
 from stages.measure.measures import MEASURES
 from stages.report.comparisons import Over
@@ -46,11 +48,15 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Spread:
-    """The errors of `first` spread more than those of `second`, over "seeds" or "variants"."""
+    """The errors of `first` spread more than those of `second`, over "seeds" or "variants".
+
+    which: of the models these are, where it is not all.
+    """
 
     first: tuple[str, ...]
     second: tuple[str, ...]
     over: Over
+    which: str = ""
 
     @property
     def variants(self) -> tuple[str, ...]:
@@ -58,7 +64,8 @@ class Spread:
 
     @property
     def question(self) -> str:
-        return f"spread of the error over {self.over} higher for recursive than for stacked"
+        which = f" ({self.which})" if self.which else ""
+        return f"spread of the error over {self.over} higher for recursive than for stacked{which}"
 
 
 @dataclass(frozen=True)
@@ -173,6 +180,34 @@ CLAIMS = (
         (
             Spread(RECURSIVE_MODELS, STACKED_MODELS, "variants"),
             Spread(RECURSIVE_MODELS, STACKED_MODELS, "seeds"),
+        ),
+    ),
+)
+
+# How else the paper's words may be read, with the reason to ask.
+AFTERWARDS: tuple[tuple[str, tuple[Comparison | Spread, ...]], ...] = (
+    (
+        "The abstract says that shared batch normalization “slightly improved” the clarity of what "
+        "recursive training without a norm gives; claim 6 compares with stacked.",
+        (
+            Comparison("recursive_shared_bn", "higher", "sharpness", "recursive"),
+            Comparison("recursive_shared_bn", "not lower", "ssim", "recursive"),
+        ),
+    ),
+    (
+        "“A grid pattern”, “not very face-like” (claim 7): the model with SELU that it is compared "
+        "with there has a grid of its own.",
+        (
+            Comparison("recursive_shared_bn_relu", "higher", "grid_ratio", "recursive"),
+            Comparison("recursive_shared_bn_relu", "lower", "faces_found", factor=FACES),
+        ),
+    ),
+    (
+        "Most of the stacked models' spread (claim 9) comes from a shared norm, whose running "
+        "statistics fail in evaluation. Without those models:",
+        tuple(
+            Spread(RECURSIVE_MODELS[:2], STACKED_MODELS[:2], over, "no norm and batch norm")
+            for over in get_args(Over)
         ),
     ),
 )

@@ -8,7 +8,7 @@ import numpy as np
 
 from stages.measure.measures import MEASURES, Measure
 from stages.measure.records import Record, References
-from stages.report.effect import Array, Effect
+from stages.report.effect import EQUAL_DIFFERENCE, EQUAL_RATIO, Array, Effect
 from stages.report.inference import (
     CONFIDENCE,
     EQUALITY_CONFIDENCE,
@@ -63,6 +63,8 @@ def compare(
         images = _bootstrap(_errors(first, seeds), factor * _errors(second, seeds))
     else:
         images = _from_standard_errors(values, variance)
+    singles = np.array([value for value, _ in one.values()])
+    others = factor * np.array([value for value, _ in other.values()])
     return Effect(
         first=float(value.mean()),
         second=float(reference.mean()),
@@ -71,8 +73,9 @@ def compare(
         values=values,
         seeds=_over_seeds(values),
         images=images,
-        higher=probability_higher(
-            [value for value, _ in one.values()], [factor * value for value, _ in other.values()]
+        higher=probability_higher(singles, others),
+        not_lower=probability_higher(
+            singles, others / EQUAL_RATIO if ratio else others - EQUAL_DIFFERENCE
         ),
         diverged=(_diverged(first), _diverged(second) if isinstance(second, Record) else 0.0),
         better=told.better,

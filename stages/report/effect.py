@@ -34,10 +34,10 @@ class Effect:
 
     first, second: means over the common seeds. values: a difference a seed, natural logarithms of
     ratios where `ratio`. seeds and images: intervals of their mean over further seeds and further
-    images, at CONFIDENCE, then at EQUALITY_CONFIDENCE; None over a single seed. higher: how likely
-    one seed of the first is to lie above `factor` times one of the second, None where seeds do not
-    tell. diverged: the fraction of seeds that did, of either. better: of the measure. paired:
-    whether each seed gives a value of its own.
+    images, at CONFIDENCE, then at EQUALITY_CONFIDENCE; None over a single seed. higher, not_lower:
+    how likely one seed of the first is to lie above `factor` times one of the second, and above
+    the margin below it, None where seeds do not tell. diverged: the fraction of seeds that did, of
+    either. better: of the measure. paired: whether each seed gives a value of its own.
     """
 
     first: float
@@ -48,6 +48,7 @@ class Effect:
     seeds: tuple[Interval, Interval] | None
     images: tuple[Interval, Interval]
     higher: float | None = None
+    not_lower: float | None = None
     diverged: tuple[float, float] = (0.0, 0.0)
     better: Literal["higher", "lower"] | None = None
     paired: bool = True
@@ -107,9 +108,9 @@ class Effect:
 
     def agreement(self, relation: Relation) -> float | None:
         """How likely one seed is to show the relation."""
-        if self.higher is None or relation == "higher":
-            return self.higher
-        return 1 - self.higher if relation == "lower" else self.higher
+        if relation == "not lower":
+            return self.not_lower
+        return 1 - self.higher if relation == "lower" and self.higher is not None else self.higher
 
     def seeds_needed(self, relation: Relation) -> str:
         """How many seeds would answer, were the mean and the spread as seen."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from stages.common.settings import CANDIDATE, WEIGHTS, Implementation, Weights
+from stages.common.settings import CANDIDATE, Implementation, Weights
 from stages.measure.records import Model, Record, Records
 from stages.report.paper import PAPER, rank
 
@@ -111,8 +111,3 @@ def without_seeds(records: Records, left_out: Container[int]) -> Records:
             ],
         )
     return replace(records, found=found, missing=missing)
-
-
-def evaluated_weights(records: Records) -> list[Weights]:
-    """The kinds of weights that anything was evaluated with."""
-    return [weights for weights in WEIGHTS if any(m.weights == weights for m in records.found)]

@@ -2,17 +2,19 @@
 
 from collections.abc import Sequence
 
-from stages.common.settings import WEIGHTS
+from stages.common.settings import IMPLEMENTATIONS, WEIGHTS
 from stages.measure.records import Records
 from stages.report import markdown, sections
+from stages.report.claims import AFTERWARDS
 from stages.report.figures import FIGURES, Section
 from stages.report.models import without_seeds
 from stages.report.paper import IMPLEMENTATION_LABELS, WEIGHTS_LABELS
-from stages.report.rule import RULE, SEEN_SEEDS, Finding, Judgement, Verdicts, judge_all
+from stages.report.rule import RULE, SEEN_SEEDS, Finding, Judgement, Verdicts, answer, judge_all
 from stages.report.studies import Studies
 from stages.report.words import caveats, provenance
 
 NO_STUDIES = Studies()
+ASKED_HEADER = ["asked", "weights", *IMPLEMENTATION_LABELS.values()]
 VERDICT_HEADER = ["", "claim", *(WEIGHTS_LABELS[weights] for weights in WEIGHTS)]
 
 
@@ -44,6 +46,7 @@ def readme(
             *_figures("Table 1", drawn),
             "## The nine claims",
             *(part for claim in _by_claim(verdicts) for part in _claim(claim, drawn, studies)),
+            *_afterwards(records),
             "## Recursive against stacked",
             *sections.recursive_against_stacked(records),
             *sections.beyond(records, studies.searched),
@@ -114,9 +117,26 @@ def _claim(judgements: Sequence[Judgement], drawn: Sequence[str], studies: Studi
         f"### {claim.number}. {claim.statement}",
         verdicts[0].upper() + verdicts[1:] + ".",
         f"The paper: {claim.paper}{look}",
-        markdown.table(["asked", "weights", *IMPLEMENTATION_LABELS.values()], findings),
+        markdown.table(ASKED_HEADER, findings),
         *studies.beside_claim.get(claim.number, []),
     ]
+
+
+def _afterwards(records: Records) -> list[str]:
+    """The questions that decide nothing, and why they are asked."""
+    parts = [
+        "### Asked afterwards",
+        "These questions came up when the results were known, and enter no verdict.",
+    ]
+    for reason, questions in AFTERWARDS:
+        rows = [
+            [question.question, WEIGHTS_LABELS[weights]]
+            + [_cell(answer(question, records, one, weights)) for one in IMPLEMENTATIONS]
+            for question in questions
+            for weights in WEIGHTS
+        ]
+        parts += [reason, markdown.table(ASKED_HEADER, rows)]
+    return parts
 
 
 def _cell(finding: Finding) -> str:

@@ -46,8 +46,9 @@ RULE = f"""\
   paired t-test, or of the two one-sided tests where fewer do. Of a spread over seeds it does not.
 - The *spread over variants* is the standard deviation of the log error over models, a value a seed,
   compared as above. The *spread over seeds* is a standard deviation pooled over models, one number,
-  and its interval is that of Fisher's F, which takes log errors as normal and the two groups as
-  independent; a seed that diverged leaves both unclear.
+  and its interval is that of Fisher's F, which takes log errors as normal, the two groups as
+  independent, and the models of a group as equally spread; a seed that diverged leaves both
+  unclear.
 - *Clearer* is sharpness higher and SSIM not lower. Sharpness is h or 1/h, whichever is at most 1,
   with h the fraction of high frequencies over the input's. *Grainy* is a higher grid ratio, of a
   pattern that repeats with the strides; grain at random is not asked for. *Washed out* is a lower
@@ -59,9 +60,12 @@ RULE = f"""\
   described, but all are answered yes as released. Otherwise it is **undecided**. Every claim gets
   a verdict on the weights of the last step, the paper's protocol, and one on averaged weights.
 - No answer is corrected for how many there are: of pairs of methods that are the same, up to one
-  in twenty will be found to differ.
+  in twenty will be found to differ. A claim needs every *yes* and falls with one *no*, so that one
+  of many questions is refuted by chance more easily than it is confirmed.
+- Only the direction is tested: how much is "slightly" or "somewhat", the numbers show.
 - Seeds 0 to 2 had been looked at before this rule was written, and led to it. So every verdict is
-  also given on the other seeds alone, where there are any."""
+  also given on the other seeds alone, where there are any. Questions that came up when results were
+  known are told apart, and decide nothing."""
 
 HOLDS, FAILS = "holds", "does not hold"
 ONLY_RELEASED, UNDECIDED = "holds only as released", "undecided"

@@ -70,7 +70,8 @@ def _explanations(records: Records) -> list[str]:
         "The paper measured on training images, at the last step. Ours there, mean ± standard "
         "deviation over seeds (n), and where one more training would lie: "
         f"{CONFIDENCE:.0%}, by Student's t on the error's logarithm, **bold** where a number of "
-        "the paper does. An implementation explains a number where its mean comes within a factor "
+        "the paper does: not excluded, no more, and little where the span is wide. An "
+        "implementation explains a number where its mean comes within a factor "
         f"of {NEAR:g} of the paper's two or lies between them: these are two draws of 100 images "
         "and differ by up to 35 %."
     )

@@ -26,7 +26,10 @@ class Studies:
 
 
 def read(dataset: str, folder: Path = FOLDER) -> Studies:
-    """What there is of this dataset. Raises PipelineError where a table is damaged."""
+    """What there is of this dataset; what was searched, whatever it was searched on.
+
+    Raises PipelineError where a table is damaged.
+    """
 
     def told(name: str, of: Callable[[pd.DataFrame], list[str]]) -> list[str]:
         return _told(folder / name, dataset, of)
@@ -56,10 +59,13 @@ def _searched(path: Path) -> str:
         return ""
     try:
         trials = pd.read_csv(path)
+        faces = trials["dataset"].iloc[0]
         hours = float(trials["seconds"].sum()) / 3600
-    except (KeyError, ValueError, TypeError):
+    except (IndexError, KeyError, ValueError, TypeError):
         raise _damaged(path) from None
-    return f", {len(trials)} trainings of few epochs and {hours:.1f} hours of a core in all"
+    return (
+        f" of {faces}, {len(trials)} trainings of few epochs and {hours:.1f} hours of a core in all"
+    )
 
 
 def _damaged(path: Path) -> PipelineError:
@@ -131,14 +137,23 @@ def _longer(rows: pd.DataFrame) -> list[str]:
     told = []
     for name, own in errors.groupby("variant", sort=False):
         by_epoch = [own[own["epoch"] == epoch]["value"] for epoch in shown]
-        means = ", ".join(_mean_sd(values) if len(values) else "diverged" for values in by_epoch)
-        told.append(f"{label(str(name))} {means} (n = {own['seed'].nunique()})")
+        seeds = own["seed"].nunique()
+        means = ", ".join(_of_finished(values, seeds) for values in by_epoch)
+        told.append(f"{label(str(name))} {means} (n = {seeds})")
     return [
         "[A study](studies/longer.md) beside the pipeline trained for longer. Held-out error of "
         f"averaged weights after {', '.join(map(str, shown))} epochs, mean ± standard deviation "
         f"over seeds: {'; '.join(told)}.",
         "![Longer trainings: error and clarity against epochs and seconds](studies/longer.png)",
     ]
+
+
+def _of_finished(values: pd.Series, seeds: int) -> str:
+    """What those that did not diverge have, and how many did."""
+    if values.empty:
+        return "diverged"
+    lost = seeds - len(values)
+    return _mean_sd(values) + (f" but for {lost} that diverged" if lost else "")
 
 
 def _mean_sd(values: pd.Series) -> str:

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from stages.kernels import operations
 from stages.model.losses import losses
 from stages.model.network import FILTERS, Autoencoder, Norm
 from tests.conftest import model_settings
@@ -169,9 +168,6 @@ def test_other_levels_have_the_same_shapes_and_parameters(
     assert out.shape == images.shape and out.min() >= 0 and out.max() <= 1
 
 
-@pytest.mark.skipif(
-    not hasattr(operations, "supports"), reason="the compiled kernels do not step aside yet"
-)
 @pytest.mark.parametrize(
     "changes",
     [{}, {"norm": "shared"}, {"variational": True}, {"upsample": "bilinear"}],

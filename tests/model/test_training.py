@@ -182,6 +182,16 @@ def test_replayed_steps_are_the_steps(
             torch.testing.assert_close(a, b, rtol=1e-2, atol=1e-3)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="the rate is a tensor on a GPU alone")
+def test_a_resumed_training_keeps_to_its_schedule(faces: Faces) -> None:
+    begun = trainer(faces, epochs=2, schedule="cosine")
+    begun.run_epoch()
+    resumed = trainer(faces, epochs=2, schedule="cosine")
+    resumed.restore(*begun.state())
+    resumed.run_epoch()
+    assert 0 < float(resumed.optimizer.param_groups[0]["lr"]) < 0.0005
+
+
 def test_pixels_are_divided_by_255(faces: Faces) -> None:
     rows = np.array([5, 2])
     images = training.Batches(faces, torch.device("cpu"))(torch.from_numpy(rows))

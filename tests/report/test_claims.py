@@ -6,11 +6,13 @@ from dataclasses import replace
 
 import pytest
 
+from stages.common.settings import WEIGHTS
 from stages.measure.measures import MEASURES
 from stages.measure.records import Model, Records
-from stages.report.claims import CLAIMS, Comparison
+from stages.report.claims import AFTERWARDS, CLAIMS, Comparison
 from stages.report.effect import EQUAL_RATIO
 from stages.report.models import without_seeds
+from stages.report.readme import readme
 from stages.report.rule import (
     FAILS,
     HOLDS,
@@ -45,6 +47,19 @@ def test_every_claim_holds_on_numbers_like_the_papers(released):
     found = judge_all(make(as_in_the_paper(), released))
     for weights in ("last_step", "averaged"):
         assert [judgement.verdict for judgement in found[weights]] == [HOLDS] * 9
+
+
+def test_what_was_asked_afterwards_is_told_and_enters_no_verdict():
+    before = verdicts(make(as_in_the_paper()))
+    records = make(changed("recursive_shared_bn", high_frequency_ratio=0.3))
+    assert verdicts(records) == before
+    section = readme(records, judge_all(records), ()).partition("### Asked afterwards")[2]
+    asked = section.partition("\n## ")[0]
+    for _, questions in AFTERWARDS:
+        for question in questions:
+            assert asked.count(f"| {question.question} |") == len(WEIGHTS)
+    no = "| sharpness of recursive, shared norm higher than recursive | averaged | **no**"
+    assert no in asked
 
 
 CONTRADICTIONS: list[tuple[int, str, Mapping[str, object]]] = [

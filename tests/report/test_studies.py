@@ -53,9 +53,9 @@ def test_what_was_searched_for_best_is_told(tmp_path: Path) -> None:
     assert "training people ([how]" in text and "`recursive_then_stacked`" not in text
     (tmp_path / "search").mkdir()
     trials = tmp_path / "search/trials.csv"
-    trials.write_text("trial,seconds\n0,1800\n1,\n2,3600\n", encoding="utf-8")
+    trials.write_text("dataset,trial,seconds\nlfw,0,1800\nlfw,1,\nlfw,2,3600\n", encoding="utf-8")
     text = readme(records, judge_all(records), [], studies.read("lfw", tmp_path))
-    assert "people, 3 trainings of few epochs and 1.5 hours of a core in all ([how]" in text
+    assert "people of lfw, 3 trainings of few epochs and 1.5 hours of a core in all ([how]" in text
 
 
 def test_studies_stand_beside_the_claims_that_they_are_about(tmp_path: Path) -> None:
@@ -87,7 +87,9 @@ def test_longer_trainings_are_told_at_the_epochs_of_their_clarity(tmp_path: Path
     (tmp_path / "longer.csv").write_text(LONGER, encoding="utf-8")
     text = "\n".join(studies.read("lfw", tmp_path).longer)
     assert "after 10, 40 epochs" in text
-    assert "stacked 240 ± 14, 150 (n = 2); best 200, diverged (n = 1)." in text
+    assert (
+        "stacked 240 ± 14, 150 but for 1 that diverged (n = 2); best 200, diverged (n = 1)." in text
+    )
 
 
 TABLES = ("latents.csv", "norms.csv", "published.csv", "longer.csv", "search/trials.csv")

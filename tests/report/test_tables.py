@@ -13,7 +13,7 @@ from dvc_render import VegaRenderer
 from stages.measure.measures import MEASURES
 from stages.measure.records import Model, Records
 from stages.report import tables, words
-from stages.report.claims import CLAIMS
+from stages.report.claims import AFTERWARDS, CLAIMS
 from stages.report.figures import FIGURES
 from stages.report.paper import PAPER
 from stages.report.readme import readme
@@ -144,7 +144,7 @@ def test_tables_of_the_page_have_as_many_cells_as_their_header(records):
     text = readme(records, judge_all(records), [])
     widths = [line.count(" | ") for line in text.splitlines() if line.startswith("| ")]
     headers = [k for k, line in enumerate(text.splitlines()) if line.startswith("| ---")]
-    assert len(headers) == 6 + len(CLAIMS)
+    assert len(headers) == 6 + len(CLAIMS) + len(AFTERWARDS)
     for block in text.split("\n\n"):
         if block.startswith("| "):
             assert len({line.count(" | ") for line in block.splitlines()}) == 1

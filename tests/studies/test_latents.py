@@ -47,11 +47,11 @@ def test_all_densities_of_a_variant_are_measured_and_told(
     monkeypatch.setattr(latents, "SAMPLES", 8)
     monkeypatch.setattr(latents, "COMPONENTS", {"Gaussian": 1, "mixture": 2})
     settings = model_settings(variational=True)
-    prepare("vae", settings)
+    people = prepare("vae", settings)
     torch.manual_seed(0)
     folder = tmp_path / "models/vae/described/seed0"
     folder.mkdir(parents=True)
-    training = Training(settings=settings, seed=0, faces="")
+    training = Training(settings=settings, seed=0, faces=people.hash)
     tensors = state(Autoencoder(settings))
     checkpoint.save(tensors, folder / "averaged.safetensors", training, "averaged")
     latents.main("vae")

@@ -73,7 +73,7 @@ def test_the_finalist_of_the_lowest_cost_wins_and_dvc_takes_it(tmp_path: Path) -
 
     trials = [(100.0, 0.5, 0, None), (130.0, -0.1, 0, None), (110.0, 0.1, 0, None)]
     finals = [(99.0, 0.5, 0, 0), (129.0, -0.1, 0, 1), (109.0, 0.1, 0, 2)]
-    found.write(tmp_path / "search", [made_study(*trials, *finals)])
+    found.write(tmp_path / "search", [made_study(*trials, *finals)], "own")
     text = (tmp_path / "search/best.yaml").read_text(encoding="utf-8")
     entry = yaml.safe_load(text)["best"]
     assert entry["lr"] == 0.003
@@ -95,7 +95,7 @@ def test_clarity_is_told_only_where_it_was_asked_for(tmp_path: Path) -> None:
     study.add_trial(
         create_trial(value=90.0, user_attrs={"error": 90.0}, intermediate_values={5: 9})
     )
-    found.write(tmp_path / "search", [study])
+    found.write(tmp_path / "search", [study], "own")
     with open(tmp_path / "search/trials.csv", encoding="utf-8", newline="") as file:
         assert [row["clear"] for row in csv.DictReader(file)] == ["true", ""]
 
@@ -113,7 +113,7 @@ def test_the_mean_of_a_finalist_s_seeds_counts() -> None:
 def test_without_a_final_nothing_is_proposed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found.write(tmp_path / "search", [made_study((90.0, 0.1, 0, None))])
+    found.write(tmp_path / "search", [made_study((90.0, 0.1, 0, None))], "own")
     assert not [*(tmp_path / "search").glob("*.yaml")]
     assert "no finalist of 1 trials" in capsys.readouterr().out
 

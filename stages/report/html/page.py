@@ -62,6 +62,7 @@ def page(records: Records, verdicts: Verdicts) -> str:
     by_claim = zip(*(verdicts[weights] for weights in WEIGHTS), strict=True)
     claims = [dict(zip(WEIGHTS, each, strict=True)) for each in by_claim]
     return environment.get_template("page.html").render(
+        dataset=records.dataset,
         provenance=provenance(records),
         caveats=caveats(records),
         claims=claims,
