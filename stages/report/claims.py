@@ -195,16 +195,16 @@ AFTERWARDS: tuple[tuple[str, tuple[Comparison | Spread, ...]], ...] = (
         ),
     ),
     (
-        "“A grid pattern”, “not very face-like” (claim 7): the model with SELU that it is compared "
-        "with there has a grid of its own.",
+        "“A grid pattern”, “not very face-like”: claim 7 compares with the model with SELU, which "
+        "may have a grid of its own.",
         (
             Comparison("recursive_shared_bn_relu", "higher", "grid_ratio", "recursive"),
             Comparison("recursive_shared_bn_relu", "lower", "faces_found", factor=FACES),
         ),
     ),
     (
-        "Most of the stacked models' spread (claim 9) comes from a shared norm, whose running "
-        "statistics fail in evaluation. Without those models:",
+        "The running statistics of a shared norm may fail in evaluation where training is stacked "
+        "(see claim 9), and widen that spread. Without those models:",
         tuple(
             Spread(RECURSIVE_MODELS[:2], STACKED_MODELS[:2], over, "no norm and batch norm")
             for over in get_args(Over)
