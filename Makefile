@@ -50,7 +50,7 @@ repro: $(READY)
 one-seed: $(READY)
 	git rev-parse --quiet --verify HEAD > /dev/null 2>&1 || ($(FIRST_COMMIT))
 	dvc exp run $(ONE_SEED:%=--set-param '%')
-	@echo "params.yaml and reports/ now have one seed; for all: git checkout . && make repro"
+	@echo "One seed it is, until: git checkout params.yaml dvc.lock reports && make repro"
 
 # Trainings that are kept apart from DVC's cache: without them the next one starts from nothing.
 clean-trainings:
