@@ -1,6 +1,7 @@
 """Norms with running statistics and with those of the batch, on a small model."""
 
 import csv
+import shutil
 from pathlib import Path
 
 import pytest
@@ -36,3 +37,20 @@ def test_both_kinds_of_statistics_are_measured(tmp_path: Path, prepare: Prepare)
         assert float(rows[0][column]) == pytest.approx(expected, rel=1e-4)
     assert rows[0]["running"] != rows[0]["of_batch"]
     assert {row["dataset"] for row in rows} == {"own"}
+
+
+def test_a_model_of_other_faces_is_refused(
+    tmp_path: Path, prepare: Prepare, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = model_settings(norm="shared", epochs=1)
+    people = prepare("normed", settings)
+    found = kept.obtain(Training(settings=settings, seed=0, faces=people.hash), people)
+    folder = tmp_path / "models/normed/described/seed0"
+    folder.parent.mkdir(parents=True)
+    found.rename(folder)
+    shutil.rmtree(tmp_path / "data")
+    prepare("normed", settings, count=96)
+    with pytest.raises(SystemExit):
+        norms.main("normed")
+    assert "comes from another training" in capsys.readouterr().err
+    assert not (tmp_path / "reports").exists()
