@@ -1,4 +1,4 @@
-"""Strided convolutions of few channels and both their gradients.
+"""Convolutions of few channels and both their gradients.
 
 Arrays are float32 and C-contiguous with the batch last, (C, H, W, N): one element of the kernel
 multiplies many neighbouring values of memory, whatever the width of the image, so borders are plain
@@ -16,8 +16,13 @@ taps a .. e, those beyond the border in brackets:
 
 The transposed convolution is the gradient of the convolution with respect to its input: its column
 2j is met by output j (kernel 3: tap a; kernel 5: tap b) and j - 1 (two taps on), column 2j + 1 by
-output j (one tap on), with kernel 5 also by j - 1 and j + 1. So three routines do all of it. Each
-is made for a tile, see tiles.py.
+output j (one tap on), with kernel 5 also by j - 1 and j + 1. So a routine each for the convolution
+and its two gradients does all of it; images of few pixels have another for the weight's.
+
+With stride 1, begin = (k - 1) // 2, and the gradient of the input is a convolution, too: that of
+the output's gradient, the weights turned about. The gradient of the weight takes an image with a
+border of zeros there: two positions on each side would be cases of their own. Each routine is made
+for a tile, see tiles.py.
 """
 
 from collections.abc import Callable
@@ -67,29 +72,29 @@ def _taps(sums: Any, x: Floats, p: Any, weights: Floats, steps: Any, count: int)
 
 
 @cache
-def convolution(lanes: int, together: int) -> Callable[..., None]:
+def convolution(lanes: int, together: int, stride: int) -> Callable[..., None]:
     """`convolve` for `lanes` elements of the batch and `together` filters at a time."""
 
     @compiled
     def convolve(image: Floats, weight: Floats, bias: Floats, activation: int, out: Floats) -> None:
-        """out (O,h,w,N) = activation of bias (O) + the convolution of image (C,2h,2w,N).
+        """out (O,h,w,N) = activation of bias (O) + the convolution of image (C,H,W,N).
 
-        weight (O,C,k,k); k is 3 or 5.
+        H and W are h and w times the stride; weight (O,C,k,k); k is 3 or 5.
         """
         channels, height, width, count = image.shape
         filters, h, w, _ = out.shape
         k = weight.shape[2]
-        begin = (k - 2) // 2
+        begin = (k - stride) // 2
         x, weights, y = image.reshape(-1), weight.reshape(-1), out.reshape(-1)
         step, plane = offset(channels * k * k), offset(h * w * count)
         steps = offset(count), step
         zero = zeros(lanes)
         for i in range(h):
-            top = 2 * i - begin
+            top = stride * i - begin
             above, below = max(0, -top), min(k, height - top)
             for o in range(0, filters, together):
                 for j in range(w):
-                    left = 2 * j - begin
+                    left = stride * j - begin
                     first, last = max(0, -left), min(k, width - left)
                     for n in range(0, count, lanes):
                         sums = all_zeros(zero, together)
@@ -200,6 +205,21 @@ def input_gradient(lanes: int, together: int, k: int) -> Callable[..., None]:
     return gradient
 
 
+@inlined
+def _put_totals(totals: Floats, weights: Floats, sizes: Any, zero: Any) -> None:
+    """weights (O,C,k,k), flat, = the sums over lanes of (O/together,C,k,together,k,lanes), flat."""
+    filters, channels, together, k = sizes
+    t, lanes = offset(0), offset(totals.size // weights.size)
+    for o in range(0, filters, together):
+        for c in range(channels):
+            for a in range(k):
+                for f in range(o, o + together):
+                    q = offset(((f * channels + c) * k + a) * k)
+                    for b in range(k):
+                        weights[q + offset(b)] = total(load(zero, totals, t))
+                        t += lanes
+
+
 @cache
 def weight_gradient(width: int, together: int, k: int) -> Callable[..., None]:
     """`gradient` for so many elements of the batch and filters at a time, and a kernel of k."""
@@ -258,27 +278,61 @@ def weight_gradient(width: int, together: int, k: int) -> Callable[..., None]:
                             for s in sums:
                                 store(totals, t, load(zero, totals, t) + s)
                                 t += lanes
-        t = offset(0)
-        for o in range(0, filters, together):
-            for c in range(channels):
-                for a in range(k):
-                    for f in range(o, o + together):
-                        q = offset(((f * channels + c) * k + a) * k)
-                        for b in range(k):
-                            weights[q + offset(b)] = total(load(zero, totals, t))
-                            t += lanes
+        _put_totals(totals, weights, (filters, channels, together, k), zero)
 
     return gradient
 
 
 @cache
-def outer_weight_gradient(lanes: int, together: int) -> Callable[..., None]:
+def bordered_weight_gradient(width: int, together: int, k: int) -> Callable[..., None]:
+    """`gradient` for so many elements of the batch and filters at a time, and a kernel of k."""
+    size = together * k
+
+    @compiled
+    def gradient(image: Floats, grad: Floats, out: Floats) -> None:
+        """out (O,C,k,k) = the gradient of a stride-1 convolution's weight, for its image with a
+        border of zeros, (C,h+k-1,w+k-1,N), and grad (O,h,w,N) of its output."""
+        channels, height, columns, count = image.shape
+        filters, h, w, _ = grad.shape
+        x, g, weights = image.reshape(-1), grad.reshape(-1), out.reshape(-1)
+        pixel, plane = offset(count), offset(h * w * count)
+        zero, lanes = zeros(width), offset(width)
+        totals = np.zeros(filters * channels * k * k * width, np.float32)
+        for i in range(h):
+            for o in range(0, filters, together):
+                for start in range(0, w, COLUMNS):
+                    end = min(w, start + COLUMNS)
+                    for c in range(channels):
+                        for a in range(k):
+                            row = ((c * height + i + a) * columns + start) * count
+                            place = ((o * h + i) * w + start) * count
+                            sums = all_zeros(zero, size)
+                            for n in range(0, count, width):
+                                p, q = offset(row + n), offset(place + n)
+                                for _ in range(start, end):
+                                    ys = loads(zero, g, q, plane, together)
+                                    sums = add_products(sums, loads(zero, x, p, pixel, k), ys, 0)
+                                    p += pixel
+                                    q += pixel
+                            t = offset(
+                                ((o * channels + c * together) * k + a * together) * k * width
+                            )
+                            for s in sums:
+                                store(totals, t, load(zero, totals, t) + s)
+                                t += lanes
+        _put_totals(totals, weights, (filters, channels, together, k), zero)
+
+    return gradient
+
+
+@cache
+def outer_weight_gradient(lanes: int, together: int, stride: int) -> Callable[..., None]:
     """`gradient` for so many channels, a multiple of which there are, and filters at a time."""
 
     @compiled
     def gradient(pixels: Floats, grad: Floats, out: Floats) -> None:
         """out (O,C,k,k) = the gradient of a convolution's weight, for its image with the channels
-        last, (2h,2w,N,C), and grad (O,h,w,N) of its output.
+        last, (H,W,N,C), and grad (O,h,w,N) of its output; H and W are h and w times the stride.
 
         For images of few pixels and many channels: sums run over few values, so each lane is a
         channel and no sums over lanes are left.
@@ -286,7 +340,7 @@ def outer_weight_gradient(lanes: int, together: int) -> Callable[..., None]:
         height, width, count, channels = pixels.shape
         filters, h, w, _ = grad.shape
         k = out.shape[2]
-        begin = (k - 2) // 2
+        begin = (k - stride) // 2
         x, g, weights = pixels.reshape(-1), grad.reshape(-1), out.reshape(-1)
         pixel, plane = offset(channels), offset(h * w * count)
         square, jump = offset(k * k), offset(channels * k * k)
@@ -297,9 +351,9 @@ def outer_weight_gradient(lanes: int, together: int) -> Callable[..., None]:
                     for b in range(k):
                         sums = all_zeros(zero, together)
                         for i in range(h):
-                            r = 2 * i - begin + a
+                            r = stride * i - begin + a
                             for j in range(w):
-                                s = 2 * j - begin + b
+                                s = stride * j - begin + b
                                 if r < 0 or r >= height or s < 0 or s >= width:
                                     continue
                                 p = offset((r * width + s) * count * channels + c)

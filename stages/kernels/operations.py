@@ -1,4 +1,4 @@
-"""The operations a model is made of: both strided convolutions, the norm and the errors.
+"""The operations a model is made of: its convolutions, what resizes, the norm and the errors.
 
 Each is written twice. The plain formulation, in PyTorch's own operations, serves everything and
 defines what is meant. Where `supports` says so, the same mathematics runs as compiled kernels, and
@@ -18,7 +18,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.nn import Parameter, functional
 
-from stages.kernels import convolutions, norms, pointwise
+from stages.kernels import convolutions, norms, pointwise, resizing
 from stages.kernels.pointwise import ACTIVATIONS, LINEAR
 from stages.kernels.tiles import TILES, vector_extension
 
@@ -34,6 +34,8 @@ SWITCH = "RECURSIVE_AUTOENCODER_KERNELS"
 # Up to this width of the output, and where there are channels enough, lanes are channels in the
 # gradient of the weights: with few values to sum over, sums over lanes would cost more.
 OUTER_WIDTH = 4
+# How much of an interpolated value is that of the nearest pixel, in each direction.
+NEAR = {"nearest": 1.0, "bilinear": 0.75}
 
 tile = TILES[vector_extension()]
 
@@ -83,17 +85,27 @@ def _ordinary(x: Tensor) -> bool:
     )
 
 
-def convolution(x: Tensor, weight: Tensor, bias: Tensor, activation: Activation) -> Tensor:
-    """Activation of a stride-2 convolution with Keras' "same" padding.
+def convolution(
+    x: Tensor, weight: Tensor, bias: Tensor, activation: Activation, stride: int = 2
+) -> Tensor:
+    """Activation of a convolution with Keras' "same" padding.
 
-    x (N,C,H,W) with even H and W, weight (O,C,k,k), bias (O,) -> (N,O,H/2,W/2). "same" pads one row
-    and column less before than after: (0,1) for k = 3, (1,2) for k = 5.
+    x (N,C,H,W) with even H and W, weight (O,C,k,k) with odd k, bias (O,) -> (N,O,h,w), which are H
+    and W over the stride, 1 or 2. With stride 2 "same" pads one row and column less before than
+    after: (0,1) for k = 3, (1,2) for k = 5.
     """
     if supports(x, bias, weight=weight):
-        return cast(Tensor, _Convolution.apply(x, weight, bias, activation))
-    before, after = _padding(weight)
+        return cast(Tensor, _Convolution.apply(x, weight, bias, activation, stride))
+    before, after = _padding(weight, stride)
     padded = functional.pad(x, (before, after, before, after))
-    return PLAIN[activation](functional.conv2d(padded, weight, bias, stride=2))
+    return PLAIN[activation](functional.conv2d(padded, weight, bias, stride=stride))
+
+
+def pooled_convolution(x: Tensor, weight: Tensor, bias: Tensor, activation: Activation) -> Tensor:
+    """The largest of each 2 x 2 values of a stride-1 `convolution`: -> (N,O,H/2,W/2)."""
+    if supports(x, bias, weight=weight):
+        return cast(Tensor, _PooledConvolution.apply(x, weight, bias, activation))
+    return functional.max_pool2d(convolution(x, weight, bias, activation, stride=1), 2)
 
 
 def transposed_convolution(
@@ -106,10 +118,17 @@ def transposed_convolution(
     """
     if supports(x, bias, weight=weight, transposed=True):
         return cast(Tensor, _TransposedConvolution.apply(x, weight, bias, activation))
-    before, _ = _padding(weight)
+    before, _ = _padding(weight, stride=2)
     full = functional.conv_transpose2d(x, weight, bias, stride=2)
     rows, columns = (slice(before, before + 2 * size) for size in x.shape[2:])
     return PLAIN[activation](full[:, :, rows, columns])
+
+
+def upsample(x: Tensor, mode: str) -> Tensor:
+    """x (N,C,h,w) -> (N,C,2h,2w) by interpolation, nearest or bilinear between pixels' centres."""
+    if supports(x):
+        return cast(Tensor, _Upsample.apply(x, NEAR[mode]))
+    return functional.interpolate(x, scale_factor=2, mode=mode)
 
 
 def squared_error(output: Tensor, target: Tensor) -> Tensor:
@@ -169,8 +188,8 @@ def batch_norm(
     return out, mean.detach(), inverse.detach().pow(-2) - epsilon
 
 
-def _padding(weight: Tensor) -> tuple[int, int]:
-    total = weight.shape[2] - 2
+def _padding(weight: Tensor, stride: int) -> tuple[int, int]:
+    total = weight.shape[2] - stride
     return total // 2, total - total // 2
 
 
@@ -186,18 +205,27 @@ def _values(x: Tensor) -> NDArray[np.float32]:
     return x.detach().contiguous().numpy()
 
 
+def _halved(x: Tensor) -> Tensor:
+    """Room for (C,h,w,N), of x (C,2h,2w,N)."""
+    channels, height, width, count = x.shape
+    return torch.empty(channels, height // 2, width // 2, count)
+
+
 def _rows(x: Tensor) -> NDArray[np.float32]:
     return x.view(len(x), -1).numpy()
 
 
-def _convolve(image: Tensor, weight: Tensor, bias: Tensor | None, activation: int) -> Tensor:
-    """Output (O,h,w,N) for image (C,2h,2w,N)."""
+def _convolve(
+    image: Tensor, weight: Tensor, bias: Tensor | None, activation: int, stride: int = 2
+) -> Tensor:
+    """Output (O,h,w,N) for image (C,H,W,N), H and W being h and w times the stride."""
     _, height, width, count = image.shape
     filters = weight.shape[0]
-    out = torch.empty(filters, height // 2, width // 2, count)
+    out = torch.empty(filters, height // stride, width // stride, count)
     values = np.zeros(filters, np.float32) if bias is None else _values(bias)
     lanes = tile.lanes_of(count) or count
-    convolve = convolutions.convolution(lanes, tile.together(filters, lanes // tile.width))
+    together = tile.together(filters, lanes // tile.width)
+    convolve = convolutions.convolution(lanes, together, stride)
     convolve(image.numpy(), _values(weight), values, activation, out.numpy())
     return out
 
@@ -218,7 +246,15 @@ def _input_gradient(grad: Tensor, weight: Tensor, bias: Tensor | None, activatio
     return out
 
 
-def _weight_gradient(image: Tensor, grad: Tensor, weight: Tensor) -> Tensor:
+def _image_gradient(grad: Tensor, weight: Tensor, stride: int) -> Tensor:
+    """Gradient of the image (N,C,H,W), for grad (O,h,w,N) of the convolution's output."""
+    if stride == 2:
+        return _batch_first(_input_gradient(grad, weight, None, LINEAR))
+    turned = weight.transpose(0, 1).flip(2, 3)
+    return _batch_first(_convolve(grad, turned, None, LINEAR, stride))
+
+
+def _weight_gradient(image: Tensor, grad: Tensor, weight: Tensor, stride: int = 2) -> Tensor:
     """Gradient of the weight (O,C,k,k), for grad (O,h,w,N) of the convolution's output."""
     filters, channels, k, _ = weight.shape
     out = torch.empty(weight.shape)
@@ -227,10 +263,20 @@ def _weight_gradient(image: Tensor, grad: Tensor, weight: Tensor) -> Tensor:
         pixels = torch.empty(*image.shape[1:], channels)
         convolutions.channels_last(image.numpy(), pixels.numpy())
         together = tile.together(filters, lanes // tile.width)
-        outer = convolutions.outer_weight_gradient(lanes, together)
+        outer = convolutions.outer_weight_gradient(lanes, together, stride)
         outer(pixels.numpy(), grad.numpy(), out.numpy())
         return out
-    gradient = convolutions.weight_gradient(tile.width, tile.together(filters, k), k)
+    if stride == 2:
+        gradient = convolutions.weight_gradient(tile.width, tile.together(filters, k), k)
+        gradient(image.numpy(), grad.numpy(), out.numpy())
+        return out
+    # The smaller of the two gets a border. Seen from the output, a tap lies on the other side.
+    if filters < channels:
+        turned = _weight_gradient(grad, image, weight.transpose(0, 1), stride)
+        return turned.transpose(0, 1).flip(2, 3)
+    border = k // 2
+    image = functional.pad(image, (0, 0, border, border, border, border))
+    gradient = convolutions.bordered_weight_gradient(tile.width, tile.together(filters, k), k)
     gradient(image.numpy(), grad.numpy(), out.numpy())
     return out
 
@@ -255,22 +301,22 @@ def _recreation(
 
 class _Convolution(Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, name: Activation) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, name: Activation, stride: int
+    ) -> Tensor:
         image, activation = _batch_last(x), ACTIVATIONS[name]
-        out = _convolve(image, weight, bias, activation)
+        out = _convolve(image, weight, bias, activation, stride)
         ctx.save_for_backward(image, weight, out)
-        ctx.activation = activation
+        ctx.activation, ctx.stride = activation, stride
         return _batch_first(out)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None, None]:
         image, weight, out = ctx.saved_tensors
         grad, bias = _activation_gradient(slope, out, ctx.activation)
-        for_x = None
-        if ctx.needs_input_grad[0]:
-            for_x = _batch_first(_input_gradient(grad, weight, None, LINEAR))
-        return for_x, _weight_gradient(image, grad, weight), bias, None
+        for_x = _image_gradient(grad, weight, ctx.stride) if ctx.needs_input_grad[0] else None
+        return for_x, _weight_gradient(image, grad, weight, ctx.stride), bias, None, None
 
 
 class _TransposedConvolution(Function):
@@ -289,6 +335,50 @@ class _TransposedConvolution(Function):
         grad, bias = _activation_gradient(slope, out, ctx.activation)
         for_x = _batch_first(_convolve(grad, weight, None, LINEAR))
         return for_x, _weight_gradient(grad, grid, weight), bias, None
+
+
+class _PooledConvolution(Function):
+    """Activations are monotonic: that of the largest value is the largest activation. Values that
+    differ and have the same one are where its slope is as good as zero."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, name: Activation) -> Tensor:
+        image, activation = _batch_last(x), ACTIVATIONS[name]
+        full = _convolve(image, weight, bias, LINEAR, stride=1)
+        out = _halved(full)
+        resizing.max_pool(full.numpy(), activation, out.numpy())
+        ctx.save_for_backward(image, weight, full, out)
+        ctx.activation = activation
+        return _batch_first(out)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:
+        image, weight, full, out = ctx.saved_tensors
+        pooled, bias = _activation_gradient(slope, out, ctx.activation)
+        grad = torch.empty_like(full)
+        resizing.max_pool_gradient(pooled.numpy(), full.numpy(), grad.numpy())
+        for_x = _image_gradient(grad, weight, stride=1) if ctx.needs_input_grad[0] else None
+        return for_x, _weight_gradient(image, grad, weight, stride=1), bias, None
+
+
+class _Upsample(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, near: float) -> Tensor:
+        ctx.near = near
+        image = _batch_last(x)
+        channels, height, width, count = image.shape
+        out = torch.empty(channels, 2 * height, 2 * width, count)
+        resizing.upsample(image.numpy(), near, out.numpy())
+        return _batch_first(out)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None]:
+        grad = _batch_last(slope)
+        out = _halved(grad)
+        resizing.upsample_gradient(grad.numpy(), ctx.near, out.numpy())
+        return _batch_first(out), None
 
 
 class _RecreationError(Function):

@@ -140,6 +140,18 @@ def where_greater(_: Any, a: Any, b: Any, x: Any, y: Any) -> Any:
 
 
 @intrinsic
+def larger(_: Any, a: Any, b: Any) -> Any:
+    """The larger of two vectors, lane by lane; no number where either is none."""
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        a, b = values
+        chosen = builder.or_(builder.fcmp_ordered(">", b, a), builder.fcmp_unordered("uno", b, b))
+        return builder.select(chosen, b, a)
+
+    return a(a, b), generate
+
+
+@intrinsic
 def power_of_two(_: Any, v: Any) -> Any:
     """2 to the whole numbers -126 .. 127 that v - ROUNDER holds."""
 

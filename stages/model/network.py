@@ -9,7 +9,6 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from stages.common.errors import PipelineError
 from stages.common.settings import ModelSettings
@@ -45,8 +44,7 @@ class EncoderLevel(Level):
         """(N, shallow, 2h, 2w) -> (N, deep, h, w)."""
         if self.resize == "stride":
             return operations.convolution(x, self.weight, self.bias, self.activation)
-        full = functional.conv2d(x, self.weight, self.bias, padding="same")
-        return functional.max_pool2d(operations.PLAIN[self.activation](full), 2)
+        return operations.pooled_convolution(x, self.weight, self.bias, self.activation)
 
 
 class DecoderLevel(Level):
@@ -54,9 +52,8 @@ class DecoderLevel(Level):
         """(N, deep, h, w) -> (N, shallow, 2h, 2w)."""
         if self.resize == "transposed":
             return operations.transposed_convolution(x, self.weight, self.bias, self.activation)
-        wide = functional.interpolate(x, scale_factor=2, mode=self.resize)
-        full = functional.conv2d(wide, self.weight.transpose(0, 1), self.bias, padding="same")
-        return operations.PLAIN[self.activation](full)
+        wide, weight = operations.upsample(x, self.resize), self.weight.transpose(0, 1)
+        return operations.convolution(wide, weight, self.bias, self.activation, stride=1)
 
 
 class Norm(nn.Module):

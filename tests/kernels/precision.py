@@ -124,6 +124,7 @@ FAULTS = {
     "weight gradient: wrong tap": ("weight_gradient", _shifted_gradient),
     "weight gradient: missing border": ("weight_gradient", _missing_border),
     "outer weight gradient: wrong tap": ("outer_weight_gradient", _shifted_gradient),
+    "bordered weight gradient: wrong tap": ("bordered_weight_gradient", _shifted_gradient),
 }
 
 

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stages.kernels import convolutions, norms, pixels, pointwise
+from stages.kernels import convolutions, norms, pixels, pointwise, resizing
 
 ROW = (3, 1088)  # more than a block of sums
-IMAGE, GRID, WEIGHT = (3, 8, 8, 16), (6, 4, 4, 16), (6, 3, 3, 3)
+IMAGE, GRID, FULL, WEIGHT = (3, 8, 8, 16), (6, 4, 4, 16), (6, 8, 8, 16), (6, 3, 3, 3)
 DEEP, DEEP_WEIGHT = (4, 4, 16, 16), (6, 16, 3, 3)
 # A kernel, the shapes of its arrays and what it takes beside them; None where an array goes.
 _ = None
@@ -41,9 +41,19 @@ KERNELS: dict[str, tuple[Callable[..., Any], list[tuple[int, ...]], tuple[Any, .
     ),
     "gradient of norm": (norms.normalise_gradient, [ROW, ROW, (3,), (2, 3), ROW, (2, 3)], (_,) * 6),
     "convolution": (
-        convolutions.convolution(16, 3),
+        convolutions.convolution(16, 3, 2),
         [IMAGE, WEIGHT, (6,), GRID],
         (_, _, _, pointwise.SELU, _),
+    ),
+    "convolution of stride 1": (
+        convolutions.convolution(16, 3, 1),
+        [IMAGE, WEIGHT, (6,), FULL],
+        (_, _, _, pointwise.SELU, _),
+    ),
+    "gradient of its weight, stride 1": (
+        convolutions.bordered_weight_gradient(8, 3, 3),
+        [(3, 10, 10, 16), FULL, WEIGHT],
+        (_,) * 3,
     ),
     "gradient of its image": (
         convolutions.input_gradient(16, 3, 3),
@@ -56,10 +66,14 @@ KERNELS: dict[str, tuple[Callable[..., Any], list[tuple[int, ...]], tuple[Any, .
         (_,) * 3,
     ),
     "gradient of its weight, lanes being channels": (
-        convolutions.outer_weight_gradient(16, 6),
+        convolutions.outer_weight_gradient(16, 6, 2),
         [DEEP, (6, 2, 2, 16), DEEP_WEIGHT],
         (_,) * 3,
     ),
+    "upsampling": (resizing.upsample, [GRID, FULL], (_, 0.75, _)),
+    "gradient of upsampling": (resizing.upsample_gradient, [FULL, GRID], (_, 0.75, _)),
+    "pooling": (resizing.max_pool, [FULL, GRID], (_, pointwise.SELU, _)),
+    "gradient of pooling": (resizing.max_pool_gradient, [GRID, FULL, FULL], (_,) * 3),
     "channels last": (convolutions.channels_last, [(32, 4, 4, 16), (4, 4, 16, 32)], (_, _)),
 }
 ORDERS = 24
@@ -95,19 +109,29 @@ def test_a_kernel_has_one_result(name: str) -> None:
 
 
 def test_every_compiled_kernel_is_among_them() -> None:
-    makers = {"convolution", "input_gradient", "weight_gradient", "outer_weight_gradient"}
-    compiled = {
+    rooms = (pointwise, norms, convolutions, pixels, resizing)
+    kernels = {
         name
-        for room in (pointwise, norms, convolutions, pixels)
+        for room in rooms
         for name, value in vars(room).items()
-        if hasattr(value, "py_func") and not value.targetoptions.get("forceinline")
+        if (hasattr(value, "py_func") and not value.targetoptions.get("forceinline"))
+        or (hasattr(value, "cache_info") and value.__module__ == room.__name__)
     }
-    assert compiled | makers == makers | {
+    assert kernels == {
         "activation_gradient",
+        "bordered_weight_gradient",
         "channels_last",
+        "convolution",
         "gather_pixels",  # a value of a face is one of the batch: no sums
+        "input_gradient",
+        "max_pool",
+        "max_pool_gradient",
         "normalise",
         "normalise_gradient",
+        "outer_weight_gradient",
         "recreation_error",
         "squared_error",
+        "upsample",
+        "upsample_gradient",
+        "weight_gradient",
     }

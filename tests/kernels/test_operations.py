@@ -1,14 +1,15 @@
 """The compiled kernels against the plain formulation in double precision."""
 
 from collections.abc import Callable
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from stages.kernels import operations
+from stages.kernels import operations, resizing
+from stages.kernels.pointwise import RELU
 from stages.kernels.tiles import TILES
 from stages.model.losses import losses
 from stages.model.network import Autoencoder
@@ -36,6 +37,8 @@ LEVELS = [
 ]
 # Others that the kernels take: single columns, kernel 5 with little room, widths of no power of 2.
 OTHERS = [(3, 3, 5, 2), (3, 6, 5, 4), (6, 9, 5, 12), (9, 3, 3, 6), (12, 48, 5, 4)]
+# A whole training step of each training that interpolates. Pooling has ties within rounding there.
+UPSAMPLE = {"stacked": "bilinear", "recursive": "nearest"}
 Compared = tuple[list[Tensor], list[Tensor], list[Tensor]]
 
 
@@ -115,16 +118,94 @@ def test_so_do_the_kernels_for_other_processors(
         assert_as_exact(found, single, double)
 
 
+def stride_1_compared(
+    deep: int, shallow: int, kernel: int, height: int, activation: str, batch: int = 32
+) -> list[Compared]:
+    """A convolution to more and one to fewer channels, and a pooled one: with a slope of zero where
+    the activation's kink, or the second largest of what is pooled, is within rounding."""
+    weight, bias = draw(deep, shallow, kernel, kernel) / kernel, draw(deep, seed=2)
+    x = draw(batch, shallow, height, height + 2)
+    wide, back_bias = draw(batch, deep, height, height + 2, seed=3), draw(shallow, seed=2)
+    convolution = partial(operations.convolution, stride=1)
+    every = []
+    for operation, inputs in (
+        (convolution, (x, weight, bias)),
+        (convolution, (wide, weight.transpose(0, 1), back_bias)),
+        (operations.pooled_convolution, (x, weight, bias)),
+    ):
+        out = convolution(*(value.double() for value in inputs), "selu")
+        kept = out.abs() > 1e-3
+        if operation == operations.pooled_convolution:
+            blocks = out.unflatten(3, (-1, 2)).unflatten(2, (-1, 2)).movedim(3, 4).flatten(4)
+            first, second = blocks.topk(2, 4).values.unbind(4)
+            kept = (first.abs() > 1e-3) & (first - second > 1e-3)
+        slope = draw(*kept.shape, seed=1) * kept
+        every.append(compared(lambda *xs, f=operation: f(*xs, activation), *inputs, slope=slope))
+    return every
+
+
+@pytest.mark.parametrize("level", [*LEVELS[2:], *OTHERS, (6, 3, 5, 38)], ids=str)
+def test_convolutions_of_stride_1_equal_the_plain_formulation(
+    level: tuple[int, int, int, int],
+) -> None:
+    for found, single, double in stride_1_compared(*level, "sigmoid" if level[1] == 3 else "selu"):
+        assert batch_last(found[0]) and not batch_last(single[0])
+        assert_as_exact(found, single, double)
+
+
+@pytest.mark.parametrize("level", [(6, 3, 5, 16), (48, 48, 3, 4)], ids=str)
+@pytest.mark.usefixtures("each_tile")
+def test_so_do_those_for_other_processors(level: tuple[int, int, int, int]) -> None:
+    for found, single, double in stride_1_compared(*level, "selu"):
+        assert batch_last(found[0])
+        assert_as_exact(found, single, double)
+
+
+@pytest.mark.parametrize("mode", operations.NEAR)
+@pytest.mark.parametrize("shape", [(32, 6, 16, 16), (16, 3, 1, 1), (16, 1, 2, 5)], ids=str)
+def test_upsampling_equals_the_plain_formulation(mode: str, shape: tuple[int, ...]) -> None:
+    x, slope = draw(*shape), draw(*shape[:2], 2 * shape[2], 2 * shape[3], seed=1)
+    found, single, double = compared(lambda x: operations.upsample(x, mode), x, slope=slope)
+    assert batch_last(found[0]) and not batch_last(single[0])
+    assert_as_exact(found, single, double)
+
+
+def test_of_equal_values_the_first_is_pooled() -> None:
+    weight = torch.zeros(3, 3, 3, 3)
+    weight[range(3), range(3), 1, 1] = 1  # passes its input on
+    for places in ((0, 3), (1, 2), (2, 3), (0, 1, 2, 3)):
+        image = torch.zeros(16, 3, 4, 4)
+        blocks = image.unflatten(3, (-1, 2)).unflatten(2, (-1, 2))
+        for place in places:
+            blocks[:, :, :, place // 2, :, place % 2] = 1
+        expected = torch.zeros_like(image)
+        expected[:, :, places[0] // 2 :: 2, places[0] % 2 :: 2] = 1
+        image.requires_grad_()
+        out = operations.pooled_convolution(image, weight, torch.zeros(3), "relu")
+        assert batch_last(out)
+        (gradient,) = torch.autograd.grad(out.sum(), image)
+        torch.testing.assert_close(gradient, expected, rtol=0, atol=0)
+
+
+def test_the_largest_of_values_of_which_one_is_no_number_is_none() -> None:
+    for place in range(4):
+        full, out = torch.rand(3, 2, 2, 16), torch.empty(3, 1, 1, 16)
+        full.view(3, 4, 16)[:, place] = float("nan")
+        resizing.max_pool(full.numpy(), RELU, out.numpy())
+        assert out.isnan().all()
+
+
 def fault_at(fault: str) -> tuple[int, int, int, int]:
-    return (192, 96, 3, 4) if "outer" in fault else (12, 6, 3, 64)
+    return (192, 96, 3, 4) if "outer" in fault else (12, 6, 3, 32)
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_that_comparison_finds_a_planted_fault(fault: str) -> None:
+    compare = stride_1_compared if "bordered" in fault else convolutions_compared
     with planted(fault):
-        both = convolutions_compared(*fault_at(fault), "selu")
+        every = compare(*fault_at(fault), "selu")
     with pytest.raises(AssertionError, match="is missed by"):
-        for found, single, double in both:
+        for found, single, double in every:
             assert_as_exact(found, single, double)
 
 
@@ -223,10 +304,10 @@ def test_batch_norm_equals_the_plain_formulation(height: int) -> None:
 class Step:
     """A whole training step of a model that stays away from kinks."""
 
-    def __init__(self, training: str, norm: str, implementation: str) -> None:
+    def __init__(self, **settings: str) -> None:
         torch.manual_seed(0)
         self.images = torch.rand(16, 3, 128, 128)
-        self.settings = model_settings(training=training, norm=norm, implementation=implementation)
+        self.settings = model_settings(**settings)
         self.first = Autoencoder(self.settings)
         keep_from_kinks(self.first)
 
@@ -249,8 +330,8 @@ class Step:
 
 
 @cache
-def whole_step(*settings: str) -> Step:
-    return Step(*settings)
+def whole_step(**settings: str) -> Step:
+    return Step(**settings)
 
 
 @pytest.mark.parametrize("training", ["stacked", "recursive"])
@@ -259,14 +340,21 @@ def whole_step(*settings: str) -> Step:
 def test_a_whole_training_step_equals_the_plain_formulation(
     training: str, norm: str, implementation: str
 ) -> None:
-    step = whole_step(training, norm, implementation)
+    step = whole_step(training=training, norm=norm, implementation=implementation)
+    assert_as_exact(step.take(torch.float32), *step.plain)
+
+
+@pytest.mark.parametrize("training", UPSAMPLE)
+def test_so_does_one_of_interpolating_models(training: str) -> None:
+    step = whole_step(training=training, norm="batch", upsample=UPSAMPLE[training])
     assert_as_exact(step.take(torch.float32), *step.plain)
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("training", ["stacked", "recursive"])
 def test_a_planted_fault_makes_a_whole_training_step_another(training: str, fault: str) -> None:
-    step = whole_step(training, "batch", "described")
+    upsample = UPSAMPLE[training] if "bordered" in fault else "transposed"
+    step = whole_step(training=training, norm="batch", upsample=upsample)
     with planted(fault):
         found = step.take(torch.float32)
     with pytest.raises(AssertionError, match="is missed by"):
