@@ -8,9 +8,12 @@ export DVC_NO_ANALYTICS := 1
 
 .PHONY: demo test test-all test-slow repro one-seed search bench clean-trainings
 
-OF_FIVE_SEEDS := stacked_vae recursive_vae best stacked_tuned recursive_then_stacked joint
+OF_FIVE_SEEDS := stacked_vae recursive_vae best stacked_tuned recursive_then_stacked joint \
+                 recursive_nearest recursive_bilinear recursive_maxpool
 ONE_SEED := train.seeds=[0] train.released_seeds=[] \
             $(foreach variant,$(OF_FIVE_SEEDS),variants.$(variant).seeds=[0])
+# With one seed a variant, a stage would leave all cores but one idle.
+SIDE_BY_SIDE := python -m stages.train_variant --all
 FIRST_COMMIT := git init --quiet && git add --all && \
                 git -c user.name=first -c user.email=first@localhost commit --quiet --message=first
 
@@ -24,7 +27,8 @@ NOT_COPIED := ./demo ./.git ./.venv* ./.dvc/cache ./.dvc/tmp ./.dvc/trainings ./
 demo: $(READY)
 	rm -rf demo && mkdir demo
 	tar -c $(foreach name,$(NOT_COPIED),--exclude='$(name)') . | tar -x -C demo
-	cd demo && $(FIRST_COMMIT) && dvc exp run --quiet $(DEMO:%=--set-param '%')
+	cd demo && $(FIRST_COMMIT) && dvc exp run --quiet $(DEMO:%=--set-param '%') preprocess
+	cd demo && $(SIDE_BY_SIDE) && dvc exp run --quiet
 	@echo "That was the demo: drawn faces, few steps. See demo/reports/README.md and demo/reports/figures/."
 
 # A process of tests for each core, up to four, as each is PyTorch and its threads.
@@ -49,7 +53,8 @@ repro: $(READY)
 # A first look at the real dataset: every variant once, as the paper describes it.
 one-seed: $(READY)
 	git rev-parse --quiet --verify HEAD > /dev/null 2>&1 || ($(FIRST_COMMIT))
-	dvc exp run $(ONE_SEED:%=--set-param '%')
+	dvc exp run $(ONE_SEED:%=--set-param '%') preprocess
+	$(SIDE_BY_SIDE) && dvc exp run
 	@echo "One seed it is, until: git checkout params.yaml dvc.lock reports && make repro"
 
 # Trainings that are kept apart from DVC's cache: without them the next one starts from nothing.
