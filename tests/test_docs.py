@@ -80,6 +80,9 @@ def test_demo_and_a_first_look_train_one_seed_of_every_variant() -> None:
             ["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True, check=True
         ).stdout
         assert set(re.findall(r"--set-param '(\S*\bseeds=\S*)'", said)) == changes
+        # Trained side by side once the faces are there, and before the stages ask for it.
+        steps = r"dvc exp run .* preprocess\n.*stages\.train_variant --all && dvc exp run\b"
+        assert re.search(steps, said)
 
 
 def test_the_finding_is_that_of_reports() -> None:
