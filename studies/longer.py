@@ -1,9 +1,8 @@
 """Does it last? Variants continued to 40 epochs.
 
-`python -m studies.longer [VARIANT ...]` (`stacked`, `recursive` and `best`) goes on from the kept
-trainings of three seeds, or trains them, as many side by side as there are cores. Error and clarity
-on held-out faces, against epochs and against seconds of a core: reports/studies/longer.csv, .md and
-.png.
+`python -m studies.longer [VARIANT ...]` (those of DEFAULT) goes on from the kept trainings of three
+seeds, or trains them, as many side by side as there are cores. Error and clarity on held-out faces,
+against epochs and against seconds of a core: reports/studies/longer.csv, .md and .png.
 """
 
 import csv
@@ -23,7 +22,7 @@ from stages.common.settings import ModelSettings, Training, Variant, read_varian
 from stages.data import faces
 from stages.data.faces import Faces
 from stages.measure.compute import evenly_spaced
-from stages.model import checkpoint
+from stages.model import checkpoint, kept
 from stages.model.network import device
 from stages.model.side_by_side import obtain_all
 from stages.model.training import Trainer
@@ -32,7 +31,7 @@ from stages.report.looks import OWN_COLOURS, band, log_axis, own_style, rendered
 from studies import name_of_dataset
 from studies.clear import clarity_of
 
-DEFAULT = ("stacked", "recursive", "best")
+DEFAULT = ("stacked", "recursive", "best", "recursive_then_stacked")
 EPOCHS = (10, 20, 40)  # where clarity is measured
 SEEDS = 3
 MEASURED = 256
@@ -65,9 +64,11 @@ def main(*variants: str) -> None:
             for seed in variant.seeds[:SEEDS]
         }
         folders = obtain_all([*planned.values()])
-        for (name, seed), folder in zip(planned, folders, strict=True):
+        for ((name, seed), training), folder in zip(planned.items(), folders, strict=True):
             found = clear(folder, people)
-            found += [point for point in errors(folder) if before < point[0]]
+            # Trainings made anew have nothing but their ends to compare.
+            since = before if kept.goes_on(training.settings) else epochs - 1
+            found += [point for point in errors(folder) if point[0] > since]
             for epoch, measure, value in found:
                 rows.append([dataset, name, seed, epoch, epoch * pace[name], measure, value])
     frame = pd.DataFrame(rows, columns=list(TABLE))

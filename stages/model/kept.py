@@ -26,7 +26,7 @@ from safetensors import SafetensorError, safe_open
 
 from stages.common.errors import PipelineError
 from stages.common.files import atomic, atomic_folder, number, write_text
-from stages.common.settings import WEIGHTS, Training
+from stages.common.settings import WEIGHTS, ModelSettings, Training
 from stages.data.faces import Faces
 from stages.kernels import operations
 from stages.model import checkpoint
@@ -51,11 +51,10 @@ def folder() -> Path:
 def identity(training: Training) -> dict[str, Any]:
     """What decides the weights of a training, whatever the machine, as JSON holds it.
 
-    The number of epochs is left out where no schedule depends on it: a longer training begins as
-    the shorter one does.
+    The number of epochs is left out where a longer training `goes_on`.
     """
     settings = training.settings.model_dump()
-    if training.settings.schedule == "constant" and not training.settings.stacked_epochs:
+    if goes_on(training.settings):
         del settings["epochs"]
     return {
         "settings": settings,
@@ -64,6 +63,11 @@ def identity(training: Training) -> dict[str, Any]:
         "code": _code(),
         "kernels": operations.kernels_on(),
     }
+
+
+def goes_on(settings: ModelSettings) -> bool:
+    """Whether a training of more epochs begins as one of these does: no schedule counts them."""
+    return settings.schedule == "constant" and not settings.stacked_epochs
 
 
 def _code() -> str:

@@ -35,6 +35,16 @@ def test_kept_trainings_go_on_and_are_told(
     assert "| stacked | error |" in (tmp_path / "reports/studies/longer.md").read_text("utf-8")
 
 
+def test_of_trainings_made_anew_the_ends_alone_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prepare: Prepare
+) -> None:
+    monkeypatch.setattr(longer, "EPOCHS", (1, 3))
+    prepare("stacked", model_settings(schedule="cosine"))
+    longer.main("stacked")
+    found = pd.read_csv(tmp_path / "reports/studies/longer.csv")
+    assert [*found[found["measure"] == "averaged_error"]["epoch"]] == [1, 3]
+
+
 def test_what_is_counted_in_epochs_keeps_its_fraction() -> None:
     values = model_settings(epochs=10, stacked_epochs=2).model_dump(exclude={"implementation"})
     variant = Variant(**values, seeds=[0], released_seeds=[])
