@@ -31,7 +31,7 @@ from stages.report.looks import OWN_COLOURS, band, log_axis, own_style, rendered
 from studies import name_of_dataset
 from studies.clear import clarity_of
 
-DEFAULT = ("stacked", "recursive", "best", "recursive_then_stacked")
+DEFAULT = ("stacked", "recursive", "best", "recursive_then_stacked", "stacked_tuned")
 EPOCHS = (10, 20, 40)  # where clarity is measured
 SEEDS = 3
 MEASURED = 256
