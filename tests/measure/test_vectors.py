@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from stages.measure.measures import MEASURES
+
 ROOT = Path(__file__).parents[2]
 # A hundred steps of a training, and the measures of the weights that this processor makes of it.
 CODE = """
@@ -41,7 +43,7 @@ for name, changes in json.loads(sys.argv[1]).items():
         checkpoint.save(state(trainer.model), path, training, "last_step")
     with threads() as pool:
         rows = measure(pool, checkpoint.load(path)[0], *measured_faces(faces)).rows
-    told["measures"][name] = {f"{split} {measure}": value for split, measure, value, *_ in rows}
+    told["measures"][name] = [(*row[:3], row[4]) for row in rows]
 print(json.dumps(told))
 """
 MODELS = {
@@ -49,8 +51,11 @@ MODELS = {
     "stacked": {"training": "stacked", "norm": "batch"},
 }
 X86 = sys.platform == "linux" and os.uname().machine == "x86_64"
-# Relative. Where a norm's running statistics are noisy, so is the error of a training's last step.
-OF_MEASURES, OF_LAST_STEP, OF_STEPS = 1e-4, 0.1, 0.02
+# Relative. Where a norm's running statistics are noisy, so is the error of a training's last step:
+# of seven seeds one differed by 10 %, the others by 2 to 6 %.
+OF_MEASURES, OF_LAST_STEP, OF_STEPS = 1e-4, 0.3, 0.02
+# A face is found or not, and a rounded pixel may decide it: in seven seeds, of one picture in 250.
+PICTURES = 2
 
 Told = dict[str, Any]
 
@@ -95,8 +100,13 @@ def test_narrower_vectors_give_the_same_numbers_up_to_a_tolerance(
     )
     assert theirs["vectors"] == vectors
     for name in MODELS:
-        measures = theirs["measures"][name]
-        assert measures == pytest.approx(ours["measures"][name], rel=OF_MEASURES)
+        for row, (split, measure, value, images) in zip(
+            theirs["measures"][name], ours["measures"][name], strict=True
+        ):
+            fraction = MEASURES[measure].statistic == "fraction"
+            absolute = PICTURES / images if fraction else None
+            same = pytest.approx(value, rel=OF_MEASURES, abs=absolute)
+            assert row == [split, measure, same, images]
         for point, value in theirs["curves"][name].items():
             relative = OF_LAST_STEP if point.startswith("error ") else OF_STEPS
             assert value == pytest.approx(ours["curves"][name][point], rel=relative), point
