@@ -45,6 +45,24 @@ def test_of_trainings_made_anew_the_ends_alone_are_told(
     assert [*found[found["measure"] == "averaged_error"]["epoch"]] == [1, 3]
 
 
+def test_without_names_a_variant_is_trained_beside_its_ablation_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prepare: Prepare
+) -> None:
+    monkeypatch.setattr(longer, "EPOCHS", (1, 2))
+    monkeypatch.setattr(longer, "DEFAULT", ("stacked",))
+    monkeypatch.setattr(longer, "ABLATIONS", {"scheduled": ("stacked", {"schedule": "cosine"})})
+    prepare("stacked", model_settings())
+    longer.main()
+    found = pd.read_csv(tmp_path / "reports/studies/longer.csv")
+    errors = found[found["measure"] == "error"].set_index(["variant", "epoch"])["value"]
+    assert {*errors.index} == {
+        (name, epoch) for name in ("stacked", "scheduled") for epoch in (1, 2)
+    }
+    assert errors["stacked", 2] != errors["scheduled", 2]
+    page = (tmp_path / "reports/studies/longer.md").read_text("utf-8")
+    assert "`scheduled` is stacked with schedule: cosine." in page
+
+
 def test_what_is_counted_in_epochs_keeps_its_fraction() -> None:
     values = model_settings(epochs=10, stacked_epochs=2).model_dump(exclude={"implementation"})
     variant = Variant(**values, seeds=[0], released_seeds=[])
