@@ -43,7 +43,10 @@ def run(folder: Path, temporary: Path) -> subprocess.CompletedProcess[str]:
 ROOT = Path(__file__).parents[2]
 
 
-def test_an_edit_of_one_file_has_the_kernels_of_all_compiled_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kept", ["beside", "NUMBA_CACHE_DIR", "XDG_CACHE_HOME"])
+def test_an_edit_of_one_file_has_the_kernels_of_all_compiled_again(
+    tmp_path: Path, kept: str
+) -> None:
     """As kernels have functions of other files compiled into them, which numba does not see."""
     for name in ("stages/__init__.py", "stages/common", "stages/kernels/jit.py"):
         target = tmp_path / name
@@ -64,17 +67,23 @@ def double(x):
 """
     (kernels / "part.py").write_text(part.format(2), encoding="utf-8")
     (kernels / "whole.py").write_text(whole, encoding="utf-8")
+    environment = {k: v for k, v in os.environ.items() if k != "NUMBA_CACHE_DIR"}
+    if kept != "beside":
+        environment[kept] = str(tmp_path / "elsewhere")
+    if kept == "XDG_CACHE_HOME":  # used where the source's folder cannot be written to
+        (kernels / "__pycache__").write_text("", encoding="utf-8")
     code = "from stages.kernels.whole import double as f; print(f(21), len(f.stats.cache_hits))"
 
     def doubled() -> list[str]:
         command = [sys.executable, "-c", code]
         return subprocess.run(
-            command, cwd=tmp_path, capture_output=True, text=True, check=True
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
         ).stdout.split()
 
     assert [doubled(), doubled()] == [["42", "0"], ["42", "1"]]
     (kernels / "part.py").write_text(part.format(3), encoding="utf-8")
     assert [doubled(), doubled()] == [["63", "0"], ["63", "1"]]
+    assert (tmp_path / "elsewhere").exists() == (kept != "beside")
 
 
 def test_a_temporary_folder_of_the_user_alone_keeps_it(tmp_path: Path) -> None:

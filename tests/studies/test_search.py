@@ -26,6 +26,8 @@ from optuna.trial import TrialState, create_trial  # noqa: E402
 
 from studies import found, search  # noqa: E402
 
+# Heartbeats, retries, groups and figures.
+pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 ROOT = Path(__file__).parents[2]
 SETTINGS = search._DEFAULT | {
     "training": "recursive", "lr": 0.00123, "stacked_epochs": 1, "epochs": 10,
