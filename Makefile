@@ -14,8 +14,10 @@ ONE_SEED := train.seeds=[0] train.released_seeds=[] \
             $(foreach variant,$(OF_FIVE_SEEDS),variants.$(variant).seeds=[0])
 # With one seed a variant, a stage would leave all cores but one idle.
 SIDE_BY_SIDE := python -m stages.train_variant --all
+# Git may know no user yet: dvc needs one for an experiment in a folder where something has changed.
 FIRST_COMMIT := git init --quiet && git add --all && \
-                git -c user.name=first -c user.email=first@localhost commit --quiet --message=first
+                git -c user.name=first -c user.email=first@localhost -c commit.gpgsign=false \
+                commit --quiet --message=first
 
 # The whole pipeline on drawn faces, in a copy of this folder, so that nothing tracked changes. One
 # seed a model, and one variant is trained as released, too. Of few steps the last tenth is averaged.
@@ -28,7 +30,7 @@ demo: $(READY)
 	rm -rf demo && mkdir demo
 	tar -c $(foreach name,$(NOT_COPIED),--exclude='$(name)') . | tar -x -C demo
 	cd demo && $(FIRST_COMMIT) && dvc exp run --quiet $(DEMO:%=--set-param '%') preprocess
-	cd demo && $(SIDE_BY_SIDE) && dvc exp run --quiet
+	cd demo && $(SIDE_BY_SIDE) && dvc repro --quiet
 	@echo "That was the demo: drawn faces, few steps. See demo/reports/README.md and demo/reports/figures/."
 
 # A process of tests for each core, up to four, as each is PyTorch and its threads.
@@ -54,7 +56,7 @@ repro: $(READY)
 one-seed: $(READY)
 	git rev-parse --quiet --verify HEAD > /dev/null 2>&1 || ($(FIRST_COMMIT))
 	dvc exp run $(ONE_SEED:%=--set-param '%') preprocess
-	$(SIDE_BY_SIDE) && dvc exp run
+	$(SIDE_BY_SIDE) && dvc repro
 	@echo "One seed it is, until: git checkout params.yaml dvc.lock reports && make repro"
 
 # Trainings that are kept apart from DVC's cache: without them the next one starts from nothing.

@@ -70,7 +70,7 @@ def main(seed: str, *variants: str) -> None:
                 assert isinstance(averaged.module, Autoencoder)
                 copy = Average(averaged.module, decay)
                 tell(decay, "averaged", copy.model)
-                copy.recalibrate(trainer.recalibrating(), stacked=False)
+                copy.recalibrate(trainer.recalibrating(), bool(trainer.stacked))
                 tell(decay, "recalibrated", copy.model)
 
 

@@ -81,7 +81,7 @@ def test_demo_and_a_first_look_train_one_seed_of_every_variant() -> None:
         ).stdout
         assert set(re.findall(r"--set-param '(\S*\bseeds=\S*)'", said)) == changes
         # Trained side by side once the faces are there, and before the stages ask for it.
-        steps = r"dvc exp run .* preprocess\n.*stages\.train_variant --all && dvc exp run\b"
+        steps = r"dvc exp run .* preprocess\n.*stages\.train_variant --all && dvc repro\b"
         assert re.search(steps, said)
 
 
