@@ -3,8 +3,6 @@
 common, data, kernels, model, measure, report. A room imports those before it alone.
 """
 
-import hashlib
-import os
 import sys
 from pathlib import Path
 from types import TracebackType
@@ -35,39 +33,8 @@ def _damaged(error: BaseException, trace: TracebackType | None) -> Path | None:
     return Path(path) if path and isinstance(error, EOFError | ValueError) else None
 
 
-def _forget_stale_kernels() -> None:
-    """Have all kernels compiled again after any file of theirs has changed.
-
-    numba knows compiled code by the content of the file that its function is in, and kernels have
-    functions of other files compiled into them. It is kept beside the source; where that cannot be,
-    or in the user's NUMBA_CACHE_DIR, it has a folder named by the content of all files.
-    """
-    folder = Path(__file__).parent / "kernels"
-    sources = b"".join(path.read_bytes() for path in sorted(folder.glob("*.py")))
-    content = hashlib.sha256(sources).hexdigest()
-    elsewhere = os.environ.get("NUMBA_CACHE_DIR")
-    if not elsewhere and not _only_of(content, folder / "__pycache__"):
-        caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-        elsewhere = os.path.join(caches, "recursive-autoencoder-kernels")
-    # A process started by this one finds the folder named already.
-    if elsewhere and os.path.basename(elsewhere) != content:
-        os.environ["NUMBA_CACHE_DIR"] = os.path.join(elsewhere, content)
-
-
-def _only_of(content: str, folder: Path) -> bool:
-    """Whether `folder` can keep code, once that of other content is deleted."""
-    known = folder / "sources.sha256"
-    try:
-        folder.mkdir(exist_ok=True)
-        if not known.exists() or known.read_text(encoding="utf-8") != content:
-            for index in folder.glob("*.nbi"):
-                index.unlink(missing_ok=True)
-            known.write_text(content, encoding="utf-8")
-    except OSError:
-        return False
-    return os.access(folder, os.W_OK)
-
-
 # Here, as nothing of the stages is imported before; and in kernels/ it would decide weights.
 sys.excepthook = _tell
-_forget_stale_kernels()
+from stages.common.kernel_cache import forget_stale_kernels  # noqa: E402
+
+forget_stale_kernels()

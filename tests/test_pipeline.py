@@ -191,8 +191,12 @@ CHECKPOINT = "stages/model/checkpoint.py"
 NO_DEPENDENCY = (
     *("stages/data/fetch.py", "stages/data/lfw.py", "stages/data/sources/"),
     "stages/measure/measures.py",
-    *(f"stages/common/{name}.py" for name in ("entry", "errors", "files", "memory", "processes")),
-    *("stages/common/settings.py", "stages/train_variant.py", CHECKPOINT),
+    *(
+        f"stages/common/{name}.py"
+        for name in ("entry", "errors", "files", "kernel_cache", "memory")
+    ),
+    *("stages/common/processes.py", "stages/common/settings.py", "stages/train_variant.py"),
+    CHECKPOINT,
     *(f"stages/model/{name}.py" for name in ("kept", "on_dask", "side_by_side", "variants")),
 )
 

@@ -43,7 +43,7 @@ def run(folder: Path, temporary: Path) -> subprocess.CompletedProcess[str]:
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("kept", ["beside", "NUMBA_CACHE_DIR", "XDG_CACHE_HOME"])
+@pytest.mark.parametrize("kept", ["beside", "NUMBA_CACHE_DIR", "XDG_CACHE_HOME", "TMPDIR"])
 def test_an_edit_of_one_file_has_the_kernels_of_all_compiled_again(
     tmp_path: Path, kept: str
 ) -> None:
@@ -70,8 +70,11 @@ def double(x):
     environment = {k: v for k, v in os.environ.items() if k != "NUMBA_CACHE_DIR"}
     if kept != "beside":
         environment[kept] = str(tmp_path / "elsewhere")
-    if kept == "XDG_CACHE_HOME":  # used where the source's folder cannot be written to
+        (tmp_path / "elsewhere").mkdir()
+    if kept in ("XDG_CACHE_HOME", "TMPDIR"):  # where the source's folder cannot be written to
         (kernels / "__pycache__").write_text("", encoding="utf-8")
+    if kept == "TMPDIR":  # nor the user's
+        environment["XDG_CACHE_HOME"] = "/dev/null"
     code = "from stages.kernels.whole import double as f; print(f(21), len(f.stats.cache_hits))"
 
     def doubled() -> list[str]:
@@ -83,7 +86,7 @@ def double(x):
     assert [doubled(), doubled()] == [["42", "0"], ["42", "1"]]
     (kernels / "part.py").write_text(part.format(3), encoding="utf-8")
     assert [doubled(), doubled()] == [["63", "0"], ["63", "1"]]
-    assert (tmp_path / "elsewhere").exists() == (kept != "beside")
+    assert any((tmp_path / "elsewhere").rglob("*.nbc")) == (kept != "beside")
 
 
 def test_a_temporary_folder_of_the_user_alone_keeps_it(tmp_path: Path) -> None:
