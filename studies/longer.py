@@ -7,6 +7,7 @@ reports/studies/longer.csv, .md and .png.
 """
 
 import csv
+import math
 import sys
 import time
 from collections.abc import Mapping
@@ -27,7 +28,7 @@ from stages.measure.compute import evenly_spaced
 from stages.model import checkpoint, kept
 from stages.model.network import device
 from stages.model.side_by_side import obtain_all
-from stages.model.training import Trainer
+from stages.model.training import Diverged, Trainer
 from stages.report.inference import CONFIDENCE, t_interval
 from stages.report.looks import OWN_COLOURS, band, log_axis, own_style, rendered, whole_epochs
 from studies import name_of_dataset
@@ -76,7 +77,10 @@ def main(*variants: str) -> None:
         }
         folders = obtain_all([*planned.values()])
         for ((name, seed), training), folder in zip(planned.items(), folders, strict=True):
-            found = clear(folder, people)
+            if (folder / "diverged.json").exists():  # the worst value, so that it is counted
+                found = [(epochs, "averaged_error", math.inf)]
+            else:
+                found = clear(folder, people)
             # Trainings made anew have nothing but their ends to compare.
             since = before if kept.goes_on(training.settings) else epochs - 1
             found += [point for point in errors(folder) if point[0] > since]
@@ -105,22 +109,26 @@ def stretched(settings: ModelSettings, epochs: int) -> ModelSettings:
 
 
 def seconds_an_epoch(variant: Variant, people: Faces) -> float:
-    """What an epoch of a training takes of a core, its two errors included: the middle of three."""
+    """What an epoch of a training takes of a core, its two errors included: the middle of three.
+
+    Not a number where it diverges in these.
+    """
     settings = stretched(described(variant), 4)
     trainer = Trainer(Training(settings=settings, seed=0, faces=people.hash), people)
-    trainer.run_epoch()  # compiles
     taken = []
-    for _ in range(3):
-        started = time.process_time()
-        trainer.run_epoch()
-        taken.append(time.process_time() - started)
+    try:
+        trainer.run_epoch()  # compiles
+        for _ in range(3):
+            started = time.process_time()
+            trainer.run_epoch()
+            taken.append(time.process_time() - started)
+    except Diverged:
+        return math.nan
     return median(taken)
 
 
 def clear(folder: Path, people: Faces) -> list[tuple[int, str, float]]:
-    """Epoch, measure and value of a training's clarity at its end; none where it diverged."""
-    if (folder / "diverged.json").exists():
-        return []
+    """Epoch, measure and value of a training's clarity at its end."""
     model, training = checkpoint.load(folder / "averaged.safetensors")
     rows = people.rows("test")
     images = people.images[rows[evenly_spaced(len(rows), MEASURED)]]
@@ -138,6 +146,7 @@ def errors(folder: Path) -> list[tuple[int, str, float]]:
 
 def draw(frame: pd.DataFrame) -> Figure:
     """Three measures against epochs (left) and seconds (right), a line a variant."""
+    frame = frame[np.isfinite(frame["value"])]
     figure = Figure(figsize=(10, 9))
     grid = figure.subplots(len(SHOWN), 2, sharey="row", sharex="col")
     for axes_row, (measure, name) in zip(grid, SHOWN.items(), strict=True):
@@ -196,7 +205,7 @@ def told(frame: pd.DataFrame, pace: Mapping[str, float]) -> str:
 
 def _cell(values: pd.Series, key: tuple[str, str, int], seeds: int) -> str:
     """Mean and standard deviation over seeds, and how many diverged."""
-    own = values[values.index == key]
+    own = values[(values.index == key) & np.isfinite(values)]
     if own.empty:
         return "all diverged"
     digits = MEASURES[key[1]][1]
@@ -207,7 +216,8 @@ def _cell(values: pd.Series, key: tuple[str, str, int], seeds: int) -> str:
 
 def _ratio(ratios: pd.Series | None, seeds: int) -> str:
     """Geometric mean of a ratio a seed, its interval, and how many of the seeds diverged."""
-    logs = np.log(ratios.dropna()) if ratios is not None else ()
+    finite = ratios[np.isfinite(ratios) & (ratios > 0)] if ratios is not None else ()
+    logs = np.log(finite)
     if not len(logs):
         return "-"
     interval = t_interval(logs, CONFIDENCE)

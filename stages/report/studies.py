@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from stages.common.errors import PipelineError
@@ -60,11 +61,13 @@ def _searched(path: Path) -> str:
     try:
         trials = pd.read_csv(path)
         faces = trials["dataset"].iloc[0]
+        finals = int(trials["final_of"].notna().sum())
         hours = float(trials["seconds"].sum()) / 3600
     except (IndexError, KeyError, ValueError, TypeError):
         raise _damaged(path) from None
     return (
-        f" of {faces}, {len(trials)} trainings of few epochs and {hours:.1f} hours of a core in all"
+        f" of {faces}, {len(trials) - finals} trainings of few epochs, {finals} of as many "
+        f"as a variant's, and {hours:.1f} hours of a core in all"
     )
 
 
@@ -136,7 +139,8 @@ def _longer(rows: pd.DataFrame) -> list[str]:
     shown = sorted({*rows[rows["measure"] == "high_frequency_ratio"]["epoch"]})
     told = []
     for name, own in errors.groupby("variant", sort=False):
-        by_epoch = [own[own["epoch"] == epoch]["value"] for epoch in shown]
+        finite = own[np.isfinite(own["value"])]
+        by_epoch = [finite[finite["epoch"] == epoch]["value"] for epoch in shown]
         seeds = own["seed"].nunique()
         means = ", ".join(_of_finished(values, seeds) for values in by_epoch)
         told.append(f"{label(str(name))} {means} (n = {seeds})")

@@ -37,6 +37,9 @@ lfw,stacked,0,40,360,averaged_error,150
 lfw,stacked,0,10,90,high_frequency_ratio,0.1
 lfw,stacked,0,40,360,high_frequency_ratio,0.1
 lfw,best,0,10,90,averaged_error,200
+lfw,best,0,40,360,averaged_error,inf
+lfw,recursive,0,10,nan,averaged_error,inf
+lfw,recursive,0,40,nan,averaged_error,inf
 """
 
 
@@ -53,9 +56,13 @@ def test_what_was_searched_for_best_is_told(tmp_path: Path) -> None:
     assert "training people ([how]" in text and "`recursive_then_stacked`" not in text
     (tmp_path / "search").mkdir()
     trials = tmp_path / "search/trials.csv"
-    trials.write_text("dataset,trial,seconds\nlfw,0,1800\nlfw,1,\nlfw,2,3600\n", encoding="utf-8")
+    rows = ["dataset,trial,final_of,seconds", "lfw,0,,1800", "lfw,1,,", "lfw,2,0,3600"]
+    trials.write_text("\n".join(rows), encoding="utf-8")
     text = readme(records, judge_all(records), [], studies.read("lfw", tmp_path))
-    assert "people of lfw, 3 trainings of few epochs and 1.5 hours of a core in all ([how]" in text
+    assert (
+        "people of lfw, 2 trainings of few epochs, 1 of as many as a variant's, and 1.5 hours"
+        in text
+    )
 
 
 def test_studies_stand_beside_the_claims_that_they_are_about(tmp_path: Path) -> None:
@@ -87,9 +94,8 @@ def test_longer_trainings_are_told_at_the_epochs_of_their_clarity(tmp_path: Path
     (tmp_path / "longer.csv").write_text(LONGER, encoding="utf-8")
     text = "\n".join(studies.read("lfw", tmp_path).longer)
     assert "after 10, 40 epochs" in text
-    assert (
-        "stacked 240 ± 14, 150 but for 1 that diverged (n = 2); best 200, diverged (n = 1)." in text
-    )
+    assert "stacked 240 ± 14, 150 but for 1 that diverged (n = 2); " in text
+    assert "best 200, diverged (n = 1); recursive diverged, diverged (n = 1)." in text
 
 
 TABLES = ("latents.csv", "norms.csv", "published.csv", "longer.csv", "search/trials.csv")

@@ -63,6 +63,22 @@ def test_without_names_a_variant_is_trained_beside_its_ablation_too(
     assert "`scheduled` is stacked with schedule: cosine." in page
 
 
+def test_one_that_diverges_at_once_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prepare: Prepare
+) -> None:
+    monkeypatch.setattr(longer, "EPOCHS", (1, 2))
+    monkeypatch.setattr(longer, "DEFAULT", ("stacked",))
+    monkeypatch.setattr(longer, "ABLATIONS", {"wild": ("stacked", {"lr": 1e30})})
+    prepare("stacked", model_settings())
+    longer.main()
+    found = pd.read_csv(tmp_path / "reports/studies/longer.csv")
+    wild = found[found["variant"] == "wild"]
+    assert [*zip(wild["epoch"], wild["value"], strict=True)] == [(1, np.inf), (2, np.inf)]
+    page = (tmp_path / "reports/studies/longer.md").read_text("utf-8")
+    assert "| wild | error | all diverged | all diverged | nan |" in page
+    assert "| wild | error, over stacked | - | - | |" in page
+
+
 def test_what_is_counted_in_epochs_keeps_its_fraction() -> None:
     values = model_settings(epochs=10, stacked_epochs=2).model_dump(exclude={"implementation"})
     variant = Variant(**values, seeds=[0], released_seeds=[])
@@ -79,6 +95,7 @@ def test_seeds_are_counted_for_each_variant_on_its_own() -> None:
         for measure in ("averaged_error", "high_frequency_ratio", "grid_ratio")
         if (name, seed, epochs) != ("stacked", 1, 40)
     ]
+    rows.append(("own", "stacked", 1, 40, 1.0, "averaged_error", np.inf))
     text = longer.told(pd.DataFrame(rows, columns=[*longer.TABLE]), dict.fromkeys(counts, 1.0))
     assert "| stacked | error | 2 ± 0 | 2 ± 0 | 2; 1 diverged |" in text
     assert "| candidate | error | 2 | 2 | 2 |" in text
