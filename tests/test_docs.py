@@ -71,6 +71,14 @@ def seeds() -> dict[str, int]:
     return {name: len(own.get("seeds", usual)) for name, own in params["variants"].items()}
 
 
+def test_the_interval_over_images_is_that_of_reports() -> None:
+    text = " ".join((ROOT / "docs/assumptions.md").read_text(encoding="utf-8").split())
+    report = (ROOT / "reports/README.md").read_text(encoding="utf-8")
+    claim = r"^\| error of recursive lower than stacked \| averaged \| "
+    found = re.search(claim + r".*? over 10 seeds; ([\d.]+ to [\d.]+) over images\)", report, re.M)
+    assert found and f"`stacked` (averaged, ten seeds) from {found[1]} to " in text
+
+
 def test_demo_and_a_first_look_train_one_seed_of_every_variant() -> None:
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     own = {name for name, own in params["variants"].items() if own.get("seeds", [0]) != [0]}
