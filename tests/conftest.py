@@ -1,17 +1,33 @@
 """What several test files need."""
 
+import os
 import signal
+import time
+from collections.abc import Sequence
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
+from stages.common.processes import alive
 from stages.common.settings import ModelSettings
 from stages.data.faces import Faces
 
 # Where a shell started the tests in the background, they and all that they start would not hear
 # of Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+os.environ.pop("DASK_SCHEDULER_ADDRESS", None)  # it would train elsewhere
+
+
+def ended(processes: Sequence[psutil.Process], within: float) -> bool:
+    """Whether all have ended within these seconds, whoever is to reap them and when."""
+    end = time.monotonic() + within
+    while any(map(alive, processes)):
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.02)
+    return True
 
 
 def model_settings(**changes: object) -> ModelSettings:

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from dvc.utils.serialize import modify_yaml
 from safetensors import safe_open
 
 from stages.model import kept
+from tests.conftest import ended
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
@@ -425,6 +426,8 @@ SERVER = """
 daemon off; pid {folder}/pid; error_log {folder}/log; events {{}}
 http {{
   access_log off; client_max_body_size 0; client_body_temp_path {folder}/body;
+  proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
+  uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
   server {{
     listen 127.0.0.1:{port};
     location / {{ root {folder}/store; dav_methods PUT; create_full_put_path on; }}
@@ -466,7 +469,7 @@ def test_experiments_wait_in_a_queue(clone: Project) -> None:
     clone.run("dvc", "exp", "run", "--queue", "--allow-missing", "-S", "norm=batch,shared")
     try:
         clone.run("dvc", "queue", "start")
-        wait_for(lambda: clone.run("dvc", "queue", "status").count("Success") == 2, 300)
+        wait_for(lambda: clone.run("dvc", "queue", "status").count("Success") == 2, 1200, 2)
     finally:
         clone.run("dvc", "queue", "stop", "--kill")
     trained = [*(clone.folder / ".dvc/trainings").iterdir()]
@@ -576,7 +579,7 @@ def training(project: Project) -> Iterator["subprocess.Popen[bytes]"]:
         finally:
             below = psutil.Process(dvc.pid).children(recursive=True) if dvc.poll() is None else []
             dvc.kill()
-            psutil.wait_procs(below, timeout=60)
+            ended(below, 60)
 
 
 @pytest.mark.slow
@@ -618,18 +621,17 @@ def killed(clone: Project) -> Project:
     return clone
 
 
-def wait_for(condition, seconds: float = 120) -> None:  # type: ignore[no-untyped-def]
+def wait_for(condition: Callable[[], bool], seconds: float = 120, pause: float = 0.05) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
+        time.sleep(pause)
 
 
 def test_a_killed_dvc_takes_its_stage_along_and_the_next_run_has_its_own_weights(
     killed: Project,
 ) -> None:
-    _, alive = psutil.wait_procs(killed.orphans, timeout=60)  # type: ignore[attr-defined]
-    assert not alive
+    assert ended(killed.orphans, 60)  # type: ignore[attr-defined]
     assert not (killed.folder / "models/stacked").exists()
     edit(killed, "variants", {"stacked": {"training": "stacked", **PLAIN, "epochs": 1, "lr": 0.01}})
     assert "evaluate@stacked" in killed.ran("dvc", "repro", "evaluate@stacked")

@@ -62,11 +62,12 @@ def _end_after(wait: Callable[[], None]) -> None:
 
 
 def _wait_for(process: psutil.Process) -> None:
-    while _alive(process):
+    while alive(process):
         time.sleep(POLL)
 
 
-def _alive(process: psutil.Process) -> bool:
+def alive(process: psutil.Process) -> bool:
+    """Whether it runs: one that has ended and that nobody has reaped yet does not."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

@@ -132,6 +132,7 @@ def test_offline_one_line_lists_what_was_tried_and_the_ways_out(
     monkeypatch.delenv("LFW_ARCHIVE", raising=False)
     write_files(tmp_path, {"configs/download.yaml": b"dataset: lfw"})
     monkeypatch.setattr(fetch, "PAUSE", 0)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     closed = Server()
     closed.close()
     tried = (

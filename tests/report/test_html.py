@@ -129,7 +129,9 @@ def browser(text: str, tmp_path: Path) -> Iterator[Any]:
     try:
         found.get(path.as_uri())
         yield found
-        assert found.get_log("browser") == []
+        said = [line["message"] for line in found.get_log("browser")]
+        # A test that looks at a canvas more than once is told how that would be faster.
+        assert [message for message in said if "Multiple readback" not in message] == []
         sent = [
             event["params"]["request"]["url"]
             for line in found.get_log("performance")

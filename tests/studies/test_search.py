@@ -170,7 +170,8 @@ search.work(sys.argv[1], 10_000.0)
 def postgresql() -> Iterator[str]:
     """The URL of a server of Debian's packages, which must not run as root."""
     assert BIN is not None
-    with tempfile.TemporaryDirectory() as name, socket.socket() as probe:
+    # Where that user can go, whatever TMPDIR is.
+    with tempfile.TemporaryDirectory(dir="/tmp") as name, socket.socket() as probe:
         folder = Path(name)
         user = []
         if os.getuid() == 0:
