@@ -1,6 +1,6 @@
 """Does it last? Variants continued to 40 epochs.
 
-`python -m studies.longer [VARIANT ...]` (without names, those of DEFAULT and ABLATIONS) goes on
+`python -m studies.longer [VARIANT ...]` (without names, those of DEFAULT and CONTROLS) goes on
 from the kept trainings of three seeds, or trains them, as many side by side as there are cores.
 Error and clarity on held-out faces, against epochs and against seconds of a core:
 reports/studies/longer.csv, .md and .png.
@@ -37,7 +37,7 @@ from studies.clear import clarity_of
 DEFAULT = ("stacked", "recursive", "best", "recursive_then_stacked", "stacked_tuned")
 # Variants of DEFAULT with other settings: as `recursive_then_stacked` has a schedule, so has a
 # stacked training.
-ABLATIONS: dict[str, tuple[str, dict[str, object]]] = {
+CONTROLS: dict[str, tuple[str, dict[str, object]]] = {
     "stacked_tuned_cosine": ("stacked_tuned", {"schedule": "cosine"}),
 }
 EPOCHS = (10, 20, 40)  # where clarity is measured
@@ -61,7 +61,7 @@ SHOWN = {
 def main(*variants: str) -> None:
     settings = {name: read_variant(name) for name in variants or DEFAULT}
     if not variants:
-        for name, (of, changes) in ABLATIONS.items():
+        for name, (of, changes) in CONTROLS.items():
             settings[name] = settings[of].model_copy(update=changes)
     dataset, people = name_of_dataset(), faces.load()
     pace = {name: seconds_an_epoch(variant, people) for name, variant in settings.items()}
@@ -179,7 +179,7 @@ def told(frame: pd.DataFrame, pace: Mapping[str, float]) -> str:
         f"{CONFIDENCE:.0%} interval over seeds (Student's t). Every epoch and seed: `longer.csv`.",
         *(
             f"`{name}` is {of} with {', '.join(f'{key}: {value}' for key, value in other.items())}."
-            for name, (of, other) in ABLATIONS.items()
+            for name, (of, other) in CONTROLS.items()
             if name in pace
         ),
         "",

@@ -5,6 +5,8 @@ import re
 import subprocess
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
@@ -16,9 +18,11 @@ from stages.common.settings import (
     PreprocessSettings,
     Variant,
 )
+from stages.report.inference import CONFIDENCE, t_interval
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+STACKED = ("stacked", "stacked_tuned")
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
 
 
@@ -77,6 +81,30 @@ def test_the_interval_over_images_is_that_of_reports() -> None:
     claim = r"^\| error of recursive lower than stacked \| averaged \| "
     found = re.search(claim + r".*? over 10 seeds; ([\d.]+ to [\d.]+) over images\)", report, re.M)
     assert found and f"`stacked` (averaged, ten seeds) from {found[1]} to " in text
+
+
+def test_what_longer_trainings_show_is_what_they_measured() -> None:
+    text = " ".join((ROOT / "docs/assumptions.md").read_text(encoding="utf-8").split())
+    table = pd.read_csv(ROOT / "reports/studies/longer.csv")
+    of = table.pivot(index=["measure", "epoch", "seed"], columns="variant", values="value")
+
+    def logs(name: str, other: str, measure: str, epoch: int = 40) -> pd.Series:
+        return np.log(of[name] / of[other]).loc[measure, epoch]
+
+    sharper, error = (
+        [np.exp(logs("recursive_then_stacked", other, measure).mean()) for other in STACKED]
+        for measure in ("high_frequency_ratio", "averaged_error")
+    )
+    assert "{:.2f} and {:.2f} times, but".format(*sharper) in text
+    assert "beyond doubt ({:.2f} and {:.2f} times)".format(*error) in text
+    scheduled = [
+        logs("stacked_tuned_cosine", "stacked_tuned", "averaged_error", epoch)
+        for epoch in (10, 20, 40)
+    ]
+    interval = t_interval(scheduled[-1], CONFIDENCE)
+    assert interval
+    numbers = [*(np.exp(each.mean()) for each in scheduled), *np.exp(interval)]
+    assert "{:.2f}, {:.2f} and {:.2f} times ({:.2f} to {:.2f}) the".format(*numbers) in text
 
 
 def test_demo_and_a_first_look_train_one_seed_of_every_variant() -> None:

@@ -43,7 +43,7 @@ for name, changes in json.loads(sys.argv[1]).items():
         checkpoint.save(state(trainer.model), path, training, "last_step")
     with threads() as pool:
         rows = measure(pool, checkpoint.load(path)[0], *measured_faces(faces)).rows
-    told["measures"][name] = [(*row[:3], row[4]) for row in rows]
+    told["measures"][name] = [(*where, value, images) for *where, value, _, images in rows]
 print(json.dumps(told))
 """
 MODELS = {

@@ -45,12 +45,12 @@ def test_of_trainings_made_anew_the_ends_alone_are_told(
     assert [*found[found["measure"] == "averaged_error"]["epoch"]] == [1, 3]
 
 
-def test_without_names_a_variant_is_trained_beside_its_ablation_too(
+def test_without_names_controls_are_trained_beside_the_variants(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prepare: Prepare
 ) -> None:
     monkeypatch.setattr(longer, "EPOCHS", (1, 2))
     monkeypatch.setattr(longer, "DEFAULT", ("stacked",))
-    monkeypatch.setattr(longer, "ABLATIONS", {"scheduled": ("stacked", {"schedule": "cosine"})})
+    monkeypatch.setattr(longer, "CONTROLS", {"scheduled": ("stacked", {"schedule": "cosine"})})
     prepare("stacked", model_settings())
     longer.main()
     found = pd.read_csv(tmp_path / "reports/studies/longer.csv")
@@ -68,7 +68,7 @@ def test_one_that_diverges_at_once_is_counted(
 ) -> None:
     monkeypatch.setattr(longer, "EPOCHS", (1, 2))
     monkeypatch.setattr(longer, "DEFAULT", ("stacked",))
-    monkeypatch.setattr(longer, "ABLATIONS", {"wild": ("stacked", {"lr": 1e30})})
+    monkeypatch.setattr(longer, "CONTROLS", {"wild": ("stacked", {"lr": 1e30})})
     prepare("stacked", model_settings())
     longer.main()
     found = pd.read_csv(tmp_path / "reports/studies/longer.csv")
