@@ -162,36 +162,6 @@ def test_the_learning_rate_of_every_step(
     assert rates == pytest.approx(cosine if schedule == "cosine" else [0.001] * count)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="steps are replayed on a GPU alone")
-@pytest.mark.parametrize(
-    "changes", [{"norm": "shared"}, {"variational": True}, {"schedule": "cosine"}], ids=str
-)
-def test_replayed_steps_are_the_steps(
-    faces: Faces, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    replayed = trained(faces, epochs=4, **changes)
-    monkeypatch.setattr(training, "Replayed", lambda step: step)
-    plain = trained(faces, epochs=4, **changes)
-    found = [point.value for point in replayed.curve]
-    assert found == pytest.approx([point.value for point in plain.curve], rel=1e-3)
-    for one, other in (
-        (replayed.model, plain.model),
-        (replayed.average.model, plain.average.model),
-    ):
-        for a, b in zip(weights(one), weights(other), strict=True):
-            torch.testing.assert_close(a, b, rtol=1e-2, atol=1e-3)
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="the rate is a tensor on a GPU alone")
-def test_a_resumed_training_keeps_to_its_schedule(faces: Faces) -> None:
-    begun = trainer(faces, epochs=2, schedule="cosine")
-    begun.run_epoch()
-    resumed = trainer(faces, epochs=2, schedule="cosine")
-    resumed.restore(*begun.state())
-    resumed.run_epoch()
-    assert 0 < float(resumed.optimizer.param_groups[0]["lr"]) < 0.0005
-
-
 def test_pixels_are_divided_by_255(faces: Faces) -> None:
     rows = np.array([5, 2])
     images = training.Batches(faces, torch.device("cpu"))(torch.from_numpy(rows))
