@@ -9,10 +9,3 @@
 
 Whatever is chosen by looking is chosen on `validation`, a part of the training people.
 """
-
-from stages.common.settings import CONFIGS, DownloadSettings, read_config
-
-
-def name_of_dataset() -> str:
-    """Whose faces a study is run on."""
-    return read_config(DownloadSettings, CONFIGS / "download.yaml").dataset

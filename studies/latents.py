@@ -34,7 +34,7 @@ from stages.measure.compute import evenly_spaced, latents
 from stages.model import checkpoint
 from stages.model.network import LATENT, Autoencoder, device
 from stages.report.sheets import Block, sheet
-from studies import name_of_dataset
+from stages.report.studies import short_hash
 from studies.clear import BATCH
 
 DEFAULT = ("stacked", "recursive", "recursive_shared_bn", "stacked_vae", "recursive_vae")
@@ -56,7 +56,7 @@ class Row:
     held-out faces are; 0.01 is what new people have.
     """
 
-    dataset: str
+    faces: str
     variant: str
     seed: int
     density: str
@@ -78,8 +78,8 @@ def main(*variants: str) -> None:
     held_out = people.rows("test")
     held_out = people.images[held_out[evenly_spaced(len(held_out), SAMPLES)]]
     nearby = _small(train)
-    dataset = name_of_dataset()
-    rows = [_row(dataset, "", 0, "held-out faces", held_out, held_out, nearby, None)]
+    of = short_hash(people.hash)
+    rows = [_row(of, "", 0, "held-out faces", held_out, held_out, nearby, None)]
     pictures: list[list[Block | None]] = []
     for name in names:
         shown: list[Block | None] = []
@@ -93,7 +93,7 @@ def main(*variants: str) -> None:
             made = draw(model, train, held_out)
             reach = _distances(made[HELD_OUT], nearby)
             for density, drawn in made.items():
-                rows.append(_row(dataset, name, seed, density, drawn, held_out, nearby, reach))
+                rows.append(_row(of, name, seed, density, drawn, held_out, nearby, reach))
                 found = f"faces {rows[-1].faces_found:.0%}"
                 print(f"{name}, seed {seed}, {density}: {found}", flush=True)
             if not shown:
@@ -145,7 +145,7 @@ def fit(codes: np.ndarray, components: int) -> GaussianMixture:
 
 
 def _row(
-    dataset: str,
+    faces: str,
     variant: str,
     seed: int,
     density: str,
@@ -163,7 +163,7 @@ def _row(
     nearest = _distances(pictures, nearby)
     limit = float("nan") if reach is None else float(np.quantile(reach, 0.01))
     return Row(
-        dataset=dataset,
+        faces=faces,
         variant=variant,
         seed=seed,
         density=density,

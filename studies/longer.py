@@ -31,7 +31,7 @@ from stages.model.side_by_side import obtain_all
 from stages.model.training import Diverged, Trainer
 from stages.report.inference import CONFIDENCE, t_interval
 from stages.report.looks import OWN_COLOURS, band, log_axis, own_style, rendered, whole_epochs
-from studies import name_of_dataset
+from stages.report.studies import short_hash
 from studies.clear import clarity_of
 
 DEFAULT = ("stacked", "recursive", "best", "recursive_then_stacked", "stacked_tuned")
@@ -44,7 +44,7 @@ EPOCHS = (10, 20, 40)  # where clarity is measured
 SEEDS = 3
 MEASURED = 256
 FOLDER = Path("reports/studies")
-TABLE = ("dataset", "variant", "seed", "epoch", "seconds", "measure", "value")
+TABLE = ("faces", "variant", "seed", "epoch", "seconds", "measure", "value")
 MEASURES = {  # what a table calls it, and its digits after the point
     "averaged_error": ("error", 0),
     "high_frequency_ratio": ("high frequencies", 3),
@@ -63,7 +63,7 @@ def main(*variants: str) -> None:
     if not variants:
         for name, (of, changes) in CONTROLS.items():
             settings[name] = settings[of].model_copy(update=changes)
-    dataset, people = name_of_dataset(), faces.load()
+    people = faces.load()
     pace = {name: seconds_an_epoch(variant, people) for name, variant in settings.items()}
     rows: list[list[object]] = []
     for before, epochs in pairwise((0, *EPOCHS)):
@@ -84,7 +84,8 @@ def main(*variants: str) -> None:
             since = before if kept.goes_on(training.settings) else epochs - 1
             found += [point for point in errors(folder) if point[0] > since]
             for epoch, measure, value in found:
-                rows.append([dataset, name, seed, epoch, epoch * pace[name], measure, value])
+                point = epoch, epoch * pace[name], measure, value
+                rows.append([short_hash(people.hash), name, seed, *point])
     frame = pd.DataFrame(rows, columns=list(TABLE))
     files = [FOLDER / f"longer.{ending}" for ending in ("csv", "png", "md")]
     with atomic_set(*files) as (table, picture, page):

@@ -20,7 +20,7 @@ from stages.data import faces
 from stages.data.faces import to_tensor
 from stages.model import checkpoint
 from stages.model.network import Autoencoder, device
-from studies import name_of_dataset
+from stages.report.studies import short_hash
 
 DEFAULT = (
     "recursive_bn", "stacked_bn", "recursive_shared_bn", "stacked_shared_bn",
@@ -32,7 +32,7 @@ TABLE = Path("reports/studies/norms.csv")
 @entry_point
 def main(*variants: str) -> None:
     memory.keep_freed()
-    dataset, people = name_of_dataset(), faces.load()
+    people = faces.load()
     # Pictures of a person follow one another, and would fill a batch.
     held_out = people.images[np.random.default_rng(0).permutation(people.rows("test"))]
     rows = []
@@ -50,11 +50,11 @@ def main(*variants: str) -> None:
                     number(error(model.train(of_batch), held_out, variant.batch_size))
                     for of_batch in (False, True)
                 ]
-                rows.append((dataset, name, seed, weights, *found))
+                rows.append((short_hash(people.hash), name, seed, weights, *found))
                 print(f"{name}, seed {seed}, {weights}: {' '.join(found)}", flush=True)
     with atomic(TABLE) as unfinished, open(unfinished, "w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
-        table.writerow(("dataset", "variant", "seed", "weights", "running", "of_batch"))
+        table.writerow(("faces", "variant", "seed", "weights", "running", "of_batch"))
         table.writerows(rows)
 
 

@@ -33,7 +33,7 @@ from stages.model import network
 from stages.model.released import accidents
 from stages.model.training import Batches, Diverged, Trainer, held_out_error
 from stages.report.paper import PAPER
-from studies import name_of_dataset
+from stages.report.studies import short_hash
 
 # Nothing that is known explains the paper's numbers of these.
 DEFAULT = ("recursive_bn", "stacked_bn", "stacked_shared_bn")
@@ -119,8 +119,8 @@ def main(*variants: str) -> None:
         raise PipelineError(f"the paper has no number for {', '.join(other)}")
     settings = {name: read_variant(name) for name in variants or DEFAULT}
     files = [FOLDER / f"published.{ending}" for ending in ("csv", "md")]
-    dataset = name_of_dataset()
-    earlier = _read_table(files[0], dataset)  # a damaged one is told before hours of training
+    of = short_hash(faces.load().hash)
+    earlier = _read_table(files[0], of)  # a damaged one is told before hours of training
     jobs = [
         (name, change)
         for name, variant in settings.items()
@@ -133,7 +133,7 @@ def main(*variants: str) -> None:
     found |= {key: values for key, values in earlier.items() if key[0] not in settings}
     found = dict(sorted(found.items(), key=lambda item: [*PAPER].index(item[0][0])))
     with atomic_set(*files) as (table, page):
-        _write_table(found, dataset, table)
+        _write_table(found, of, table)
         page.write_text(told(found), encoding="utf-8")
 
 
@@ -167,7 +167,7 @@ def errors(name: str, change: str) -> list[float]:
 Found = dict[tuple[str, str], list[float]]
 
 
-def _read_table(path: Path, dataset: str) -> Found:
+def _read_table(path: Path, of: str) -> Found:
     """What an earlier run on the same faces has found."""
     found: Found = {}
     if not path.exists():
@@ -175,7 +175,7 @@ def _read_table(path: Path, dataset: str) -> Found:
     with open(path, encoding="utf-8", newline="") as file:
         try:
             for row in csv.DictReader(file):
-                if row["dataset"] == dataset and row["variant"] in PAPER:
+                if row["faces"] == of and row["variant"] in PAPER:
                     key = (row["variant"], row["difference"])
                     found.setdefault(key, []).append(float(row["error"]))
         except (KeyError, TypeError, ValueError):
@@ -183,13 +183,13 @@ def _read_table(path: Path, dataset: str) -> Found:
     return found
 
 
-def _write_table(found: Found, dataset: str, path: Path) -> None:
+def _write_table(found: Found, of: str, path: Path) -> None:
     with open(path, "w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
-        table.writerow(("dataset", "variant", "difference", "epoch", "error"))
+        table.writerow(("faces", "variant", "difference", "epoch", "error"))
         for key, values in found.items():
             for epoch, value in enumerate(values, start=1):
-                table.writerow((dataset, *key, epoch, number(value)))
+                table.writerow((of, *key, epoch, number(value)))
 
 
 def told(found: Found) -> str:

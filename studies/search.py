@@ -35,13 +35,19 @@ from optuna.trial import FrozenTrial, TrialState
 from stages.common.entry import entry_point
 from stages.common.errors import PipelineError
 from stages.common.processes import end_with_parent
-from stages.common.settings import ModelSettings, Training
+from stages.common.settings import (
+    CONFIGS,
+    DownloadSettings,
+    ModelSettings,
+    Training,
+    read_config,
+)
 from stages.data import faces
 from stages.data.faces import Faces
 from stages.measure.compute import evenly_spaced
 from stages.model import kept
 from stages.model.training import Diverged, Trainer
-from studies import found, name_of_dataset
+from studies import found
 from studies.clear import clarity_of
 from studies.longer import stretched
 from studies.validation import validation
@@ -147,7 +153,8 @@ def main(*words: str) -> None:
         raise PipelineError(
             f"{lost} of {len(workers)} workers ended early; run the same again to go on"
         )
-    found.write(Path("reports/studies/search"), studies, name_of_dataset())
+    dataset = read_config(DownloadSettings, CONFIGS / "download.yaml").dataset
+    found.write(Path("reports/studies/search"), studies, dataset)
 
 
 def work(storage: str, budget: float) -> None:

@@ -26,14 +26,19 @@ class Studies:
     searched: str = ""
 
 
-def read(dataset: str, folder: Path = FOLDER) -> Studies:
-    """What there is of this dataset; what was searched, whatever it was searched on.
+def short_hash(faces: str) -> str:
+    """What tables of studies call faces by, of their content hash."""
+    return faces[:12]
+
+
+def read(faces: str, folder: Path = FOLDER) -> Studies:
+    """What there is of faces with this content hash, and what was searched, whatever it was on.
 
     Raises PipelineError where a table is damaged.
     """
 
     def told(name: str, of: Callable[[pd.DataFrame], list[str]]) -> list[str]:
-        return _told(folder / name, dataset, of)
+        return _told(folder / name, faces, of)
 
     return Studies(
         beside_claim={8: told("latents.csv", _new_faces), 9: told("norms.csv", _statistics)},
@@ -43,13 +48,13 @@ def read(dataset: str, folder: Path = FOLDER) -> Studies:
     )
 
 
-def _told(path: Path, dataset: str, told: Callable[[pd.DataFrame], list[str]]) -> list[str]:
+def _told(path: Path, faces: str, told: Callable[[pd.DataFrame], list[str]]) -> list[str]:
     if not path.exists():
         return []
     try:
         # A variant may be called nan.
-        rows = pd.read_csv(path, keep_default_na=False, na_values={"copies": ""})
-        rows = rows[(rows["dataset"] == dataset) & (rows["variant"] != "")]
+        rows = pd.read_csv(path, keep_default_na=False, na_values={"copies": ""}, dtype=TEXT)
+        rows = rows[(rows["faces"] == short_hash(faces)) & (rows["variant"] != "")]
         return told(rows) if len(rows) else []
     except (KeyError, ValueError, TypeError):
         raise _damaged(path) from None
@@ -166,3 +171,4 @@ def _mean_sd(values: pd.Series) -> str:
 
 KINDS = {"running": "running statistics", "of_batch": "statistics of the batch"}
 EPOCHS = 10  # of the authors
+TEXT = {"faces": str}  # a hash may look like a number

@@ -65,6 +65,18 @@ def test_everything_is_written_the_same_way_in_any_locale(evaluated, tmp_path):
     assert reports(folder) == written
 
 
+@pytest.mark.parametrize(("faces", "shown"), [("faces", True), ("others", False)])
+def test_a_study_is_told_beside_the_faces_that_it_is_of(evaluated, tmp_path, faces, shown):
+    folder = copy(evaluated, tmp_path)
+    table = folder / "reports/studies/norms.csv"
+    table.parent.mkdir()
+    rows = ["faces,variant,seed,weights,running,of_batch", f"{faces},recursive,0,averaged,8000,300"]
+    table.write_text("\n".join(rows), encoding="utf-8")
+    assert plot(folder).returncode == 0
+    told = (folder / "reports/README.md").read_text(encoding="utf-8")
+    assert ("| recursive | averaged | 1 | 8000 | 300 |" in told) is shown
+
+
 def test_the_report_of_before_stays_where_a_record_is_damaged(evaluated, tmp_path):
     folder = copy(evaluated, tmp_path)
     (folder / "reports/README.md").write_text("before", encoding="utf-8")

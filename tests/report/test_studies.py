@@ -10,55 +10,56 @@ from stages.report.readme import readme
 from stages.report.rule import judge_all
 from tests.made_records import Made, as_in_the_paper, make
 
-LATENTS = """dataset,variant,seed,density,faces_found,high_frequency_ratio,copies
-lfw,,0,held-out faces,0.99,1,
-lfw,recursive,0,Gaussian,0.5,0.25,0
-lfw,recursive,1,Gaussian,0.7,0.35,0
-lfw,recursive_vae,0,Gaussian,0.25,2,0.01
-lfw,recursive_vae,0,standard normal,0,5,0
+FACES, OTHERS = "0123456789012345", "1234567890123456"
+LATENTS = """faces,variant,seed,density,faces_found,high_frequency_ratio,copies
+012345678901,,0,held-out faces,0.99,1,
+012345678901,recursive,0,Gaussian,0.5,0.25,0
+012345678901,recursive,1,Gaussian,0.7,0.35,0
+012345678901,recursive_vae,0,Gaussian,0.25,2,0.01
+012345678901,recursive_vae,0,standard normal,0,5,0
 """
-NORMS = """dataset,variant,seed,weights,running,of_batch
-lfw,stacked_shared_bn,0,averaged,8000,300
-lfw,stacked_shared_bn,1,averaged,9000,302
-lfw,stacked_shared_bn,0,last_step,7000,303
+NORMS = """faces,variant,seed,weights,running,of_batch
+012345678901,stacked_shared_bn,0,averaged,8000,300
+012345678901,stacked_shared_bn,1,averaged,9000,302
+012345678901,stacked_shared_bn,0,last_step,7000,303
 """
-PUBLISHED = """dataset,variant,difference,epoch,error
-lfw,stacked_bn,as released,10,719.2
-lfw,stacked_bn,as released,20,600
-lfw,stacked_bn,encoder not frozen,9,1
-lfw,stacked_bn,encoder not frozen,10,280
-lfw,recursive_bn,as released,10,2300
+PUBLISHED = """faces,variant,difference,epoch,error
+012345678901,stacked_bn,as released,10,719.2
+012345678901,stacked_bn,as released,20,600
+012345678901,stacked_bn,encoder not frozen,9,1
+012345678901,stacked_bn,encoder not frozen,10,280
+012345678901,recursive_bn,as released,10,2300
 """
-LONGER = """dataset,variant,seed,epoch,seconds,measure,value
-lfw,stacked,0,1,9,averaged_error,900
-lfw,stacked,0,10,90,averaged_error,230
-lfw,stacked,1,10,90,averaged_error,250
-lfw,stacked,0,40,360,averaged_error,150
-lfw,stacked,0,10,90,high_frequency_ratio,0.1
-lfw,stacked,0,40,360,high_frequency_ratio,0.1
-lfw,best,0,10,90,averaged_error,200
-lfw,best,0,40,360,averaged_error,inf
-lfw,recursive,0,10,nan,averaged_error,inf
-lfw,recursive,0,40,nan,averaged_error,inf
+LONGER = """faces,variant,seed,epoch,seconds,measure,value
+012345678901,stacked,0,1,9,averaged_error,900
+012345678901,stacked,0,10,90,averaged_error,230
+012345678901,stacked,1,10,90,averaged_error,250
+012345678901,stacked,0,40,360,averaged_error,150
+012345678901,stacked,0,10,90,high_frequency_ratio,0.1
+012345678901,stacked,0,40,360,high_frequency_ratio,0.1
+012345678901,best,0,10,90,averaged_error,200
+012345678901,best,0,40,360,averaged_error,inf
+012345678901,recursive,0,10,nan,averaged_error,inf
+012345678901,recursive,0,40,nan,averaged_error,inf
 """
 
 
-def claims(dataset: str, folder: Path) -> list[str]:
+def claims(faces: str, folder: Path) -> list[str]:
     """The report's sections of the claims."""
-    records = make(as_in_the_paper(), dataset=dataset)
-    text = readme(records, judge_all(records), [], studies.read(dataset, folder))
+    records = make(as_in_the_paper())
+    text = readme(records, judge_all(records), [], studies.read(faces, folder))
     return text.partition("## Recursive against stacked")[0].split("\n### ")[1:]
 
 
 def test_what_was_searched_for_best_is_told(tmp_path: Path) -> None:
     records = make(as_in_the_paper() | {"best": Made(), "stacked_tuned": Made()})
-    text = readme(records, judge_all(records), [], studies.read("lfw", tmp_path))
+    text = readme(records, judge_all(records), [], studies.read(FACES, tmp_path))
     assert "training people ([how]" in text and "`recursive_then_stacked`" not in text
     (tmp_path / "search").mkdir()
     trials = tmp_path / "search/trials.csv"
     rows = ["dataset,trial,final_of,seconds", "lfw,0,,1800", "lfw,1,,", "lfw,2,0,3600"]
     trials.write_text("\n".join(rows), encoding="utf-8")
-    text = readme(records, judge_all(records), [], studies.read("lfw", tmp_path))
+    text = readme(records, judge_all(records), [], studies.read(FACES, tmp_path))
     assert (
         "people of lfw, 2 trainings of few epochs, 1 of as many as a variant's, and 1.5 hours"
         in text
@@ -66,33 +67,33 @@ def test_what_was_searched_for_best_is_told(tmp_path: Path) -> None:
 
 
 def test_studies_stand_beside_the_claims_that_they_are_about(tmp_path: Path) -> None:
-    alone = claims("lfw", tmp_path)
+    alone = claims(FACES, tmp_path)
     (tmp_path / "latents.csv").write_text(LATENTS, encoding="utf-8")
     (tmp_path / "norms.csv").write_text(NORMS, encoding="utf-8")
-    beside = claims("lfw", tmp_path)
+    beside = claims(FACES, tmp_path)
     assert beside[:7] == alone[:7]
     faces = "| recursive | 2 | 60% (0.30) | - |\n| recursive VAE | 1 | 25% (2.00) | 0% (5.00) |"
     assert faces in beside[7]
     assert "| stacked, shared norm | averaged | 2 | 8500 ± 707 | 301 ± 1 |" in beside[8]
     assert "| stacked, shared norm | last step | 1 | 7000 | 303 |" in beside[8]
-    assert claims("synthetic", tmp_path) == alone
+    assert claims(OTHERS, tmp_path) == alone
 
 
 def test_what_moves_published_numbers_stands_beside_table_1(tmp_path: Path) -> None:
     (tmp_path / "published.csv").write_text(PUBLISHED, encoding="utf-8")
-    told = "\n".join(studies.read("lfw", tmp_path).published)
+    told = "\n".join(studies.read(FACES, tmp_path).published)
     assert "| model | as released | encoder not frozen | 20 epochs | paper |" in told
     assert "| stacked, batch norm | 719 | 280 | 600 | 467 (Table 1), 373 (Figure 5) |" in told
     assert "| recursive, batch norm | 2300 | - | - | 7831 (Table 1), 8336 (Figure 5) |" in told
-    records = make(as_in_the_paper(), dataset="lfw")
-    text = readme(records, judge_all(records), [], studies.read("lfw", tmp_path))
+    records = make(as_in_the_paper())
+    text = readme(records, judge_all(records), [], studies.read(FACES, tmp_path))
     assert told.splitlines()[-1] in text.partition("## Table 1")[2].partition("\n## ")[0]
-    assert not studies.read("synthetic", tmp_path).published
+    assert not studies.read(OTHERS, tmp_path).published
 
 
 def test_longer_trainings_are_told_at_the_epochs_of_their_clarity(tmp_path: Path) -> None:
     (tmp_path / "longer.csv").write_text(LONGER, encoding="utf-8")
-    text = "\n".join(studies.read("lfw", tmp_path).longer)
+    text = "\n".join(studies.read(FACES, tmp_path).longer)
     assert "after 10, 40 epochs" in text
     assert "stacked 240 ± 14, 150 but for 1 that diverged (n = 2); " in text
     assert "best 200, diverged (n = 1); recursive diverged, diverged (n = 1)." in text
@@ -107,4 +108,4 @@ def test_a_damaged_table_of_a_study_is_named(tmp_path: Path, name: str, content:
     (tmp_path / "search").mkdir()
     (tmp_path / name).write_text(content, encoding="utf-8")
     with pytest.raises(PipelineError, match=f"{name} cannot be read"):
-        studies.read("lfw", tmp_path)
+        studies.read(FACES, tmp_path)

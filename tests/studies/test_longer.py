@@ -23,10 +23,10 @@ def test_kept_trainings_go_on_and_are_told(
     longer.main("stacked")
     assert sorted(folder.name for folder in first.parent.glob("epochs*")) == ["epochs1", "epochs2"]
 
-    found = pd.read_csv(tmp_path / "reports/studies/longer.csv")
+    found = pd.read_csv(tmp_path / "reports/studies/longer.csv", dtype={"faces": str})
     kept_curve, whole = (pd.read_csv(first.parent / f"epochs{n}/curve.csv") for n in (1, 2))
     assert whole[whole["epoch"] == 1].reset_index(drop=True).equals(kept_curve)
-    assert {*found["dataset"]} == {"own"}
+    assert {*found["faces"]} == {people.hash[:12]}
     errors = found[found["measure"] == "averaged_error"].sort_values("epoch")
     expected = whole[whole["loss"] == "averaged_error"]["value"]
     np.testing.assert_allclose(errors["value"], expected)
@@ -41,7 +41,7 @@ def test_of_trainings_made_anew_the_ends_alone_are_told(
     monkeypatch.setattr(longer, "EPOCHS", (1, 3))
     prepare("stacked", model_settings(schedule="cosine"))
     longer.main("stacked")
-    found = pd.read_csv(tmp_path / "reports/studies/longer.csv")
+    found = pd.read_csv(tmp_path / "reports/studies/longer.csv", dtype={"faces": str})
     assert [*found[found["measure"] == "averaged_error"]["epoch"]] == [1, 3]
 
 
@@ -53,7 +53,7 @@ def test_without_names_controls_are_trained_beside_the_variants(
     monkeypatch.setattr(longer, "CONTROLS", {"scheduled": ("stacked", {"schedule": "cosine"})})
     prepare("stacked", model_settings())
     longer.main()
-    found = pd.read_csv(tmp_path / "reports/studies/longer.csv")
+    found = pd.read_csv(tmp_path / "reports/studies/longer.csv", dtype={"faces": str})
     errors = found[found["measure"] == "error"].set_index(["variant", "epoch"])["value"]
     assert {*errors.index} == {
         (name, epoch) for name in ("stacked", "scheduled") for epoch in (1, 2)
@@ -71,7 +71,7 @@ def test_one_that_diverges_at_once_is_counted(
     monkeypatch.setattr(longer, "CONTROLS", {"wild": ("stacked", {"lr": 1e30})})
     prepare("stacked", model_settings())
     longer.main()
-    found = pd.read_csv(tmp_path / "reports/studies/longer.csv")
+    found = pd.read_csv(tmp_path / "reports/studies/longer.csv", dtype={"faces": str})
     wild = found[found["variant"] == "wild"]
     assert [*zip(wild["epoch"], wild["value"], strict=True)] == [(1, np.inf), (2, np.inf)]
     page = (tmp_path / "reports/studies/longer.md").read_text("utf-8")
@@ -88,14 +88,14 @@ def test_what_is_counted_in_epochs_keeps_its_fraction() -> None:
 def test_seeds_are_counted_for_each_variant_on_its_own() -> None:
     counts = {"stacked": 2, "candidate": 1}
     rows = [
-        ("own", name, seed, epochs, 1.0, measure, 2.0)
+        ("hash", name, seed, epochs, 1.0, measure, 2.0)
         for name, count in counts.items()
         for seed in range(count)
         for epochs in longer.EPOCHS
         for measure in ("averaged_error", "high_frequency_ratio", "grid_ratio")
         if (name, seed, epochs) != ("stacked", 1, 40)
     ]
-    rows.append(("own", "stacked", 1, 40, 1.0, "averaged_error", np.inf))
+    rows.append(("hash", "stacked", 1, 40, 1.0, "averaged_error", np.inf))
     text = longer.told(pd.DataFrame(rows, columns=[*longer.TABLE]), dict.fromkeys(counts, 1.0))
     assert "| stacked | error | 2 ± 0 | 2 ± 0 | 2; 1 diverged |" in text
     assert "| candidate | error | 2 | 2 | 2 |" in text
@@ -105,7 +105,7 @@ def test_seeds_are_counted_for_each_variant_on_its_own() -> None:
 def test_variants_are_compared_seed_by_seed_with_the_first() -> None:
     errors = {"stacked": (100.0, 200.0, 400.0), "recursive": (110.0, 220.0, 440.0)}
     rows = [
-        ("own", name, seed, epochs, 1.0, measure, value)
+        ("hash", name, seed, epochs, 1.0, measure, value)
         for name, values in errors.items()
         for seed, value in enumerate(values)
         for epochs in longer.EPOCHS

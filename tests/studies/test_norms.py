@@ -36,7 +36,7 @@ def test_both_kinds_of_statistics_are_measured(tmp_path: Path, prepare: Prepare)
         expected = float(difference.square().sum()) / len(held_out)
         assert float(rows[0][column]) == pytest.approx(expected, rel=1e-4)
     assert rows[0]["running"] != rows[0]["of_batch"]
-    assert {row["dataset"] for row in rows} == {"own"}
+    assert {row["faces"] for row in rows} == {people.hash[:12]}
 
 
 def test_a_model_of_other_faces_is_refused(

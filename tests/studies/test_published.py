@@ -13,7 +13,7 @@ from tests.conftest import model_settings
 from tests.model.test_training import trained
 from tests.studies.conftest import Prepare
 
-EARLIER = """dataset,variant,difference,epoch,error
+EARLIER = """faces,variant,difference,epoch,error
 own,recursive_bn,as released,1,8000.5
 own,recursive_bn,as released,2,7000.25
 own,stacked_bn,as released,1,1
@@ -25,11 +25,11 @@ def test_each_difference_is_felt(tmp_path: Path, prepare: Prepare) -> None:
     people = prepare("stacked_bn", model_settings(epochs=2, training="stacked", norm="batch"))
     table = tmp_path / "reports/studies/published.csv"
     table.parent.mkdir(parents=True)
-    table.write_text(EARLIER, encoding="utf-8")
+    table.write_text(EARLIER.replace("own", people.hash[:12]), encoding="utf-8")
     published.main("stacked_bn")
 
-    found = pd.read_csv(table)
-    assert {*found.dataset} == {"own"}
+    found = pd.read_csv(table, dtype={"faces": str})
+    assert {*found.faces} == {people.hash[:12]}
     earlier = found[found.variant == "recursive_bn"]
     assert [*earlier.error] == [8000.5, 7000.25]
     found = found[found.variant == "stacked_bn"]
