@@ -3,6 +3,7 @@
 common, data, kernels, model, measure, report. A room imports those before it alone.
 """
 
+import os
 import sys
 from pathlib import Path
 from types import TracebackType
@@ -35,6 +36,8 @@ def _damaged(error: BaseException, trace: TracebackType | None) -> Path | None:
 
 # Here, as nothing of the stages is imported before; and in kernels/ it would decide weights.
 sys.excepthook = _tell
-from stages.common.kernel_cache import forget_stale_kernels  # noqa: E402
+from stages.common.kernel_cache import keep_kernels_by_content  # noqa: E402
 
-forget_stale_kernels()
+keep_kernels_by_content()
+# On a GPU, too, single precision has all its 24 bits.
+os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")

@@ -6,33 +6,29 @@ import stat
 from pathlib import Path
 
 
-def forget_stale_kernels() -> None:
-    """Have all kernels compiled again after any file of theirs has changed.
+def keep_kernels_by_content() -> None:
+    """Have numba keep compiled kernels in a folder named by the content of all their files.
 
-    numba knows compiled code by the content of the file that its function is in, and kernels have
-    functions of other files compiled into them. It is kept beside the source; where that cannot be,
-    or in the user's NUMBA_CACHE_DIR, it has a folder named by the content of all files.
+    numba knows compiled code by the file that its function is in, and kernels have functions of
+    other files compiled into them. In a folder of their own, processes that run former code, or
+    that began before an edit, neither find what is new nor leave what is old. The folder lies
+    beside the source, or, where that cannot be written to, in a cache of the user's; or in the
+    user's NUMBA_CACHE_DIR.
     """
-    folder = Path(__file__).parents[1] / "kernels"
-    sources = b"".join(path.read_bytes() for path in sorted(folder.glob("*.py")))
+    beside = Path(__file__).parents[1] / "kernels" / "__pycache__"
+    sources = b"".join(path.read_bytes() for path in sorted(beside.parent.glob("*.py")))
+    given = os.environ.get("NUMBA_CACHE_DIR")
+    # What a process of another checkout has named for itself, it passes on to those it starts.
+    if not given or Path(given).parent.match("stages/kernels/__pycache__"):
+        given = str(beside) if _writable(beside) else _own_folder()
     content = hashlib.sha256(sources).hexdigest()
-    elsewhere = os.environ.get("NUMBA_CACHE_DIR")
-    if not elsewhere and not _only_of(content, folder / "__pycache__"):
-        elsewhere = _own_folder()
-    # A process started by this one finds the folder named already.
-    if elsewhere and os.path.basename(elsewhere) != content:
-        os.environ["NUMBA_CACHE_DIR"] = os.path.join(elsewhere, content)
+    if given and os.path.basename(given) != content:
+        os.environ["NUMBA_CACHE_DIR"] = os.path.join(given, content)
 
 
-def _only_of(content: str, folder: Path) -> bool:
-    """Whether `folder` can keep code, once that of other content is deleted."""
-    known = folder / "sources.sha256"
+def _writable(folder: Path) -> bool:
     try:
         folder.mkdir(exist_ok=True)
-        if not known.exists() or known.read_text(encoding="utf-8") != content:
-            for index in folder.glob("*.nbi"):
-                index.unlink(missing_ok=True)
-            known.write_text(content, encoding="utf-8")
     except OSError:
         return False
     return os.access(folder, os.W_OK)

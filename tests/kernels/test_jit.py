@@ -11,93 +11,139 @@ import pytest
 from stages.common.errors import PipelineError
 from stages.kernels import jit
 
-SOURCE = """
+ROOT = Path(__file__).parents[2]
+PART = """
+from stages.kernels.jit import inlined
+
+@inlined
+def times(x):
+    return {} * x
+"""
+WHOLE = """
 from stages.kernels.jit import compiled
+from stages.kernels.part import times
 
 @compiled
-def double(x):
-    return 2 * x
-
-print(double(21))
+def multiplied(x):
+    return times(x)
+"""
+# What is loaded before the input is that of now; what is compiled after it may not be.
+CODE = """
+from stages.kernels.whole import multiplied
+print("loaded", flush=True)
+input()
+print(multiplied(21), len(multiplied.stats.cache_hits))
 """
 
 
-def run(folder: Path, temporary: Path) -> subprocess.CompletedProcess[str]:
-    """Run SOURCE from a folder that cannot be written to, without a home."""
-    file = folder / "module.py"
-    file.write_text(SOURCE, encoding="utf-8")
-    # A file where __pycache__ would go, so that not even root can make it.
-    (folder / "__pycache__").write_text("", encoding="utf-8")
-    variables = {
-        "PATH": os.environ["PATH"],
-        "PYTHONPATH": str(Path(__file__).parents[2]),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "HOME": "/dev/null",
-        "XDG_CACHE_HOME": "/dev/null/cache",
-        "TMPDIR": str(temporary),
-    }
-    command = [sys.executable, str(file)]
-    return subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+class Project:
+    """A checkout with one kernel, that has a function of another file compiled into it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.kernels = folder, folder / "stages/kernels"
+        self.environment = {k: v for k, v in os.environ.items() if k != "NUMBA_CACHE_DIR"}
+        self.kernels.mkdir(parents=True)
+        shutil.copytree(ROOT / "stages/common", folder / "stages/common")
+        for name in ("__init__.py", "kernels/jit.py"):
+            shutil.copy(ROOT / "stages" / name, folder / "stages" / name)
+        (self.kernels / "whole.py").write_text(WHOLE, encoding="utf-8")
+        self.edit(2)
+
+    def edit(self, factor: int) -> None:
+        (self.kernels / "part.py").write_text(PART.format(factor), encoding="utf-8")
+
+    def keep_nothing_beside(self) -> None:
+        """A file where __pycache__ would go, so that not even root can make it."""
+        (self.kernels / "__pycache__").write_text("", encoding="utf-8")
+
+    def load(self) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-c", CODE],
+            cwd=self.folder,
+            env=self.environment | {"PYTHONDONTWRITEBYTECODE": "1"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout and process.stdout.readline() == "loaded\n"
+        return process
+
+    def run(self) -> list[str]:
+        """21 times the factor, and how often compiled code was found."""
+        return answer(self.load())
 
 
-ROOT = Path(__file__).parents[2]
+def answer(process: subprocess.Popen[str]) -> list[str]:
+    output, _ = process.communicate("\n")
+    assert process.returncode == 0
+    return output.split()
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(tmp_path / "project")
 
 
 @pytest.mark.parametrize("kept", ["beside", "NUMBA_CACHE_DIR", "XDG_CACHE_HOME", "TMPDIR"])
 def test_an_edit_of_one_file_has_the_kernels_of_all_compiled_again(
-    tmp_path: Path, kept: str
+    project: Project, tmp_path: Path, kept: str
 ) -> None:
-    """As kernels have functions of other files compiled into them, which numba does not see."""
-    for name in ("stages/__init__.py", "stages/common", "stages/kernels/jit.py"):
-        target = tmp_path / name
-        target.parent.mkdir(exist_ok=True)
-        if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, target)
-        else:
-            shutil.copy(ROOT / name, target)
-    kernels = tmp_path / "stages/kernels"
-    part = "from stages.kernels.jit import inlined\n\n@inlined\ndef twice(x):\n    return {} * x\n"
-    whole = """
-from stages.kernels.jit import compiled
-from stages.kernels.part import twice
-
-@compiled
-def double(x):
-    return twice(x)
-"""
-    (kernels / "part.py").write_text(part.format(2), encoding="utf-8")
-    (kernels / "whole.py").write_text(whole, encoding="utf-8")
-    environment = {k: v for k, v in os.environ.items() if k != "NUMBA_CACHE_DIR"}
+    elsewhere = tmp_path / "elsewhere"
     if kept != "beside":
-        environment[kept] = str(tmp_path / "elsewhere")
-        (tmp_path / "elsewhere").mkdir()
-    if kept in ("XDG_CACHE_HOME", "TMPDIR"):  # where the source's folder cannot be written to
-        (kernels / "__pycache__").write_text("", encoding="utf-8")
-    if kept == "TMPDIR":  # nor the user's
-        environment["XDG_CACHE_HOME"] = "/dev/null"
-    code = "from stages.kernels.whole import double as f; print(f(21), len(f.stats.cache_hits))"
-
-    def doubled() -> list[str]:
-        command = [sys.executable, "-c", code]
-        return subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
-        ).stdout.split()
-
-    assert [doubled(), doubled()] == [["42", "0"], ["42", "1"]]
-    (kernels / "part.py").write_text(part.format(3), encoding="utf-8")
-    assert [doubled(), doubled()] == [["63", "0"], ["63", "1"]]
-    assert any((tmp_path / "elsewhere").rglob("*.nbc")) == (kept != "beside")
+        project.environment[kept] = str(elsewhere)
+        elsewhere.mkdir()
+    if kept in ("XDG_CACHE_HOME", "TMPDIR"):
+        project.keep_nothing_beside()
+    if kept == "TMPDIR":
+        project.environment["XDG_CACHE_HOME"] = "/dev/null"
+    assert [project.run(), project.run()] == [["42", "0"], ["42", "1"]]
+    project.edit(3)
+    assert [project.run(), project.run()] == [["63", "0"], ["63", "1"]]
+    place = project.kernels / "__pycache__" if kept == "beside" else elsewhere
+    assert len([*place.rglob("*.nbc")]) == len([*tmp_path.rglob("*.nbc")]) == 2
 
 
-def test_a_temporary_folder_of_the_user_alone_keeps_it(tmp_path: Path) -> None:
-    source, temporary = tmp_path / "source", tmp_path / "temporary"
-    source.mkdir()
-    temporary.mkdir()
-    done = run(source, temporary)
-    assert (done.stdout.strip(), done.returncode) == ("42", 0), done.stderr
-    (kept,) = temporary.iterdir()
+@pytest.mark.parametrize("first", ["former", "present"])
+def test_a_process_that_began_before_an_edit_and_those_after_it_share_nothing(
+    project: Project, first: str
+) -> None:
+    former = project.load()
+    project.edit(3)
+    present = project.load()
+    found = {}
+    for process in (former, present) if first == "former" else (present, former):
+        found[process] = answer(process)
+    assert (found[former], found[present]) == (["42", "0"], ["63", "0"])
+    assert project.run() == ["63", "1"]
+
+
+def test_a_checkout_keeps_nothing_in_that_of_the_process_that_starts_it(
+    project: Project, tmp_path: Path
+) -> None:
+    other = Project(tmp_path / "other")
+    content = "f" * 64
+    kept = other.kernels / "__pycache__" / content
+    project.environment["NUMBA_CACHE_DIR"] = str(kept)
+    assert project.run() == ["42", "0"]
+    assert not kept.exists() and [*project.kernels.rglob("*.nbc")]
+
+
+def test_a_temporary_folder_of_the_user_alone_keeps_it(project: Project, tmp_path: Path) -> None:
+    """Where another user has taken the name."""
+    project.keep_nothing_beside()
+    temporary = tmp_path / "temporary"
+    taken = temporary / f"recursive-autoencoder-kernels-{os.getuid()}"
+    taken.mkdir(parents=True)
+    taken.chmod(0o777)
+    project.environment |= {
+        "HOME": "/dev/null",
+        "XDG_CACHE_HOME": "/dev/null/cache",
+        "TMPDIR": str(temporary),
+    }
+    assert project.run() == ["42", "0"]
+    (kept,) = {*temporary.iterdir()} - {taken}
     assert kept.stat().st_mode & 0o777 == 0o700
-    assert list(kept.rglob("*.nbc"))
+    assert [*kept.rglob("*.nbc")] and not [*taken.iterdir()]
 
 
 def test_one_line_names_the_variable_where_there_is_none(
