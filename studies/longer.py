@@ -7,6 +7,7 @@ reports/studies/longer.csv, .md and .png.
 """
 
 import csv
+import gc
 import math
 import sys
 import time
@@ -114,6 +115,7 @@ def seconds_an_epoch(variant: Variant, people: Faces) -> float:
     Not a number where it diverges in these.
     """
     settings = stretched(described(variant), 4)
+    gc.collect()  # the trainer before, which refers to itself
     trainer = Trainer(Training(settings=settings, seed=0, faces=people.hash), people)
     taken = []
     try:

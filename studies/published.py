@@ -7,13 +7,13 @@ what they have of other variants stays.
 """
 
 import csv
+import gc
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
-from os import cpu_count
 from pathlib import Path
 from unittest.mock import patch
 
@@ -31,6 +31,7 @@ from stages.kernels import operations
 from stages.measure.compute import TRAINING_SAMPLE, evenly_spaced
 from stages.model import network
 from stages.model.released import accidents
+from stages.model.side_by_side import room
 from stages.model.training import Batches, Diverged, Trainer, held_out_error
 from stages.report.paper import PAPER
 from stages.report.studies import short_hash
@@ -127,7 +128,7 @@ def main(*variants: str) -> None:
         for change, difference in DIFFERENCES.items()
         if variant.training == "stacked" or not difference.of_stacked
     ]
-    workers = min(len(jobs), cpu_count() or 1)
+    workers = min(len(jobs), room())
     with ProcessPoolExecutor(workers, get_context("spawn"), _begin) as pool:
         found = dict(zip(jobs, pool.map(errors, *zip(*jobs, strict=True)), strict=True))
     found |= {key: values for key, values in earlier.items() if key[0] not in settings}
@@ -148,6 +149,7 @@ def errors(name: str, change: str) -> list[float]:
     common = read_variant(name).model_dump(exclude={"seeds", "released_seeds"})
     common["epochs"] = difference.epochs or common["epochs"]
     settings = ModelSettings(**common, implementation="released")
+    gc.collect()  # the trainer before, which refers to itself
     with difference.around():
         trainer = Trainer(Training(settings=settings, seed=SEED, faces=people.hash), people)
         sample = trainer.rows[evenly_spaced(len(trainer.rows), TRAINING_SAMPLE)]

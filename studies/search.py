@@ -16,7 +16,6 @@ is tried again.
 """
 
 import hashlib
-import os
 import sys
 import time
 import warnings
@@ -46,6 +45,7 @@ from stages.data import faces
 from stages.data.faces import Faces
 from stages.measure.compute import evenly_spaced
 from stages.model import kept
+from stages.model.side_by_side import room
 from stages.model.training import Diverged, Trainer
 from studies import found
 from studies.clear import clarity_of
@@ -130,7 +130,7 @@ SEARCHES = [
 def main(*words: str) -> None:
     parser = ArgumentParser(prog="python -m studies.search", add_help=False)
     parser.add_argument("--seconds", type=float, default=2 * 3600)
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--workers", type=int, default=room())
     parser.add_argument("--storage", default=STORAGE)
     given = parser.parse_args(words)
     if given.seconds <= 0 or given.workers < 1:
@@ -169,7 +169,9 @@ def work(storage: str, budget: float) -> None:
     while (sharpness := sharpness_of_stacked(study)) is None:  # another worker has it, or had
         if not study.get_trials(states=begun):
             raise PipelineError("`stacked` itself diverged; there is nothing to compare with")
-        study.optimize(lambda trial: objective(trial, stacked_tuned, people, None, 0.0), 1)
+        study.optimize(
+            lambda trial: objective(trial, stacked_tuned, people, None, 0.0), 1, gc_after_trial=True
+        )
     run(best, open_study(best, storage), people, sharpness, budget)
 
 
@@ -190,7 +192,7 @@ def run(
         return objective(trial, search, people, stacked, searched)
 
     while spent(study) < searched:
-        study.optimize(train, 1)
+        study.optimize(train, 1, gc_after_trial=True)
     ended = found.promising(study)
     finalists = ended[:FINALISTS]
     finalists += [t for t in ended[FINALISTS:] if stacked is None and _is_stacked(t)]
@@ -201,7 +203,7 @@ def run(
                 final = {"final_of": trial.number, "seed": seed}
                 study.enqueue_trial(trial.params, user_attrs=final)
     while study.get_trials(states=[TrialState.WAITING]):
-        study.optimize(train, 1)
+        study.optimize(train, 1, gc_after_trial=True)
 
 
 def objective(

@@ -13,11 +13,13 @@ import torch
 from stages.common.processes import alive
 from stages.common.settings import ModelSettings
 from stages.data.faces import Faces
+from stages.model.network import DEVICE
 
 # Where a shell started the tests in the background, they and all that they start would not hear
 # of Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.pop("DASK_SCHEDULER_ADDRESS", None)  # it would train elsewhere
+os.environ[DEVICE] = "cpu"  # which alone repeats every byte
 
 
 def ended(processes: Sequence[psutil.Process], within: float) -> bool:

@@ -12,6 +12,7 @@ another machine. In each:
 """
 
 import csv
+import gc
 import hashlib
 import json
 import os
@@ -107,14 +108,21 @@ def finished(training: Training) -> Path:
 
 def is_whole(folder: Path, training: Training) -> bool:
     """Whether a folder has all outputs of this training, undamaged."""
-    if (folder / "diverged.json").exists():
+    if not all(_has_content(folder / name) for name in ("curve.csv", "machine.json")):
+        return False
+    if _has_content(folder / "diverged.json"):
         return True
     try:
         for weights in WEIGHTS:
             checkpoint.load_trained(folder / f"{weights}.safetensors", training, weights)
     except PipelineError:
         return False
-    return all((folder / name).exists() for name in ("curve.csv", "machine.json"))
+    return True
+
+
+def _has_content(path: Path) -> bool:
+    """Whether there is more than the name, which may be all that a failing power supply leaves."""
+    return path.exists() and path.stat().st_size > 0
 
 
 def obtain(training: Training, faces: Faces, position: int = 0) -> Path:
@@ -137,6 +145,7 @@ def obtain(training: Training, faces: Faces, position: int = 0) -> Path:
         if is_whole(found, training):
             return found
         write_text(home / "identity.json", json.dumps(identity(training), indent=2) + "\n")
+        gc.collect()  # a trainer refers to itself: without this, a process keeps several
         trainer = Trainer(training, faces, position)
         _resume(trainer, home / "state.safetensors")
         diverged: Diverged | None = None

@@ -1,6 +1,5 @@
 """Several trainings at a time: a process each, or on the workers of a Dask scheduler."""
 
-import gc
 import json
 import os
 from collections.abc import Generator, Mapping, Sequence
@@ -22,7 +21,7 @@ from stages.data import faces
 from stages.model import kept
 from stages.model.network import DEVICE, device
 
-GPU_MEMORY = 2 * 2**30  # bytes that a training may take there, all faces among them
+GPU_MEMORY = 2 * 2**30  # bytes that a training may take there beside all faces
 
 
 def obtain_all(trainings: Sequence[Training]) -> list[Path]:
@@ -53,7 +52,7 @@ def _each(missing: Mapping[Path, Training]) -> Generator[Path, None, None]:
 
         yield from on_dask.obtain_each(missing, address)
         return
-    workers = min(len(missing), _room())
+    workers = min(len(missing), room())
     with ProcessPoolExecutor(workers, get_context("spawn"), _begin) as pool:
         try:
             with interrupts_held_back():
@@ -75,15 +74,15 @@ def _each(missing: Mapping[Path, Training]) -> Generator[Path, None, None]:
             raise
 
 
-def _room() -> int:
-    """How many trainings this machine carries at a time."""
+def room() -> int:
+    """How many trainings this machine carries at a time: by its cores or its GPU's free memory."""
     cores = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
     if device().type == "cpu":
         return cores
     free, _ = torch.cuda.mem_get_info()
-    return max(1, min(cores, free // GPU_MEMORY))
+    return max(1, min(cores, free // (GPU_MEMORY + faces.load().images.nbytes)))
 
 
 def _begin() -> None:
@@ -93,8 +92,6 @@ def _begin() -> None:
 
 
 def _obtain(training: Training, position: int) -> Path:
-    # A trainer and its models refer to each other: without this, a process keeps several.
-    gc.collect()
     try:
         return kept.obtain(training, faces.load(), position)
     except torch.cuda.OutOfMemoryError:
