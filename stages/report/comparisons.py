@@ -14,6 +14,7 @@ from stages.report.inference import (
     EQUALITY_CONFIDENCE,
     Interval,
     normal_interval,
+    pooled_freedom,
     probability_higher,
     t_interval,
     variance_ratio_interval,
@@ -50,7 +51,8 @@ def compare(
         return None
     value, error = np.array([one[seed] for seed in seeds]).T
     reference, reference_error = np.array([other[seed] for seed in seeds]).T
-    target, target_error = factor * reference, factor * reference_error
+    most = told.worst if told.worst is not None and told.better == "lower" else np.inf
+    target, target_error = np.minimum(factor * reference, most), factor * reference_error
     ratio = told.comparison == "ratio"
     if ratio:
         if min(value.min(), reference.min()) <= 0:
@@ -60,7 +62,9 @@ def compare(
     else:
         values, variance = value - target, error**2 + target_error**2
     if measure == "error" and split == "test" and isinstance(second, Record):
-        images = _bootstrap(_errors(first, seeds), factor * _errors(second, seeds))
+        images = _bootstrap(
+            _errors(first, seeds), np.minimum(factor * _errors(second, seeds), most)
+        )
     else:
         images = _from_standard_errors(values, variance)
     singles = np.array([value for value, _ in one.values()])
@@ -107,14 +111,19 @@ def compare_spreads(first: Sequence[Record], second: Sequence[Record], over: Ove
     if len(seeds) < 2 or any(seed in record.diverged for record in records for seed in seeds):
         return None
 
+    def logs(models: Sequence[Record], weights: Array) -> Array:
+        """(draws, seeds, models)."""
+        errors = [weights @ _errors(model, seeds) / weights.shape[1] for model in models]
+        found: Array = np.log(np.stack(errors, axis=2))
+        return found
+
     def spread(models: Sequence[Record], weights: Array) -> Array:
         """(draws, seeds) over variants; (draws, 1) over seeds."""
-        errors = [weights @ _errors(model, seeds) / weights.shape[1] for model in models]
-        logs = np.log(np.stack(errors, axis=2))
         if over == "variants":
-            deviations: Array = logs.std(axis=2, ddof=1)
+            deviations: Array = logs(models, weights).std(axis=2, ddof=1)
             return deviations
-        pooled: Array = np.sqrt(logs.var(axis=1, ddof=1).mean(axis=1, keepdims=True))
+        variances = logs(models, weights).var(axis=1, ddof=1)
+        pooled: Array = np.sqrt(variances.mean(axis=1, keepdims=True))
         return pooled
 
     every_image = np.ones((1, first[0].test_error.shape[1]))
@@ -123,7 +132,10 @@ def compare_spreads(first: Sequence[Record], second: Sequence[Record], over: Ove
     if over == "variants":
         intervals = _over_seeds(values)
     else:
-        over_free, under_free = (len(models) * (len(seeds) - 1) for models in (first, second))
+        over_free, under_free = (
+            pooled_freedom(logs(models, every_image)[0].var(axis=0, ddof=1), len(seeds) - 1)
+            for models in (first, second)
+        )
         wide, narrow = (
             variance_ratio_interval(float(np.exp(2 * values[0])), over_free, under_free, confidence)
             for confidence in (CONFIDENCE, EQUALITY_CONFIDENCE)

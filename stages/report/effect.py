@@ -90,6 +90,13 @@ class Effect:
         return min(self.seeds[1][0], self.images[1][0]) > -self.margin
 
     @property
+    def below_margin(self) -> bool:
+        """Whether the first is below by more than the margin (one-sided, at 5 %)."""
+        if self.seeds is None or self._worse == "above":
+            return False
+        return max(self.seeds[1][1], self.images[1][1]) < -self.margin
+
+    @property
     def _worse(self) -> Side | None:
         """The one side that can be found where more seeds of one model diverged."""
         one, other = self.diverged
@@ -99,12 +106,11 @@ class Effect:
 
     def is_(self, relation: Relation) -> bool | None:
         """Whether the first stands in that relation to the second; None: not decided."""
-        side = self.side
         if relation == "not lower":
-            return True if self.not_below else False if side == "below" else None
-        if side is None:
+            return True if self.not_below else False if self.below_margin else None
+        if self.side is None:
             return None
-        return side == ("above" if relation == "higher" else "below")
+        return self.side == ("above" if relation == "higher" else "below")
 
     def agreement(self, relation: Relation) -> float | None:
         """How likely one seed is to show the relation."""
@@ -123,13 +129,16 @@ class Effect:
         (low, high), (least, most) = self.images
         seen = self.mean, float(self.values.std(ddof=1))
         enough = []
-        if high < 0 or (low > 0 and relation != "not lower"):
-            enough.append(seeds_to_differ(*seen))
         if relation == "not lower":
             if least > -self.margin:
                 enough.append(seeds_to_be_not_lower(*seen, self.margin))
-        elif self.factor == 1 and least > -self.margin and most < self.margin:
-            enough.append(seeds_to_be_equal(*seen, self.margin))
+            if most < -self.margin:
+                enough.append(seeds_to_be_not_lower(-seen[0], seen[1], -self.margin))
+        else:
+            if high < 0 or low > 0:
+                enough.append(seeds_to_differ(*seen))
+            if self.factor == 1 and least > -self.margin and most < self.margin:
+                enough.append(seeds_to_be_equal(*seen, self.margin))
         if not enough:
             return "no number of seeds would decide on these images"
         counts = [count for count in enough if count is not None]

@@ -42,7 +42,15 @@ def normal_interval(mean: float, standard_error: float, confidence: float) -> In
     return mean - reach, mean + reach
 
 
-def variance_ratio_interval(ratio: float, over: int, under: int, confidence: float) -> Interval:
+def pooled_freedom(variances: ArrayLike, freedom: int) -> float:
+    """Degrees of freedom of the mean of variances that have `freedom` of their own (Satterthwaite,
+    1946): as many as all together where they are equal, those of one where it outweighs the others.
+    """
+    variances = np.asarray(variances, np.float64)
+    return float(freedom * variances.sum() ** 2 / np.square(variances).sum())
+
+
+def variance_ratio_interval(ratio: float, over: float, under: float, confidence: float) -> Interval:
     """Fisher's F: the interval of a ratio of two variances with `over` and `under` degrees of
     freedom, from the ratio that was seen."""
     tail = (1 + confidence) / 2

@@ -20,7 +20,8 @@ RULE = f"""\
 - Two models are compared seed by seed, over the seeds that both have: the same seed gives both the
   same order of images and, but for models as released with a norm, the same initial weights. Each
   seed gives one difference: the logarithm of the ratio of the two values, or for {_DIFFERENCES}
-  their plain difference. Where a question has a factor, the reference is multiplied by it first.
+  their plain difference. Where a question has a factor, the reference is multiplied by it first, up
+  to the worst value there is.
 - Two intervals go with the mean of these differences. Over *seeds*: Student's t at {CONFIDENCE:.0%}
   (the paired t-test), so it answers whether the *method* differs and narrows with every seed. Over
   *images*: for the held-out error a bootstrap of {DRAWS:,} draws at {CONFIDENCE:.0%}, the same
@@ -31,8 +32,8 @@ RULE = f"""\
   {(1 - EQUALITY_CONFIDENCE) / 2:.0%}. Two models that differ by a little for certain are different,
   not equal; where a question has a factor, equality is not asked for. *Not lower* is found where
   both intervals at {EQUALITY_CONFIDENCE:.0%} stay above the lower margin, even if lower by less
-  than that for certain. A question is answered **yes** where what it asks is found, **no** where
-  the opposite or equality is, else **unclear**.
+  than that for certain; its opposite is that both stay below that margin. A question is answered
+  **yes** where what it asks is found, **no** where the opposite or equality is, else **unclear**.
 - A seed that diverged is never dropped. It counts as the worst value that the measure can have
   (error: every pixel wrong); where a measure has no worst value, its comparisons stay unclear. And
   a method of whose seeds, all of them, a larger part diverged is never found better than the other,
@@ -46,9 +47,9 @@ RULE = f"""\
   paired t-test, or of the two one-sided tests where fewer do. Of a spread over seeds it does not.
 - The *spread over variants* is the standard deviation of the log error over models, a value a seed,
   compared as above. The *spread over seeds* is a standard deviation pooled over models, one number,
-  and its interval is that of Fisher's F, which takes log errors as normal, the two groups as
-  independent, and the models of a group as equally spread; a seed that diverged leaves both
-  unclear.
+  and its interval is that of Fisher's F, which takes log errors as normal and the two groups as
+  independent, with Satterthwaite's degrees of freedom, as some models of a group spread more than
+  others; a seed that diverged leaves both unclear.
 - *Clearer* is sharpness higher and SSIM not lower. Sharpness is h or 1/h, whichever is at most 1,
   with h the fraction of high frequencies over the input's. *Grainy* is a higher grid ratio, of a
   pattern that repeats with the strides; grain at random is not asked for. *Washed out* is a lower
@@ -65,7 +66,12 @@ RULE = f"""\
 - Only the direction is tested: how much is "slightly" or "somewhat", the numbers show.
 - Seeds 0 to 2 had been looked at before this rule was written, and led to it. So every verdict is
   also given on the other seeds alone, where there are any. Questions that came up when results were
-  known are told apart, and decide nothing."""
+  known are told apart, and decide nothing.
+- Two faults of the rule were mended when results were known. The spread over seeds had all degrees
+  of freedom, as if the models of a group spread equally: in simulations of groups like those here
+  that spread the same, it found one pair in five to ten to differ, and of claim 9 that it *holds
+  only as released*. And *not lower* was answered with no where lower was found, if by less than the
+  margin; no verdict hung on that."""
 
 HOLDS, FAILS = "holds", "does not hold"
 ONLY_RELEASED, UNDECIDED = "holds only as released", "undecided"

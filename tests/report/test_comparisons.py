@@ -97,7 +97,8 @@ def test_the_factor_multiplies_the_reference_once():
     ("seeds", "images", "higher", "lower", "not_lower"),
     [
         ((0.10, 0.30), (0.05, 0.40), True, False, True),
-        ((-0.30, -0.10), (-0.40, -0.05), False, True, False),
+        ((-0.30, -0.10), (-0.40, -0.10), False, True, False),
+        ((-0.30, -0.10), (-0.40, -0.05), False, True, None),  # by how much is not clear
         ((0.01, 0.02), (0.01, 0.02), True, False, True),  # by little, but for certain
         ((-0.02, -0.01), (-0.02, -0.01), False, True, True),
         ((-0.30, 0.30), (0.10, 0.20), None, None, None),
@@ -135,6 +136,23 @@ def test_one_seed_decides_nothing_however_large_the_difference():
     effect = errors([9000.0], [100.0])
     assert effect.is_("higher") is None
     assert "one seed" in effect.seeds_needed("higher")
+
+
+def test_a_difference_around_the_margin_is_not_refused():
+    """As often as not it would be, were any certain difference the opposite of *not lower*."""
+    values = [-0.07, -0.08, -0.11, -0.09]
+    effect = errors([float(np.exp(5 + value)) for value in values], [float(np.exp(5))] * 4)
+    assert effect.is_("lower") is True and effect.is_("not lower") is None
+    assert "about" in effect.seeds_needed("not lower")
+    further = errors([float(np.exp(4.95 + value)) for value in values], [float(np.exp(5))] * 4)
+    assert further.is_("not lower") is False
+
+
+def test_a_reference_at_its_worst_cannot_be_exceeded():
+    worst, fine = [INFINITE] * 3, [250.0, 251.0, 252.0]
+    assert compare("error", *two(Made(worst), Made(worst)), factor=2).is_("higher") is None
+    assert compare("error", *two(Made(worst), Made(fine)), factor=2).is_("higher") is True
+    assert compare("error", *two(Made(fine), Made(worst)), factor=2).is_("higher") is False
 
 
 @pytest.mark.parametrize("diverged", [1, 2, 8, 10])
@@ -192,6 +210,36 @@ def test_spreads_over_seeds_have_the_interval_of_fishers_f():
     assert (effect.seeds[0][0] > 0) == (p < 0.05)
     edge = ratio / stats.f.ppf(0.975, 3, 3)
     assert np.exp(2 * effect.seeds[0][0]) == pytest.approx(edge)
+
+
+def test_spreads_over_seeds_are_pooled_over_the_models():
+    """With the degrees of freedom of Welch's t-test, from which Satterthwaite's can be told."""
+    made = {
+        "recursive": Made([200, 250, 300, 310]),
+        "recursive_bn": Made([240, 250, 260, 255]),
+        "stacked": Made([240, 243, 239, 238]),
+        "stacked_bn": Made([240, 250, 231, 245]),
+    }
+    found = {m.variant: r for m, r in make(made).found.items() if m.weights == "averaged"}
+    effect = compare_spreads(
+        [found["recursive"], found["recursive_bn"]],
+        [found["stacked"], found["stacked_bn"]],
+        "seeds",
+    )
+    logs = {name: np.log(record.test_error.mean(1)) for name, record in found.items()}
+    (over, above), (under, below) = (
+        (np.mean([logs[a].var(ddof=1), logs[b].var(ddof=1)]), welch(logs[a], logs[b]))
+        for a, b in (("recursive", "recursive_bn"), ("stacked", "stacked_bn"))
+    )
+    assert np.exp(2 * effect.mean) == pytest.approx(over / under)
+    for interval, tail in zip(effect.seeds, (0.975, 0.95), strict=True):
+        low, high = np.exp(2 * np.array(interval))
+        assert low == pytest.approx(over / under / stats.f.ppf(tail, above, below))
+        assert high == pytest.approx(over / under * stats.f.ppf(tail, below, above))
+
+
+def welch(one: np.ndarray, other: np.ndarray) -> float:
+    return float(stats.ttest_ind(one, other, equal_var=False).df)
 
 
 def test_spreads_over_variants_are_compared_seed_by_seed():

@@ -9,6 +9,7 @@ from stages.report.inference import (
     EQUALITY_CONFIDENCE,
     POWER,
     normal_interval,
+    pooled_freedom,
     prediction_interval,
     probability_higher,
     seeds_to_be_equal,
@@ -72,6 +73,24 @@ def test_the_interval_of_a_ratio_of_variances_holds_it_as_often_as_it_says():
     ]
     held = np.mean([low < 9 < high for low, high in intervals])
     assert held == pytest.approx(CONFIDENCE, abs=0.012)
+
+
+@pytest.mark.parametrize("seeds", [3, 10])
+def test_groups_of_the_same_spread_are_rarely_found_to_differ_whatever_their_models_spread(seeds):
+    """Standard deviations of log errors like those of the models as released, last step."""
+    rng = np.random.default_rng(0)
+    groups = np.square([[0.018, 0.503, 0.515, 0.281], [0.035, 0.072, 0.029, 0.241]])
+    groups /= groups.mean(1, keepdims=True)
+    free = seeds - 1
+    found = groups * rng.chisquare(free, (4000, 2, 4)) / free
+    outside = 0
+    for one, two in found:
+        freedom = pooled_freedom(one, free), pooled_freedom(two, free)
+        low, high = variance_ratio_interval(one.mean() / two.mean(), *freedom, CONFIDENCE)
+        outside += not low < 1 < high
+    assert outside / len(found) == pytest.approx(1 - CONFIDENCE, abs=0.025)
+    assert pooled_freedom([2, 2, 2], free) == pytest.approx(3 * free)
+    assert pooled_freedom([9, 0, 0], free) == pytest.approx(free)
 
 
 def test_probability_of_improvement_is_that_of_the_rank_sum_test():
