@@ -73,11 +73,11 @@ def test_the_input_is_the_reference_where_no_model_is():
 
 
 def test_rates_of_none_still_have_an_interval_over_images():
-    records = make({"recursive_vae": Made(samples_found=0.0)})
-    (model, _) = records.found.values()
-    effect = compare("faces_found", model, records.references, "samples", factor=0.5)
-    assert effect.first == 0
-    assert effect.images[0][0] < effect.mean < effect.images[0][1]
+    records = make({name: Made(samples_found=0.0) for name in ("recursive_vae", "stacked_vae")})
+    one, other = (record for key, record in records.found.items() if key.weights == "averaged")
+    effect = compare("faces_found", one, other, "samples")
+    assert effect.first == effect.second == effect.mean == 0
+    assert effect.images[0][0] < 0 < effect.images[0][1]
 
 
 def test_what_was_not_measured_is_not_compared():
@@ -177,6 +177,8 @@ def test_a_seed_that_diverged_counts_also_where_the_other_model_lacks_it():
     assert effect.n == 3 and effect.mean < 0
     assert effect.is_("lower") is None
     assert errors([50.0, 51.0, 52.0, 53.0], shorter.error).is_("lower") is True
+    mirrored = errors(shorter.error, [50.0, 51.0, 52.0, INFINITE])
+    assert mirrored.is_("higher") is None and mirrored.is_("not lower") is None
 
 
 def test_a_method_with_a_diverged_seed_is_not_equal_to_one_without():
