@@ -165,13 +165,15 @@ def test_a_finished_training_of_another_processor_is_taken(
     assert epochs == [1]
 
 
-@pytest.mark.parametrize("fault", ["truncated", "missing", "no curve", "another's"])
+@pytest.mark.parametrize("fault", ["truncated", "missing", "no curve", "empty", "another's"])
 def test_a_damaged_finished_training_is_done_again(
     faces: Faces, fault: str, epochs: list[int]
 ) -> None:
     found = kept.obtain(training(faces), faces)
     whole = contents(found)
-    if fault == "truncated":
+    if fault == "empty":  # as a power failure leaves what had been renamed, but not written
+        (found / "machine.json").write_bytes(b"")
+    elif fault == "truncated":
         truncated(found / OUTPUTS[0])
     elif fault == "missing":
         (found / OUTPUTS[1]).unlink()
