@@ -111,31 +111,26 @@ def compare_spreads(first: Sequence[Record], second: Sequence[Record], over: Ove
     if len(seeds) < 2 or any(seed in record.diverged for record in records for seed in seeds):
         return None
 
-    def logs(models: Sequence[Record], weights: Array) -> Array:
-        """(draws, seeds, models)."""
+    def variances(models: Sequence[Record], weights: Array) -> Array:
+        """Of log errors: (draws, seeds) over variants, (draws, models) over seeds."""
         errors = [weights @ _errors(model, seeds) / weights.shape[1] for model in models]
-        found: Array = np.log(np.stack(errors, axis=2))
+        axis = 2 if over == "variants" else 1
+        found: Array = np.log(np.stack(errors, axis=2)).var(axis=axis, ddof=1)
         return found
 
-    def spread(models: Sequence[Record], weights: Array) -> Array:
+    def spread(found: Array) -> Array:
         """(draws, seeds) over variants; (draws, 1) over seeds."""
-        if over == "variants":
-            deviations: Array = logs(models, weights).std(axis=2, ddof=1)
-            return deviations
-        variances = logs(models, weights).var(axis=1, ddof=1)
-        pooled: Array = np.sqrt(variances.mean(axis=1, keepdims=True))
+        pooled: Array = np.sqrt(found if over == "variants" else found.mean(1, keepdims=True))
         return pooled
 
     every_image = np.ones((1, first[0].test_error.shape[1]))
-    one, two = spread(first, every_image)[0], spread(second, every_image)[0]
+    seen = [variances(models, every_image) for models in (first, second)]
+    one, two = (spread(found)[0] for found in seen)
     values = np.log(one / two)
     if over == "variants":
         intervals = _over_seeds(values)
     else:
-        over_free, under_free = (
-            pooled_freedom(logs(models, every_image)[0].var(axis=0, ddof=1), len(seeds) - 1)
-            for models in (first, second)
-        )
+        over_free, under_free = (pooled_freedom(found, len(seeds) - 1) for found in seen)
         wide, narrow = (
             variance_ratio_interval(float(np.exp(2 * values[0])), over_free, under_free, confidence)
             for confidence in (CONFIDENCE, EQUALITY_CONFIDENCE)
@@ -143,7 +138,8 @@ def compare_spreads(first: Sequence[Record], second: Sequence[Record], over: Ove
         intervals = _half_logs(wide), _half_logs(narrow)
         values = values.repeat(len(seeds))
     weights = _bootstrap_weights(every_image.shape[1])
-    draws = np.log(spread(first, weights) / spread(second, weights)).mean(1)
+    drawn = [spread(variances(models, weights)) for models in (first, second)]
+    draws = np.log(drawn[0] / drawn[1]).mean(1)
     return Effect(
         first=float(one.mean()),
         second=float(two.mean()),

@@ -108,9 +108,10 @@ class Effect:
         """Whether the first stands in that relation to the second; None: not decided."""
         if relation == "not lower":
             return True if self.not_below else False if self.below_margin else None
-        if self.side is None:
+        side = self.side
+        if side is None:
             return None
-        return self.side == ("above" if relation == "higher" else "below")
+        return side == ("above" if relation == "higher" else "below")
 
     def agreement(self, relation: Relation) -> float | None:
         """How likely one seed is to show the relation."""

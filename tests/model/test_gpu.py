@@ -14,7 +14,6 @@ from unittest.mock import Mock, patch
 import pytest
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -26,7 +25,7 @@ from stages.model.network import DEVICE, Autoencoder
 from stages.model.training import Batches, Diverged, Replayed, Trainer
 from tests.conftest import model_settings
 from tests.model.test_on_dask import write
-from tests.model.test_training import same, trained, trainer, weights
+from tests.model.test_training import averages_are_torch_s, same, trained, trainer, weights
 
 # What waits for a GPU: item(), float(), bool(); in inference mode the second.
 READS = torch.ops.aten._local_scalar_dense.default, torch.ops.aten.item.default
@@ -131,20 +130,8 @@ def test_replayed_steps_are_the_steps(
 def test_averages_of_replayed_steps_are_torch_s(
     faces: Faces, graphs: list[Graph], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = trainer(faces, **SHORT, norm="shared", averaging=0.9)
-    expected = AveragedModel(made.model, multi_avg_fn=get_ema_multi_avg_fn(0.9))
-    step = Replayed.__call__
-
-    def both(replayed: Replayed) -> None:
-        step(replayed)
-        expected.update_parameters(made.model)
-
-    monkeypatch.setattr(Replayed, "__call__", both)
-    for _ in range(3):
-        made.run_epoch()
-    assert graphs[0].replays > 0
-    found, wanted = (dict(m.named_parameters()) for m in (made.average.model, expected.module))
-    assert all(found[name].equal(wanted[name]) for name in wanted)
+    averages_are_torch_s(faces, Replayed, "__call__", "shared", monkeypatch)
+    assert graphs[0].replays == 7
 
 
 @pytest.mark.parametrize(

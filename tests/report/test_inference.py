@@ -83,12 +83,14 @@ def test_groups_of_the_same_spread_are_rarely_found_to_differ_whatever_their_mod
     groups /= groups.mean(1, keepdims=True)
     free = seeds - 1
     found = groups * rng.chisquare(free, (4000, 2, 4)) / free
-    outside = 0
+    outside = {"pooled": 0, "all": 0}
     for one, two in found:
-        freedom = pooled_freedom(one, free), pooled_freedom(two, free)
-        low, high = variance_ratio_interval(one.mean() / two.mean(), *freedom, CONFIDENCE)
-        outside += not low < 1 < high
-    assert outside / len(found) == pytest.approx(1 - CONFIDENCE, abs=0.025)
+        freedoms = {"pooled": [pooled_freedom(one, free), pooled_freedom(two, free)]}
+        for kind, freedom in (freedoms | {"all": [4 * free, 4 * free]}).items():
+            low, high = variance_ratio_interval(one.mean() / two.mean(), *freedom, CONFIDENCE)
+            outside[kind] += not low < 1 < high
+    assert outside["pooled"] / len(found) == pytest.approx(1 - CONFIDENCE, abs=0.025)
+    assert outside["all"] / len(found) > 0.1, "as if they spread equally"
     assert pooled_freedom([2, 2, 2], free) == pytest.approx(3 * free)
     assert pooled_freedom([9, 0, 0], free) == pytest.approx(free)
 
