@@ -127,10 +127,12 @@ def compare_spreads(first: Sequence[Record], second: Sequence[Record], over: Ove
     seen = [variances(models, every_image) for models in (first, second)]
     one, two = (spread(found)[0] for found in seen)
     values = np.log(one / two)
+    freedom: tuple[float, float] | None = None
     if over == "variants":
         intervals = _over_seeds(values)
     else:
-        over_free, under_free = (pooled_freedom(found, len(seeds) - 1) for found in seen)
+        freedom = pooled_freedom(seen[0], 1), pooled_freedom(seen[1], 1)
+        over_free, under_free = (each * (len(seeds) - 1) for each in freedom)
         wide, narrow = (
             variance_ratio_interval(float(np.exp(2 * values[0])), over_free, under_free, confidence)
             for confidence in (CONFIDENCE, EQUALITY_CONFIDENCE)
@@ -148,7 +150,7 @@ def compare_spreads(first: Sequence[Record], second: Sequence[Record], over: Ove
         values=values,
         seeds=intervals,
         images=(_quantiles(draws, CONFIDENCE), _quantiles(draws, EQUALITY_CONFIDENCE)),
-        paired=over == "variants",
+        freedom=freedom,
     )
 
 

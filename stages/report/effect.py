@@ -13,6 +13,7 @@ from stages.report.inference import (
     seeds_to_be_equal,
     seeds_to_be_not_lower,
     seeds_to_differ,
+    seeds_to_spread_apart,
 )
 
 # Two numbers that lie closer than this are equal.
@@ -37,7 +38,8 @@ class Effect:
     images, at CONFIDENCE, then at EQUALITY_CONFIDENCE; None over a single seed. higher, not_lower:
     how likely one seed of the first is to lie above `factor` times one of the second, and above
     the margin below it, None where seeds do not tell. diverged: the fraction of seeds that did, of
-    either. better: of the measure. paired: whether each seed gives a value of its own.
+    either. better: of the measure. freedom: of a spread over seeds, the
+    degrees of freedom that each seed but the first gives to either side.
     """
 
     first: float
@@ -51,7 +53,7 @@ class Effect:
     not_lower: float | None = None
     diverged: tuple[float, float] = (0.0, 0.0)
     better: Literal["higher", "lower"] | None = None
-    paired: bool = True
+    freedom: tuple[float, float] | None = None
 
     @property
     def n(self) -> int:
@@ -125,12 +127,13 @@ class Effect:
             return "one seed decides nothing about a method"
         if any(self.diverged):
             return "a seed diverged"
-        if not self.paired:
-            return "how many seeds would decide is not known"
         (low, high), (least, most) = self.images
         seen = self.mean, float(self.values.std(ddof=1))
         enough = []
-        if relation == "not lower":
+        if self.freedom:
+            if high < 0 or low > 0:
+                enough.append(seeds_to_spread_apart(float(np.exp(2 * self.mean)), *self.freedom))
+        elif relation == "not lower":
             if least > -self.margin:
                 enough.append(seeds_to_be_not_lower(*seen, self.margin))
             if most < -self.margin:

@@ -6,7 +6,7 @@ the same.
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import fdtri, nctdtr, stdtrit
+from scipy.special import fdtr, fdtri, nctdtr, stdtrit
 
 CONFIDENCE = 0.95  # of an interval that a difference has to keep clear of zero
 EQUALITY_CONFIDENCE = 0.90  # of the one that equality has to keep: two one-sided tests at 5 %
@@ -101,6 +101,26 @@ def seeds_to_differ(mean: float, deviation: float) -> int | None:
     """
     n = np.arange(2, MOST_SEEDS + 1)
     return _fewest(n, difference_power(mean, deviation, n) if deviation else n > 1)
+
+
+def spread_power(
+    ratio: float, over: float, under: float, n: NDArray[np.int_]
+) -> NDArray[np.float64]:
+    """How likely Fisher's F with `n` seeds is to find a ratio of two variances, on its right side.
+
+    over, under: degrees of freedom that each seed but the first gives to either.
+    """
+    if ratio < 1:
+        ratio, over, under = 1 / ratio, under, over
+    free = over * (n - 1), under * (n - 1)
+    critical = fdtri(*free, (1 + CONFIDENCE) / 2)
+    return 1 - np.asarray(fdtr(*free, critical / ratio), np.float64)
+
+
+def seeds_to_spread_apart(ratio: float, over: float, under: float) -> int | None:
+    """The fewest seeds that find this ratio of two variances with POWER; None for too many."""
+    n = np.arange(2, MOST_SEEDS + 1)
+    return _fewest(n, spread_power(ratio, over, under, n))
 
 
 def seeds_to_be_equal(mean: float, deviation: float, margin: float) -> int | None:

@@ -44,7 +44,7 @@ RULE = f"""\
   counting half (the probability of improvement of Agarwal et al., 2021).
 - Where a question is unclear, the report says how many seeds would answer it with a chance of
   {POWER:.0%}, were the mean and the spread of the differences as they are seen: by the power of the
-  paired t-test, or of the two one-sided tests where fewer do. Of a spread over seeds it does not.
+  paired t-test, or of the two one-sided tests where fewer do; of a spread over seeds by that of F.
 - The *spread over variants* is the standard deviation of the log error over models, a value a seed,
   compared as above. The *spread over seeds* is a standard deviation pooled over models, one number,
   and its interval is that of Fisher's F, which takes log errors as normal and the two groups as

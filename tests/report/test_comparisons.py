@@ -9,7 +9,7 @@ from scipy import stats
 from stages.measure.records import Model, Record
 from stages.report.comparisons import compare, compare_each_image, compare_spreads
 from stages.report.effect import Effect
-from stages.report.inference import seeds_to_be_equal, seeds_to_differ
+from stages.report.inference import seeds_to_be_equal, seeds_to_differ, seeds_to_spread_apart
 from tests.made_records import IMAGES, Made, make
 
 INFINITE = float("inf")
@@ -212,6 +212,12 @@ def test_spreads_over_seeds_have_the_interval_of_fishers_f():
     assert (effect.seeds[0][0] > 0) == (p < 0.05)
     edge = ratio / stats.f.ppf(0.975, 3, 3)
     assert np.exp(2 * effect.seeds[0][0]) == pytest.approx(edge)
+    few = compare_spreads(
+        *([record] for record in two(Made([200, 250, 300]), Made([240, 245, 265]))), "seeds"
+    )
+    assert few.is_("higher") is None
+    needed = seeds_to_spread_apart(float(np.exp(2 * few.mean)), 1, 1)
+    assert few.seeds_needed("higher") == f"about {needed} seeds would decide"
 
 
 def test_spreads_over_seeds_are_pooled_over_the_models():

@@ -15,6 +15,7 @@ from stages.report.inference import (
     seeds_to_be_equal,
     seeds_to_be_not_lower,
     seeds_to_differ,
+    seeds_to_spread_apart,
     t_interval,
     variance_ratio_interval,
 )
@@ -93,6 +94,22 @@ def test_groups_of_the_same_spread_are_rarely_found_to_differ_whatever_their_mod
     assert outside["all"] / len(found) > 0.1, "as if they spread equally"
     assert pooled_freedom([2, 2, 2], free) == pytest.approx(3 * free)
     assert pooled_freedom([9, 0, 0], free) == pytest.approx(free)
+
+
+@pytest.mark.parametrize("ratio", [4.0, 0.25])
+def test_the_seeds_that_spreads_need_find_them_apart_as_often_as_they_say(ratio):
+    n = seeds_to_spread_apart(ratio, 3, 2)
+    rng = np.random.default_rng(0)
+
+    def found(seeds: int) -> float:
+        over, under = 3 * (seeds - 1), 2 * (seeds - 1)
+        one, two = (rng.chisquare(free, 4000) / free for free in (over, under))
+        intervals = [variance_ratio_interval(r, over, under, CONFIDENCE) for r in ratio * one / two]
+        return float(np.mean([low > 1 if ratio > 1 else high < 1 for low, high in intervals]))
+
+    assert found(n - 1) < POWER + 0.02 and found(n) > POWER - 0.02
+    assert found(n) - POWER < 0.1
+    assert seeds_to_spread_apart(1.0, 3, 2) is None
 
 
 def test_probability_of_improvement_is_that_of_the_rank_sum_test():
