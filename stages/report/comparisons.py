@@ -21,6 +21,7 @@ from stages.report.inference import (
 )
 
 DRAWS = 2000  # bootstrap draws of the held-out images
+UNKNOWN: Interval = (-np.inf, np.inf)  # over images: a single one does not tell how they differ
 
 Over = Literal["variants", "seeds"]
 
@@ -68,7 +69,7 @@ def compare(
     else:
         images = _from_standard_errors(values, variance)
     singles = np.array([value for value, _ in one.values()])
-    others = factor * np.array([value for value, _ in other.values()])
+    others = np.minimum(factor * np.array([value for value, _ in other.values()]), most)
     return Effect(
         first=float(value.mean()),
         second=float(reference.mean()),
@@ -196,6 +197,8 @@ def _from_standard_errors(values: Array, variance: Array) -> tuple[Interval, Int
     """Over images. variance: of each seed's difference."""
     # The seeds share their images, so averaging over seeds does not narrow this interval.
     mean, error = float(values.mean()), float(variance.mean() ** 0.5)
+    if not np.isfinite(error):
+        return UNKNOWN, UNKNOWN
     return (
         normal_interval(mean, error, CONFIDENCE),
         normal_interval(mean, error, EQUALITY_CONFIDENCE),
@@ -212,7 +215,10 @@ def _errors(record: Record, seeds: list[int]) -> Array:
 
 @lru_cache
 def _bootstrap_weights(images: int) -> Array:
-    """How often each image is drawn: (DRAWS, images), every row summing to `images`."""
+    """How often each image is drawn: (DRAWS, images), every row summing to `images`; not a number
+    where there is but one."""
+    if images < 2:
+        return np.full((DRAWS, images), np.nan)
     fraction = np.full(images, 1 / images)
     return np.random.default_rng(0).multinomial(images, fraction, size=DRAWS).astype(np.float64)
 
@@ -226,6 +232,8 @@ def _bootstrap(one: Array, two: Array) -> tuple[Interval, Interval]:
 
 
 def _quantiles(draws: Array, confidence: float) -> Interval:
+    if np.isnan(draws).any():
+        return UNKNOWN
     low, high = np.quantile(draws, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
 

@@ -46,6 +46,38 @@ def test_without_a_common_seed_nothing_is_compared():
     assert compare("error", one, other) is None
 
 
+def test_images_are_compared_seed_by_seed_whatever_the_order_of_the_seeds():
+    one, other = two(Made([100.0, 200, 400]), Made([800.0, 100, 50], settings={"seeds": [7, 0, 2]}))
+    effect, expected = compare("error", one, other), np.log([100 / 100, 400 / 50])
+    assert effect.values == pytest.approx(expected)
+    low, high = effect.images[0]
+    assert low < expected.mean() < high < low + 0.5
+    mean, (low, high), _ = compare_each_image(one, other)
+    assert low < mean < high and mean == pytest.approx(8**0.5, rel=0.05)
+    spreads = compare_spreads([one], [other], "seeds")
+    assert np.exp(spreads.mean) == pytest.approx(np.log(4) / np.log(2), rel=1e-3)
+    low, high = spreads.images[0]
+    assert low < spreads.mean < high
+
+
+def test_a_single_image_says_nothing_of_others():
+    """Its error is no sample of images, whatever the seeds say."""
+    seeds = [100.0, 101, 102], [200.0, 202, 204]
+    alone = []
+    for record in two(*map(Made, seeds)):
+        measures = record.measures.copy()
+        measures["standard_error"] = np.nan
+        alone.append(replace(record, measures=measures, test_error=record.test_error[:, :1]))
+    effects = [compare(measure, *alone) for measure in ("error", "ssim", "grid_ratio")]
+    effects.append(compare_spreads(alone[:1], alone[1:], "seeds"))
+    for effect in effects:
+        assert effect.images == ((-INFINITE, INFINITE),) * 2
+        assert effect.side is None and effect.is_("not lower") is None
+        assert effect.seeds_needed("higher") == "no number of seeds would decide on these images"
+    _, interval, _ = compare_each_image(*alone)
+    assert interval == (0, INFINITE)
+
+
 def test_the_interval_over_images_is_that_of_paired_images():
     one, other = two(Made([100.0]), Made([100.0]))
     difference = np.log(one.test_error / other.test_error)[0]
@@ -153,6 +185,9 @@ def test_a_reference_at_its_worst_cannot_be_exceeded():
     assert compare("error", *two(Made(worst), Made(worst)), factor=2).is_("higher") is None
     assert compare("error", *two(Made(worst), Made(fine)), factor=2).is_("higher") is True
     assert compare("error", *two(Made(fine), Made(worst)), factor=2).is_("higher") is False
+    tie = compare("error", *two(Made(worst), Made(worst)), factor=2)
+    assert tie.agreement("higher") == tie.agreement("lower") == 0.5
+    assert tie.images[0] == (0, 0)
 
 
 @pytest.mark.parametrize("diverged", [1, 2, 8, 10])
@@ -198,8 +233,9 @@ def test_measures_of_a_diverged_seed_are_the_worst_or_unknown():
 @pytest.mark.parametrize("over", ["seeds", "variants"])
 def test_spreads_of_diverged_seeds_are_unknown(over):
     first = make({"recursive": Made([250, 300, INFINITE]), "recursive_bn": Made([1, 2, 3])})
-    records = [record for model, record in first.found.items() if model.weights == "averaged"]
-    assert compare_spreads(records, records, over) is None
+    diverged, whole = (r for model, r in first.found.items() if model.weights == "averaged")
+    for pair in ([diverged], [whole]), ([whole], [diverged]), ([whole, diverged], [whole, whole]):
+        assert compare_spreads(*pair, over) is None
 
 
 def test_spreads_over_seeds_have_the_interval_of_fishers_f():
