@@ -4,13 +4,14 @@ What is unfinished lies in a folder `.partial-NAME-...` beside its place, which 
 It goes when the writing fails; where the process was killed, the next one to write NAME removes it.
 """
 
+import errno
 import fcntl
 import glob
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -31,9 +32,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     with _partial(Path(path)) as unfinished:
         unfinished.mkdir()
         yield unfinished
-        if os.path.lexists(path):
-            os.replace(path, unfinished.with_name("replaced"))
-        os.replace(unfinished, path)
+        _swap(unfinished, path)
 
 
 @contextmanager
@@ -68,21 +67,37 @@ def _partial(path: Path) -> Iterator[Path]:
         with _locked(left) as abandoned:
             if abandoned:
                 shutil.rmtree(left, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=path.parent))
-    try:
-        with _locked(folder):
-            yield folder / path.name
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=path.parent))
+        try:
+            with _locked(folder, wait=True):
+                if folder.exists():  # else another writer took it for abandoned
+                    yield folder / path.name
+                    return
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _swap(unfinished: Path, path: str | Path) -> None:
+    """Put a folder in its place, where another writer may put its own at any time."""
+    while True:
+        aside = tempfile.mkdtemp(dir=unfinished.parent)
+        with suppress(FileNotFoundError):
+            os.replace(path, Path(aside, "replaced"))
+        try:
+            return os.replace(unfinished, path)
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[bool]:
+def _locked(folder: Path, wait: bool = False) -> Iterator[bool]:
     """Hold the folder's lock, which ends with its process; False where it cannot be had."""
     descriptor, held = -1, False
     try:
         descriptor = os.open(folder, os.O_RDONLY)
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         held = True
     except OSError:  # another process holds it, it is gone, or the disk knows no locks
         pass

@@ -78,6 +78,30 @@ with atomic(sys.argv[1]) as path:
     assert tree(tmp_path) == {"file.txt": b"whole"}
 
 
+def test_writers_of_the_same_name_do_not_disturb_one_another(tmp_path: Path) -> None:
+    code = """
+import sys
+from stages.common.files import atomic_folder, write_text
+for k in range(500):
+    write_text(f"{sys.argv[1]}/file.txt", sys.argv[2])
+    with atomic_folder(f"{sys.argv[1]}/folder") as folder:
+        (folder / sys.argv[2]).touch()
+"""
+    writers = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path), name]) for name in "ab"]
+    assert [writer.wait() for writer in writers] == [0, 0]
+    found = tree(tmp_path)
+    assert len(found) == 3 and found["file.txt"] in (b"a", b"b")
+    assert {"folder/a", "folder/b"} & {*found}
+
+
+def test_a_folder_may_have_any_name(tmp_path: Path) -> None:
+    for name in ("replaced", "partial", "models"):
+        for text in ("old", "new"):
+            with atomic_folder(tmp_path / name) as path:
+                (path / text).touch()
+        assert tree(tmp_path / name) == {"new": b""}
+
+
 def test_files_and_folders_get_the_usual_permissions(tmp_path: Path) -> None:
     write_all(tmp_path, "text")
     (tmp_path / "usual").mkdir()
