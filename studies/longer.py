@@ -156,7 +156,7 @@ def draw(frame: pd.DataFrame) -> Figure:
         for axes, x in zip(axes_row, ("epoch", "seconds"), strict=True):
             variants = dict.fromkeys(frame["variant"])
             for variant, colour in zip(variants, OWN_COLOURS * len(variants), strict=False):
-                own = of_measure[of_measure["variant"] == variant]
+                own = of_measure[of_measure["variant"] == variant].dropna(subset=x)
                 values = own.pivot(index="seed", columns=x, values="value").dropna(axis=1)
                 line = {"color": colour, "marker": "o" if len(values.columns) < 5 else ""}
                 band(axes, values.columns, values.to_numpy(), line, variant)
@@ -190,16 +190,18 @@ def told(frame: pd.DataFrame, pace: Mapping[str, float]) -> str:
         f"| --- | --- |{' --- |' * (len(EPOCHS) + 1)}",
     ]
     values = frame.set_index(["variant", "measure", "epoch"])["value"]
-    seeds = frame.groupby("variant")["seed"].nunique()
+    seeds = frame.groupby("variant")["seed"].agg(set)
     wide = frame.pivot(index=["measure", "epoch", "seed"], columns="variant", values="value")
     for variant, seconds in pace.items():
         ratios = wide[variant] / wide[first]
         for measure, (label, _) in MEASURES.items():
-            cells = [_cell(values, (variant, measure, epochs), seeds[variant]) for epochs in EPOCHS]
+            cells = [
+                _cell(values, (variant, measure, epochs), len(seeds[variant])) for epochs in EPOCHS
+            ]
             last = f"{seconds:.1f}" if measure == "averaged_error" else ""
             lines.append(f"| {variant} | {label} | {' | '.join(cells)} | {last} |")
             if variant != first:
-                both = min(seeds[variant], seeds[first])
+                both = len(seeds[variant] & seeds[first])
                 cells = [_ratio(ratios[measure].get(epochs), both) for epochs in EPOCHS]
                 lines.append(f"| {variant} | {label}, over {first} | {' | '.join(cells)} | |")
     return "\n".join([*lines, "", "![Learning curves](longer.png)", ""])

@@ -14,6 +14,7 @@ import torch
 
 from stages.common import memory
 from stages.common.entry import entry_point
+from stages.common.errors import PipelineError
 from stages.common.files import atomic, number
 from stages.common.settings import WEIGHTS, Training, read_variant
 from stages.data import faces
@@ -38,6 +39,11 @@ def main(*variants: str) -> None:
     rows = []
     for name in variants or DEFAULT:
         variant = read_variant(name)
+        if len(held_out) < variant.batch_size:
+            raise PipelineError(
+                f"{len(held_out)} held-out faces are no batch of {variant.batch_size}; "
+                "set preprocess.held_out higher, or batch_size lower"
+            )
         settings = variant.models()["described"]
         for seed in variant.seeds:
             for weights in WEIGHTS:

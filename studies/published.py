@@ -34,7 +34,7 @@ from stages.model.released import accidents
 from stages.model.side_by_side import room
 from stages.model.training import Batches, Diverged, Trainer, held_out_error
 from stages.report.paper import PAPER
-from stages.report.studies import short_hash
+from stages.report.studies import AS_RELEASED, short_hash
 
 # Nothing that is known explains the paper's numbers of these.
 DEFAULT = ("recursive_bn", "stacked_bn", "stacked_shared_bn")
@@ -105,7 +105,7 @@ class Difference:
 
 
 DIFFERENCES = {
-    "as released": Difference(epochs=LONGER),
+    AS_RELEASED: Difference(epochs=LONGER),
     "pictures in half precision": Difference(around=half_precision),
     "unbiased running variance": Difference(around=unbiased_variance),
     "another order of files": Difference(before=another_order),
@@ -209,8 +209,7 @@ def told(found: Found) -> str:
     for (name, difference), values in found.items():
         cells = [f"{values[epoch - 1]:.0f}" if epoch <= len(values) else "" for epoch in SHOWN]
         paper = PAPER[name]
-        printed = f"{paper.figure5} and {paper.table1}"
-        lines.append(f"| {paper.label} | {difference} | {' | '.join(cells)} | {printed} |")
+        lines.append(f"| {paper.label} | {difference} | {' | '.join(cells)} | {paper.printed} |")
     lines.append("")
     names: Sequence[str] = list(dict.fromkeys(name for name, _ in found))
     for name in names:

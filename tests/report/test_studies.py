@@ -91,6 +91,26 @@ def test_what_moves_published_numbers_stands_beside_table_1(tmp_path: Path) -> N
     assert not studies.read(OTHERS, tmp_path).published
 
 
+@pytest.mark.parametrize(("epochs", "ends"), [(5, [5, 20]), (20, [10, 20]), (30, [10, 20])])
+def test_published_numbers_are_told_whatever_the_epochs(
+    tmp_path: Path, epochs: int, ends: list[int]
+) -> None:
+    """train.epochs is that of all differences, but trainings as released have at least 20."""
+    trained = {"as released": 20, "another order": epochs, "half precision": epochs}
+    rows = [
+        f"012345678901,stacked_bn,{name},{epoch},{1000 * index + epoch}"
+        for index, (name, last) in enumerate(trained.items(), 1)
+        for epoch in range(1, last + 1)
+    ]
+    text = "\n".join([PUBLISHED.splitlines()[0], *rows])
+    (tmp_path / "published.csv").write_text(text, encoding="utf-8")
+    told = "\n".join(studies.read(FACES, tmp_path).published)
+    end, last = ends
+    assert f"{end} epochs where nothing else is said" in told
+    assert "| model | as released | another order | half precision | 20 epochs | paper |" in told
+    assert f"| {1000 + end} | {2000 + end} | {3000 + end} | {1000 + last} |" in told
+
+
 def test_longer_trainings_are_told_at_the_epochs_of_their_clarity(tmp_path: Path) -> None:
     (tmp_path / "longer.csv").write_text(LONGER, encoding="utf-8")
     text = "\n".join(studies.read(FACES, tmp_path).longer)

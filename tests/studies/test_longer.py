@@ -102,6 +102,33 @@ def test_seeds_are_counted_for_each_variant_on_its_own() -> None:
     assert "| candidate | error, over stacked | 1.00 (one seed) | 1.00 (one seed) |" in text
 
 
+def test_seeds_that_the_first_lacks_are_not_said_to_have_diverged() -> None:
+    rows = [
+        ("hash", name, seed, epochs, 1.0, measure, 2.0)
+        for name, seeds in {"stacked": (0, 1, 2), "candidate": (2, 3, 4)}.items()
+        for seed in seeds
+        for epochs in longer.EPOCHS
+        for measure in ("averaged_error", "high_frequency_ratio", "grid_ratio")
+    ]
+    text = longer.told(pd.DataFrame(rows, columns=[*longer.TABLE]), {"stacked": 1, "candidate": 1})
+    assert "| candidate | error, over stacked | 1.00 (one seed) | 1.00 (one seed) |" in text
+    assert "diverged" not in text.partition("| variant |")[2]
+
+
+def test_a_variant_without_a_pace_is_drawn_against_epochs_alone() -> None:
+    """Seed 0, which tells the seconds, diverged at once, and the others did not."""
+    rows = [
+        ("hash", name, seed, epoch, seconds * epoch, measure, 2.0)
+        for name, seconds in {"stacked": 1.0, "candidate": np.nan}.items()
+        for seed in (1, 2)
+        for epoch in (1, 2, 3)
+        for measure in longer.SHOWN
+    ]
+    left, right = longer.draw(pd.DataFrame(rows, columns=[*longer.TABLE])).axes[:2]
+    drawn = [[len(line.get_xdata()) for line in axes.lines] for axes in (left, right)]
+    assert drawn == [[3, 3], [3]]
+
+
 def test_variants_are_compared_seed_by_seed_with_the_first() -> None:
     errors = {"stacked": (100.0, 200.0, 400.0), "recursive": (110.0, 220.0, 440.0)}
     rows = [

@@ -39,6 +39,18 @@ def test_both_kinds_of_statistics_are_measured(tmp_path: Path, prepare: Prepare)
     assert {row["faces"] for row in rows} == {people.hash[:12]}
 
 
+def test_less_than_a_batch_of_held_out_faces_is_refused(
+    tmp_path: Path, prepare: Prepare, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Statistics of less than a batch are others than those that it was trained with."""
+    people = prepare("normed", model_settings(norm="shared", epochs=1), count=64)
+    held_out = len(people.rows("test"))
+    with pytest.raises(SystemExit):
+        norms.main("normed")
+    assert f"{held_out} held-out faces are no batch of 16" in capsys.readouterr().err
+    assert not (tmp_path / "reports").exists()
+
+
 def test_a_model_of_other_faces_is_refused(
     tmp_path: Path, prepare: Prepare, capsys: pytest.CaptureFixture[str]
 ) -> None:
