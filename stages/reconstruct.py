@@ -20,6 +20,7 @@ from stages.common.errors import PipelineError
 from stages.common.files import atomic
 
 MOST = 50  # pictures in one image
+SEEDS = 2**63  # PyTorch's
 
 
 class Parser(ArgumentParser):
@@ -40,6 +41,8 @@ def parse(words: tuple[str, ...]) -> Namespace:
         parser.error("give one of pictures (before --variants), --sample N and --export FILE")
     if given.export and len(given.variants or []) != 1:
         parser.error("--export takes one of --variants")
+    if not 0 <= given.seed < SEEDS:
+        parser.error(f"--seed {given.seed} is not 0 to {SEEDS - 1}")
     if given.output.suffix.lower() != ".png":
         parser.error(f"--output {given.output} should end in .png")
     return given
@@ -63,17 +66,17 @@ def main(*words: str) -> None:
         return
     if wanted.sample is not None:
         drawn = {name: draw(model, wanted.sample, wanted.seed) for name, model in models.items()}
-        sheet = beside.samples(drawn)
+        told, sheet = [], beside.samples(drawn)
     else:
         names, pixels, skipped = pictures.read(wanted.pictures, MOST)
         if skipped:
             print(tell_skipped(skipped))
         made = {name: reconstruct(model, pixels) for name, model in models.items()}
-        print(beside.table(names, made))
+        told = [beside.table(names, made)]
         sheet = beside.reconstructions(names, pixels, made)
     with atomic(wanted.output) as unfinished:
         sheet.save(unfinished)
-    print(wanted.output)
+    print(*told, wanted.output, sep="\n")
 
 
 if __name__ == "__main__":

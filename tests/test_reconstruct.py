@@ -52,6 +52,27 @@ def test_pictures_stand_beside_their_reconstructions(
     assert float(errors["folder/deep/turned.png, best"]) == pytest.approx(float(expected), rel=1e-3)
 
 
+def test_any_name_is_shown(model: Autoencoder, capsys: pytest.CaptureFixture[str]) -> None:
+    picture("a\nb\t.png", 128, 128)
+    reconstruct.main("a\nb\t.png", "--variants", "stacked")
+    assert capsys.readouterr().out.startswith(r"'a\nb\t.png', stacked: error")
+
+
+def test_the_picture_is_there_whoever_reads_what_is_printed(
+    model: Autoencoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture("a.png", 128, 128)
+
+    def closed(*words: object, **how: object) -> None:
+        if "file" not in how:
+            raise BrokenPipeError("Broken pipe")
+
+    monkeypatch.setattr("builtins.print", closed)
+    with pytest.raises(SystemExit):
+        reconstruct.main("a.png", "--variants", "stacked")
+    assert Path("reconstructions.png").exists()
+
+
 def tiles(sheet: np.ndarray, rows: int, columns: int) -> list[list[np.ndarray]]:
     """The faces in a sheet: at the lower right of equal parts, two pixels for one."""
     height, width = sheet.shape[0] // rows, (sheet.shape[1] - 12) // columns
@@ -81,12 +102,15 @@ def test_samples_are_drawn_anew_for_another_seed(model: Autoencoder) -> None:
         ("lacking.jpg --variants best", "lacking.jpg does not exist"),
         ("small.png --variants best", "small.png is 90x90 pixels"),
         ("empty --variants best", "there is no picture in empty"),
+        ("few --variants best", "no picture in few (1 pictures skipped: few/b.png is 60x60 pixels"),
         ("a.png", "reports/models has no models"),
         ("a.png --variants lacking", "no trained model 'lacking'; here are best, stacked"),
         ("a.png --sample 3", "give one of pictures"),
         ("a.png -o out.gif", "out.gif should end in .png"),
         ("--sample 3 --variants stacked", "only a variational model draws"),
         ("--sample 0 --variants best", "1 to 1000"),
+        ("--sample 3 --variants best --seed -1", "--seed -1 is not 0 to 9223372036854775807"),
+        ("--sample 3 --variants best --seed 18446744073709551616", "is not 0 to"),
         ("--sample many", "invalid int value: 'many'"),
         ("--export model.onnx", "--export takes one of --variants"),
         ("a.png --zoom 3", "unrecognized arguments: --zoom"),
@@ -97,6 +121,7 @@ def test_what_is_wrong_is_told_in_a_line_and_nothing_written(
 ) -> None:
     picture("a.png", 200, 200)
     picture("small.png", 90, 90)
+    picture("few/b.png", 60, 60)
     Path("empty").mkdir()
     before = set(Path().rglob("*"))
     with pytest.raises(SystemExit) as ended:

@@ -38,7 +38,7 @@ def entry_point(main: Callable[..., None]) -> Callable[..., None]:
             _end(str(error), 1)
         except OSError as error:
             where = f": {error.filename}" if error.filename else ""
-            _end(f"{error.strerror or error}{where}; mend that and run `dvc repro` again", 1)
+            _end(f"{error.strerror or error}{where}; mend that and run it again", 1)
         except KeyboardInterrupt:
             _end(INTERRUPTED, 130)
 

@@ -35,11 +35,13 @@ UNREADABLE = (
 @dataclass(frozen=True)
 class Member:
     """A file in an archive or folder: its path with slashes, how many bytes it has, and what reads
-    them, which has to happen before the next member is asked for."""
+    them, which has to happen before the next member is asked for. repeats: of a hard link in a tar
+    the file that it is another name of, which cannot be read again."""
 
     name: str
     size: int
     read: Callable[[], bytes]
+    repeats: str = ""
 
 
 class Stream(Protocol):
@@ -105,7 +107,7 @@ def _folder_members(root: Path) -> Iterator[Member | None]:
     """Those of linked folders come last, so that a folder is read at its own place if it has one
     here; a second way to it, and with that every loop, is left out."""
     top = root.resolve().name
-    real, linked = [(root, top)], list[tuple[Path, str]]()
+    real, linked = [(root, top)], list[tuple[Path, str]]()  # the next one is the last of `real`
     seen = set[tuple[int, int]]()
     while real or linked:
         folder, name = real.pop() if real else linked.pop(0)
@@ -113,6 +115,7 @@ def _folder_members(root: Path) -> Iterator[Member | None]:
         if (state.st_dev, state.st_ino) in seen:
             continue
         seen.add((state.st_dev, state.st_ino))
+        inside = list[tuple[Path, str]]()
         with os.scandir(folder) as entries:
             for entry in sorted(entries, key=lambda entry: entry.name):
                 inner, path = f"{name}/{entry.name}", Path(entry.path)
@@ -121,8 +124,9 @@ def _folder_members(root: Path) -> Iterator[Member | None]:
                     yield Member(inner, size, bind(_read_file, path, size))
                     continue
                 if path.is_dir():
-                    (linked if entry.is_symlink() else real).append((path, inner))
+                    (linked if entry.is_symlink() else inside).append((path, inner))
                 yield None
+        real += reversed(inside)
 
 
 def _read_file(path: Path, size: int) -> bytes:
@@ -160,13 +164,17 @@ def _tar_members(stream: Stream) -> Iterator[Member | None]:
             bounded.allow(member.size)
             name = member.name.replace("\\", "/")
             read = bind(_read_tarred, tar, member)
-            yield Member(name, member.size, read) if member.isreg() else None
+            repeats = member.linkname if member.islnk() else ""
+            known = member.isreg() or repeats
+            yield Member(name, member.size, read, repeats) if known else None
     bounded.allow(TOTAL_BYTES)
     while bounded.read(1 << 20):
         pass
 
 
 def _read_tarred(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    if member.islnk():
+        raise tarfile.ReadError(f"{member.name} is a link to {member.linkname}")
     file = tar.extractfile(member)
     assert file is not None  # as it is a regular file
     return file.read()

@@ -9,7 +9,7 @@ import numpy as np
 from stages.common.errors import PipelineError
 from stages.data.archives import PICTURE_BYTES
 from stages.data.crops import fit
-from stages.data.pictures import Skipped
+from stages.data.pictures import Skipped, tell_skipped
 from stages.data.sources.own import own_pictures
 
 ARCHIVES = (".tar", ".tgz", ".tar.gz", ".zip")
@@ -44,7 +44,8 @@ def read(paths: Sequence[str], most: int) -> Given:
                     raise PipelineError(f"{path} {error}") from None
                 skipped.append((name, str(error)))
     if not names:
-        raise PipelineError(f"there is no picture in {', '.join(paths)}")
+        why = f" ({tell_skipped(skipped)})" if skipped else ""
+        raise PipelineError(f"there is no picture in {', '.join(paths)}{why}")
     return Given(names, np.stack(pixels), skipped)
 
 
@@ -53,4 +54,4 @@ def _file(path: Path) -> Iterator[tuple[str, bytes]]:
         raise PipelineError(f"{path} does not exist")
     if path.stat().st_size > PICTURE_BYTES:
         raise PipelineError(f"{path} has more than {PICTURE_BYTES:,} bytes")
-    yield path.name, path.read_bytes()
+    yield path.name if path.name.isprintable() else ascii(path.name), path.read_bytes()

@@ -59,15 +59,14 @@ def run(folder: Path, *words: str, **environment: str) -> tuple[int, str, str]:
         (("wrong",), (1, "", "error: the setting is 3; lower it\n")),
         (
             ("full",),
-            (1, "", "error: No space left on device; mend that and run `dvc repro` again\n"),
+            (1, "", "error: No space left on device; mend that and run it again\n"),
         ),
         (
             ("missing",),
             (
                 1,
                 "",
-                "error: No such file or directory: no/such/file; mend that and run `dvc repro` "
-                "again\n",
+                "error: No such file or directory: no/such/file; mend that and run it again\n",
             ),
         ),
         (("interrupted",), (130, "", "error: interrupted; `dvc repro` goes on from here\n")),

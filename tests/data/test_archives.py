@@ -44,6 +44,12 @@ def test_every_kind_of_archive_gives_its_files(kind: str, tmp_path: Path) -> Non
     }
 
 
+def test_folders_are_read_in_the_order_of_their_names(tmp_path: Path) -> None:
+    names = ["a.jpg", "A/1.jpg", "A/x/2.jpg", "B/3.jpg", "C/4.jpg", "C/y/5.jpg", "C/z/6.jpg"]
+    write_files(tmp_path / "top", {name: name.encode() for name in reversed(names)})
+    assert [*below("top", contents(tmp_path / "top"))] == names
+
+
 def test_backslashes_of_windows_are_slashes(tmp_path: Path) -> None:
     name = r"top\Zoe\Zoe_0001.jpg"
     (tmp_path / "faces.tar").write_bytes(tar_bytes({name: b"x"}, "w"))
@@ -282,5 +288,10 @@ def test_hostile_names_stay_names(tmp_path: Path) -> None:
     inside = write_files(tmp_path / "a/b", {"hostile.tar": buffer.getvalue()})
     (inside / "hostile.zip").write_bytes(zip_bytes(dict.fromkeys(names, b"x")))
     for kind in ("tar", "zip"):
-        assert set(contents(inside / f"hostile.{kind}")) == set(names)
+        found = list(members(inside / f"hostile.{kind}"))
+        assert {member.name for member in found if not member.repeats} == set(names)
+        for member in found:
+            if member.repeats:
+                with pytest.raises(PipelineError, match="is a link to /etc/hostname"):
+                    member.read()
     assert {path.name for path in tmp_path.rglob("*")} == {"a", "b", "hostile.tar", "hostile.zip"}

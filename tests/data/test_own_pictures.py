@@ -1,6 +1,7 @@
 """Anybody's pictures: any layout, and what is no use told and left out."""
 
 import os
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,20 @@ def test_what_cannot_be_stored_is_told(tmp_path: Path, monkeypatch: pytest.Monke
         (r"'d\udc80.jpg'", "has characters in its path that are no text"),
         ("large.png", "has 60 bytes, 50 are allowed"),
     ]
+
+
+def test_a_tar_s_second_name_of_a_picture_is_told(tmp_path: Path) -> None:
+    write_files(tmp_path / "in", {"A/a.jpg": b"a", "C/c.jpg": b"c"})
+    (tmp_path / "in/B").mkdir()
+    os.link(tmp_path / "in/A/a.jpg", tmp_path / "in/B/b.jpg")
+    with tarfile.open(tmp_path / "in.tar", "w") as tar:
+        tar.add(tmp_path / "in", "in")
+    pictures, skipped = own_pictures.read(tmp_path / "in.tar", tmp_path)
+    ((name, reason),) = skipped
+    names = {"in/A/a.jpg", "in/B/b.jpg"}
+    assert name in names and reason == f"is a link to {(names - {name}).pop()!r} in the archive"
+    assert len(pictures) == 2
+    assert len(own_pictures.read(tmp_path / "in", tmp_path)[0]) == 3
 
 
 def test_no_picture_at_all_names_what_was_looked_for(tmp_path: Path) -> None:

@@ -43,6 +43,8 @@ def encoded(path: Path, skipped: Skipped) -> Iterator[tuple[str, bytes]]:
             skipped.append((inner, "has a path that leads out of the archive"))
         elif any(category(letter) in ("Cc", "Cs") for letter in inner):
             skipped.append((ascii(inner), "has characters in its path that are no text"))
+        elif member.repeats:
+            skipped.append((inner, f"is a link to {member.repeats!r} in the archive"))
         elif member.size > PICTURE_BYTES:
             skipped.append((inner, f"has {member.size:,} bytes, {PICTURE_BYTES:,} are allowed"))
         else:
