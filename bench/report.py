@@ -1,12 +1,14 @@
 """reports/benchmark.{md,png}, from what bench/run.py measured on each processor.
 
-.venv/bin/python -m bench.report    makes them anew from reports/benchmarks/
+.venv/bin/python -m bench.report reports/benchmarks/<processor>.json    makes them anew: the page
+of that processor, and the others' in short
 """
 
 import importlib.metadata
 import json
 import platform
 import re
+import sys
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -50,7 +52,9 @@ def write(results: Results, cores: int) -> Path:
 
 def show(results: Results) -> None:
     """Write the page and the plot of these results, beside the other processors' in short."""
-    others = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(NUMBERS.glob("*"))]
+    others = [
+        json.loads(path.read_text(encoding="utf-8")) for path in sorted(NUMBERS.glob("*.json"))
+    ]
     write_text(PAGE, page(results, others))
     with atomic(FIGURE) as path:
         draw(results, path)
@@ -253,10 +257,5 @@ def draw(results: Results, path: Path) -> None:
     pyplot.close(figure)
 
 
-def main() -> None:
-    latest = max(NUMBERS.glob("*.json"), key=lambda path: path.stat().st_mtime)
-    show(json.loads(latest.read_text(encoding="utf-8")))
-
-
 if __name__ == "__main__":
-    main()
+    show(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))

@@ -15,6 +15,7 @@ from stages.common.settings import (
     NETWORK_KEYS,
     TRAIN_KEYS,
     DownloadSettings,
+    Params,
     PreprocessSettings,
     Variant,
 )
@@ -37,6 +38,7 @@ def described() -> dict[str, str]:
     keys |= {f"train.{key}": variant[key] for key in TRAIN_KEYS}
     for section, kind in (("download", DownloadSettings), ("preprocess", PreprocessSettings)):
         keys |= {f"{section}.{key}": field for key, field in kind.model_fields.items()}
+    keys["publish"] = Params.model_fields["publish"]
     return {key: field.description or "" for key, field in keys.items()}
 
 

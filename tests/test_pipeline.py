@@ -31,8 +31,7 @@ BIN = Path(sys.executable).parent
 RUNNING = re.compile(r"Running stage '([\w@-]+)'")
 PLAIN = {"norm": "none", "activation": "selu", "variational": False}
 VARIANTS = ("candidate", "stacked", "recursive")
-PLAN = (ROOT / "dvc.yaml").read_text(encoding="utf-8")
-PUBLISHED = yaml.safe_load(PLAN)["stages"]["publish"]["foreach"]
+PUBLISHED = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["publish"]
 DATA = {"configure", "download", "preprocess", "references"}
 
 
@@ -136,6 +135,7 @@ def reproduced(
     edit(project, "train", {"epochs": 1, "batch_size": 16, "seeds": [0], "released_seeds": []})
     params = yaml.safe_load((project.folder / "params.yaml").read_text(encoding="utf-8"))
     params |= {"training": "recursive", **PLAIN}  # whatever is tried in this checkout
+    params["publish"] = ["stacked"]
     params["variants"] = {
         "candidate": {"released_seeds": []},
         "stacked": {"training": "stacked", **PLAIN, "epochs": 1, "released_seeds": [0]},
@@ -144,8 +144,6 @@ def reproduced(
     }
     text = yaml.safe_dump(params, sort_keys=False)
     (project.folder / "params.yaml").write_text(text, encoding="utf-8")
-    plan = re.sub(r"foreach: \[stacked.*\]", "foreach: [stacked]", PLAN)
-    (project.folder / "dvc.yaml").write_text(plan, encoding="utf-8")
     project.run("git", "init", "--quiet", "--initial-branch=main")
     ran = project.ran("dvc", "repro")
     project.run("git", "add", "--all")
@@ -337,6 +335,7 @@ def test_a_new_entry_trains_the_new_variant(project: Project) -> None:
         ("norm=layer", "norm is 'layer': Input should be 'none', 'batch', 'shared' or 'tied'"),
         ("+lr=0.01", "lr is no setting; did you mean train.lr?"),
         ("train.epochs=true", "train.epochs is True"),
+        ("~variants.stacked", "publish is ['stacked']: variants has no stacked"),
     ],
 )
 def test_a_bad_value_stops_before_anything_runs(project: Project, change: str, told: str) -> None:
@@ -345,6 +344,19 @@ def test_a_bad_value_stops_before_anything_runs(project: Project, change: str, t
     assert "Traceback" not in said
     assert RUNNING.findall(said) == ["configure"]
     assert (project.folder / "reports/README.md").exists()
+
+
+def test_a_stage_that_fails_leaves_the_former_reports(project: Project) -> None:
+    """dvc would remove what a stage is to write before it runs."""
+    before = project.outputs("reports")
+    curve = project.folder / "reports/records/stacked/curve.csv"
+    curve.write_text("damaged", encoding="utf-8")
+    assert "curve.csv" in project.run("dvc", "repro", "--single-item", "plot", fails=True)
+    curve.write_bytes(before["reports/records/stacked/curve.csv"])
+    assert project.outputs("reports") == before
+    shutil.rmtree(project.folder / "models/stacked")
+    project.run("dvc", "repro", "--force", "--single-item", "evaluate@stacked", fails=True)
+    assert project.outputs("reports") == before
 
 
 def test_what_is_left_of_a_removed_variant_is_told_and_in_no_table(project: Project) -> None:

@@ -206,13 +206,17 @@ class Variant(ModelSettings):
 
 
 class Params(Checked):
-    """params.yaml: sections `download` and `preprocess`, and every variant, resolved.
+    """params.yaml: sections `download` and `preprocess`, what to publish, and every variant,
+    resolved.
 
     `variants`: from `train`, the top-level keys, and a variant's own entry.
     """
 
     download: DownloadSettings
     preprocess: PreprocessSettings
+    publish: list[str] = Field(
+        description="variants of which git keeps a small copy, in `reports/models`"
+    )
     variants: dict[str, Variant]
 
 
@@ -235,7 +239,7 @@ def read_params(path: str | Path = "params.yaml") -> Params:
     sections = {"download": DownloadSettings.model_fields, "train": TRAIN_KEYS}
     sections["preprocess"] = PreprocessSettings.model_fields
     known = [f"{section}.{key}" for section, keys in sections.items() for key in keys]
-    known += [*NETWORK_KEYS, *BEYOND, *sections, "variants"]
+    known += [*NETWORK_KEYS, *BEYOND, *sections, "publish", "variants"]
     given = [*values, *(f"train.{key}" for key in train)]
     problems += [_unknown(key, known) for key in given if key not in known]
     train = {key: value for key, value in train.items() if key in TRAIN_KEYS}
@@ -269,9 +273,15 @@ def read_params(path: str | Path = "params.yaml") -> Params:
                 variants[name] = checked
     if not entries:
         problems.append("variants: there is nothing to train")
+    publish = _published(values.get("publish"), entries, problems)
     if problems or not checked_download or not checked_preprocess:
         raise PipelineError(f"{path}: {'; '.join(problems)}")
-    return Params(download=checked_download, preprocess=checked_preprocess, variants=variants)
+    return Params(
+        download=checked_download,
+        preprocess=checked_preprocess,
+        publish=publish,
+        variants=variants,
+    )
 
 
 def read_config(kind: type[Settings], path: str | Path) -> Settings:
@@ -335,6 +345,17 @@ def _section(values: dict[str, object], name: str, problems: list[str]) -> dict[
         return section
     problems.append(f"{name} is {section!r}: it should be a mapping")
     return {}
+
+
+def _published(names: object, entries: dict[str, object], problems: list[str]) -> list[str]:
+    if not isinstance(names, list):
+        problems.append(f"publish is {names!r}: it should be a list of variants")
+        return []
+    if lacking := [str(name) for name in names if str(name) not in entries]:
+        problems.append(f"publish is {names!r}: variants has no {', '.join(lacking)}")
+    elif len(set(names)) < len(names):
+        problems.append(f"publish is {names!r}: it must not repeat a variant")
+    return names
 
 
 def _unknown(key: object, known: list[str]) -> str:

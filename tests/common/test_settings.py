@@ -74,7 +74,7 @@ def test_a_variant_is_a_model_for_each_implementation_that_has_seeds(tmp_path: P
 def test_all_of_params_yaml_is_in_use(tmp_path: Path) -> None:
     """Every key of the file is checked, and every key that is known stands in the file."""
     params = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))
-    sections = {"download", "preprocess", "train", "variants"}
+    sections = {"download", "preprocess", "train", "publish", "variants"}
     assert {*params} - sections == {*NETWORK_KEYS, *BEYOND}
     assert {*params["download"]} == {*DownloadSettings.model_fields}
     assert {*params["preprocess"]} == {*PreprocessSettings.model_fields}
@@ -107,6 +107,7 @@ BAD: dict[str, list[Any]] = {
     "download.count": [TEXT, True, None, 1000.0, "1000", 63, 100_001],
     "download.pictures": [NUMBER, None, "", ["pictures"]],
     "preprocess.held_out": [TEXT, True, None, 0, 1, -0.1, 1.5, float("nan")],
+    "publish": [TEXT, None, MAPPING, ["lacking"], ["stacked", 3], [["stacked"]], ["best", "best"]],
     "train.epochs": [TEXT, True, None, 10.0, "10", 0, -1],
     "train.batch_size": [TEXT, True, None, 32.0, "32", 1, 0],
     "train.lr": [TEXT, True, None, 0, -1, float("nan"), float("inf"), [0.1]],

@@ -26,8 +26,8 @@ def read(path: Path, partial: Path = PARTIAL) -> tuple[Pictures, Skipped]:
     if not pictures:
         raise PipelineError(
             f"download.pictures: {path} has no picture in it; looked for files that end in "
-            f"{', '.join(sorted(ENDINGS))}, in folders of whatever depth. Give an absolute path "
-            "for experiments with --temp, which run in another folder"
+            f"{', '.join(sorted(ENDINGS))}, in folders of whatever depth. For clones and for "
+            "experiments with --temp, `dvc add` the folder, or give an absolute path"
         )
     return pictures.renamed(_without_shared_folders(list(pictures))), skipped
 
