@@ -134,6 +134,18 @@ def test_equality_answers_no_and_is_told():
     assert f"factor of\n  {EQUAL_RATIO:g}" in RULE
 
 
+def test_what_is_not_lower_is_told_with_the_interval_it_was_found_by():
+    asked = [
+        (question, finding)
+        for judgement in judge(make(as_in_the_paper()), "averaged")
+        for question, finding in zip(judgement.claim.questions, judgement.described, strict=True)
+        if isinstance(question, Comparison) and question.relation == "not lower"
+    ]
+    assert asked
+    for _, finding in asked:
+        assert finding.answer == "yes" and "; 90%: " in finding.evidence
+
+
 def test_the_number_of_the_reference_is_its_own():
     evidence = judge(make(as_in_the_paper()), "averaged", CLAIMS[7:8])[0].described[0].evidence
     assert evidence.startswith("0.9 against 0.5 times 0.98, difference +0.410")
@@ -144,6 +156,7 @@ def test_a_diverged_seed_is_told_and_takes_part():
     (first, _, third) = judge(records, "averaged", CLAIMS[:3])
     assert (first.verdict, third.verdict) == (UNDECIDED, UNDECIDED)
     assert "1 of 3 seeds of recursive diverged" in first.described[0].evidence
+    assert first.described[0].answer == "unclear"  # of clarity there is no worst value
     assert "over 3 seeds" in third.described[0].evidence
     wrecked = make(changed("recursive_bn", error=[float("inf")] * 3))
     assert judge(wrecked, "averaged", CLAIMS[3:4])[0].described[0].answer == "yes"

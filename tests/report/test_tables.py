@@ -15,6 +15,7 @@ from stages.measure.records import Model, Records
 from stages.report import tables, words
 from stages.report.claims import AFTERWARDS, CLAIMS
 from stages.report.figures import FIGURES
+from stages.report.models import best_of
 from stages.report.paper import PAPER
 from stages.report.readme import readme
 from stages.report.rule import judge_all
@@ -180,11 +181,30 @@ def test_what_goes_beyond_the_paper_stands_beside_its_models():
     section = readme(records, judge_all(records), []).split("## Beyond the paper")[1]
     header, _, best, broken = re.findall(r"^\|.*\|$", section, re.M)[:4]
     assert "error over that of stacked | error over that of recursive |" in header
+    tuned = make(models | {"stacked_tuned": Made(around(215))})
+    section = readme(tuned, judge_all(tuned), []).split("## Beyond the paper")[1]
+    assert (
+        " | ".join(f"error over that of {name}" for name in ("stacked", "stacked_tuned")) in section
+    )
     assert "settings, unlike stacked |" in header
     assert best.startswith("| best | training joint, norm tied, averaging 0.98 |")
     assert re.search(r"\| 129 ± 0 \(3\) \| 0\.5 \(.* to .*\) \| 0\.54 \(", best)
     assert "| 2.5 (" in best
     assert "| 305 ± 7 (2/3) |" in broken
+
+
+def test_the_best_is_recursive_whole_and_no_variational_model():
+    models = as_in_the_paper() | {
+        "recursive_broken": Made([50.0, INFINITE, 52.0]),
+        "recursive_small_vae": Made(around(100)),
+        "stacked_small": Made(around(90)),
+        "candidate": Made(around(80), settings={"training": "recursive"}),
+    }
+    averaged = [r for key, r in make(models).found.items() if key.weights == "averaged"]
+    assert best_of(averaged).model.variant == "recursive_shared_bn"
+    models["best"] = Made(around(300))
+    averaged = [r for key, r in make(models).found.items() if key.weights == "averaged"]
+    assert best_of(averaged).model.variant == "best"
 
 
 def test_missing_variants_and_single_seeds_are_told():
