@@ -121,16 +121,16 @@ def _statistics(rows: pd.DataFrame) -> list[str]:
 
 
 def _published(rows: pd.DataFrame) -> list[str]:
-    """Each error after the authors' epochs, or as many as all have; of what went on without a
-    difference, at its end, too."""
-    own = rows.groupby(["variant", "difference"])["epoch"]
-    epochs = min(EPOCHS, own.max().min())
+    """Each error after the authors' epochs, or as many as those with a difference have; of what
+    went on without one, at its end, too."""
+    epochs = rows[rows["difference"] != AS_RELEASED]["epoch"].clip(upper=EPOCHS).max()
+    epochs = EPOCHS if np.isnan(epochs) else epochs
     at_end = rows[rows["epoch"] == epochs].assign(told=rows["difference"])
     longer = rows[(rows["difference"] == AS_RELEASED) & (rows["epoch"] > epochs)]
     longer = longer[longer["epoch"] == longer["epoch"].max()]
     longer = longer.assign(told=longer["epoch"].map("{} epochs".format))
     cells = pd.concat([at_end, longer]).pivot(index="variant", columns="told", values="error")
-    differences = [*dict.fromkeys([*at_end["told"], *longer["told"]])]
+    differences = [*dict.fromkeys([*rows["difference"], *longer["told"]])]
     table = [
         [label(name), *(plain(own.get(one)) for one in differences), PAPER[str(name)].printed]
         for name, own in cells.reindex([*dict.fromkeys(rows["variant"])]).iterrows()

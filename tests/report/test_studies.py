@@ -96,7 +96,7 @@ def test_published_numbers_are_told_whatever_the_epochs(
     tmp_path: Path, epochs: int, ends: list[int]
 ) -> None:
     """train.epochs is that of all differences, but trainings as released have at least 20."""
-    trained = {"as released": 20, "another order": epochs, "half precision": epochs}
+    trained = {"as released": 20, "another order": epochs, "half precision": epochs, "diverged": 2}
     rows = [
         f"012345678901,stacked_bn,{name},{epoch},{1000 * index + epoch}"
         for index, (name, last) in enumerate(trained.items(), 1)
@@ -107,8 +107,12 @@ def test_published_numbers_are_told_whatever_the_epochs(
     told = "\n".join(studies.read(FACES, tmp_path).published)
     end, last = ends
     assert f"{end} epochs where nothing else is said" in told
-    assert "| model | as released | another order | half precision | 20 epochs | paper |" in told
-    assert f"| {1000 + end} | {2000 + end} | {3000 + end} | {1000 + last} |" in told
+    names = "as released | another order | half precision | diverged | 20 epochs"
+    assert f"| model | {names} | paper |" in told
+    assert f"| {1000 + end} | {2000 + end} | {3000 + end} | - | {1000 + last} |" in told
+    (tmp_path / "published.csv").write_text("\n".join([text.splitlines()[0], *rows[:20]]), "utf-8")
+    told = "\n".join(studies.read(FACES, tmp_path).published)
+    assert "| model | as released | 20 epochs | paper |" in told and "| 1010 | 1020 |" in told
 
 
 def test_longer_trainings_are_told_at_the_epochs_of_their_clarity(tmp_path: Path) -> None:
