@@ -20,7 +20,7 @@ from stages.common.errors import PipelineError
 from stages.common.files import atomic
 
 MOST = 50  # pictures in one image
-SEEDS = 2**63  # PyTorch's
+SEEDS = 2**63  # as many as params.yaml may name
 
 
 class Parser(ArgumentParser):

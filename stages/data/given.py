@@ -9,7 +9,7 @@ import numpy as np
 from stages.common.errors import PipelineError
 from stages.data.archives import PICTURE_BYTES
 from stages.data.crops import fit
-from stages.data.pictures import Skipped, tell_skipped
+from stages.data.pictures import Skipped, because_of
 from stages.data.sources.own import own_pictures
 
 ARCHIVES = (".tar", ".tgz", ".tar.gz", ".zip")
@@ -44,8 +44,7 @@ def read(paths: Sequence[str], most: int) -> Given:
                     raise PipelineError(f"{path} {error}") from None
                 skipped.append((name, str(error)))
     if not names:
-        why = f" ({tell_skipped(skipped)})" if skipped else ""
-        raise PipelineError(f"there is no picture in {', '.join(paths)}{why}")
+        raise PipelineError(f"there is no picture in {', '.join(paths)}{because_of(skipped)}")
     return Given(names, np.stack(pixels), skipped)
 
 

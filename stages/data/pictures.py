@@ -119,6 +119,11 @@ def content_hash(pictures: Mapping[str, bytes]) -> str:
     return listing.hexdigest()
 
 
+def because_of(skipped: Skipped) -> str:
+    """What an error about pictures that are not there ends with."""
+    return f" ({tell_skipped(skipped)})" if skipped else ""
+
+
 def tell_skipped(skipped: Skipped) -> str:
     """How many pictures were left out, and of the first of them which and why."""
     named = [f"{name} {reason}" for name, reason in skipped[:TOLD]]

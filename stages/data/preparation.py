@@ -15,7 +15,7 @@ from stages.common.files import atomic_set
 from stages.data.crops import Crop
 from stages.data.faces import SIZE
 from stages.data.people import held_out_people, person_of
-from stages.data.pictures import Skipped, tell_skipped
+from stages.data.pictures import Skipped, because_of
 
 BATCH = 64  # pictures decoded side by side, 3 MB of crops
 
@@ -36,10 +36,9 @@ def prepare(
         held = held_out_people(used, held_out)
         people = set(map(person_of, used))
         if not held or held == people:
-            why = f" ({tell_skipped(skipped)})" if skipped else ""
             raise PipelineError(
                 f"held_out {held_out} puts {len(held)} of {len(people)} people into the test "
-                f"split; use a value nearer to 0.5, or more pictures{why}"
+                f"split; use a value nearer to 0.5, or more pictures{because_of(skipped)}"
             )
         with table.open("w", newline="", encoding="utf-8") as file_:
             rows = csv.writer(file_, lineterminator="\n")

@@ -38,8 +38,8 @@ class Effect:
     images, at CONFIDENCE, then at EQUALITY_CONFIDENCE; None over a single seed. higher, not_lower:
     how likely one seed of the first is to lie above `factor` times one of the second, and above
     the margin below it, None where seeds do not tell. diverged: the fraction of seeds that did, of
-    either. better: of the measure. freedom: of a spread over seeds, the
-    degrees of freedom that each seed but the first gives to either side.
+    either. better: of the measure. freedom: of a spread over seeds, the degrees of freedom that
+    each seed but the first gives to either side.
     """
 
     first: float

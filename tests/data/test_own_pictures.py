@@ -86,6 +86,9 @@ def test_no_picture_at_all_names_what_was_looked_for(tmp_path: Path) -> None:
         PipelineError, match=r"download.pictures: .*/top has no picture.*\.bmp, \.j"
     ):
         own_pictures.read(tmp_path / "top", tmp_path)
+    (tmp_path / "up.tar").write_bytes(tar_bytes({"../a.jpg": b"x"}, "w"))
+    with pytest.raises(PipelineError, match=r"up\.tar has no picture.*\.\./a\.jpg has a path that"):
+        own_pictures.read(tmp_path / "up.tar", tmp_path)
     with pytest.raises(PipelineError, match="none does not exist"):
         own_pictures.read(tmp_path / "none", tmp_path)
 

@@ -135,14 +135,14 @@ def test_equality_answers_no_and_is_told():
 
 
 def test_what_is_not_lower_is_told_with_the_interval_it_was_found_by():
-    asked = [
-        (question, finding)
+    found = [
+        finding
         for judgement in judge(make(as_in_the_paper()), "averaged")
         for question, finding in zip(judgement.claim.questions, judgement.described, strict=True)
         if isinstance(question, Comparison) and question.relation == "not lower"
     ]
-    assert asked
-    for _, finding in asked:
+    assert found
+    for finding in found:
         assert finding.answer == "yes" and "; 90%: " in finding.evidence
 
 

@@ -48,7 +48,7 @@ OTHERS = [
 
 
 def page(records: Records, verdicts: Verdicts) -> str:
-    """reports/index.html, under 5 MB for up to fifty variants."""
+    """reports/index.html, under 5 MB for up to forty variants."""
     faces = len(records.references.inputs)
     described = distinct(models(records, "described", "averaged"))
     shown = [one for one in described if len(one.reconstructions) == faces]  # else all diverged

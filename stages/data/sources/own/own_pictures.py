@@ -6,7 +6,7 @@ from unicodedata import category
 
 from stages.common.errors import PipelineError
 from stages.data.archives import PICTURE_BYTES, TOTAL_BYTES, members
-from stages.data.pictures import PARTIAL, Pictures, Skipped, store
+from stages.data.pictures import PARTIAL, Pictures, Skipped, because_of, store
 
 ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 
@@ -28,6 +28,7 @@ def read(path: Path, partial: Path = PARTIAL) -> tuple[Pictures, Skipped]:
             f"download.pictures: {path} has no picture in it; looked for files that end in "
             f"{', '.join(sorted(ENDINGS))}, in folders of whatever depth. For clones and for "
             "experiments with --temp, `dvc add` the folder, or give an absolute path"
+            + because_of(skipped)
         )
     return pictures.renamed(_without_shared_folders(list(pictures))), skipped
 
