@@ -9,6 +9,7 @@ import os
 import tarfile
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Self
 
@@ -66,18 +67,23 @@ def store(contents: Iterable[tuple[str, bytes]], limit: int, partial: Path = PAR
     file = tempfile.TemporaryFile(dir=partial)  # noqa: SIM115  # the pictures are read from it
     places: dict[str, tuple[int, int]] = {}
     pictures, end = Pictures(file, places), 0
-    for name, content in contents:
-        if name in places:
-            file.flush()
-            if pictures[name] != content:
-                raise PipelineError(f"there are two different pictures called {name}")
-            continue
-        if end + len(content) > limit:
-            raise PipelineError(f"the pictures have more than {limit:,} bytes in all")
-        file.write(content)
-        places[name] = (end, len(content))
-        end += len(content)
-    file.flush()
+    try:
+        for name, content in contents:
+            if name in places:
+                file.flush()
+                if pictures[name] != content:
+                    raise PipelineError(f"there are two different pictures called {name}")
+                continue
+            if end + len(content) > limit:
+                raise PipelineError(f"the pictures have more than {limit:,} bytes in all")
+            file.write(content)
+            places[name] = (end, len(content))
+            end += len(content)
+        file.flush()
+    except BaseException:
+        with suppress(OSError):  # Python would tell of what does not fit on the disk once more
+            file.close()
+        raise
     return pictures
 
 
