@@ -80,7 +80,14 @@ $(READY_TO_TEST): $(READY) requirements-dev.txt
 	.venv/bin/python -m pip install --quiet --requirement requirements-dev.txt
 	touch $@
 
+# Some pinned packages have no build for other versions, and pip would only speak of conflicts.
+RIGHT_PYTHON := import sys; found = sys.version_info[:2]; \
+    sys.exit(not (3, 11) <= found <= (3, 14) and \
+             "error: $(PYTHON) is Python %d.%d, requirements.txt needs 3.11 to 3.14; " % found + \
+             "name one, as in `make PYTHON=python3.14 demo`")
+
 $(READY): requirements.txt
+	@$(PYTHON) -c '$(RIGHT_PYTHON)'
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --requirement requirements.txt
 	touch $@

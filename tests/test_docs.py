@@ -3,6 +3,8 @@
 import csv
 import re
 import subprocess
+import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -107,6 +109,38 @@ def test_what_longer_trainings_show_is_what_they_measured() -> None:
     assert interval
     numbers = [*(np.exp(each.mean()) for each in scheduled), *np.exp(interval)]
     assert "{:.2f}, {:.2f} and {:.2f} times ({:.2f} to {:.2f}) the".format(*numbers) in text
+
+
+def test_make_takes_the_versions_of_python_that_readme_names(tmp_path: Path) -> None:
+    """By interpreters that only say of themselves that they are of some version."""
+    named = re.search(r"Python 3\.(\d+) to 3\.(\d+)", README)
+    assert named
+    first, last = map(int, named.groups())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["requires-python"] == f">=3.{first},<3.{last + 1}"
+    for minor in (first - 1, first, last, last + 1):
+        claim = f"import sys; sys.version_info = (3, {minor}, 0); exec(sys.argv[1])"
+        python = tmp_path / f"python3.{minor}"
+        python.write_text(
+            f"""#!/bin/sh\n[ "$1" = -c ] && exec "{sys.executable}" -c "{claim}" "$2"\nexit 9\n""",
+            encoding="utf-8",
+        )
+        python.chmod(0o755)
+        ready = tmp_path / "ready"
+        said = subprocess.run(
+            ["make", "--no-print-directory", f"PYTHON={python}", f"READY={ready}", str(ready)],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+        )
+        assert said.returncode
+        if first <= minor <= last:
+            assert said.stdout.startswith(f"{python} -m venv .venv\n")
+        else:
+            error = (
+                f"error: {python} is Python 3.{minor}, requirements.txt needs 3.{first} to 3.{last}"
+            )
+            assert not said.stdout and said.stderr.startswith(error)
 
 
 def test_demo_and_a_first_look_train_one_seed_of_every_variant() -> None:
