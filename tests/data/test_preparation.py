@@ -6,8 +6,10 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ from stages.common.errors import PipelineError
 from stages.data import faces
 from stages.data.crops import centre_crop, fit
 from stages.data.people import held_out_people
-from stages.data.pictures import tell_skipped, write_tar
+from stages.data.pictures import store, tell_skipped, write_tar
 from stages.data.preparation import BATCH, prepare
 from stages.data.sources.synthetic.drawn_faces import draw
 from tests import faults
@@ -136,6 +138,23 @@ def test_where_a_file_can_grow_no_further_one_line_says_so(stage: str, project: 
     assert status == 1
     assert errors.startswith("error: File too large") and errors.count("\n") == 1
     assert faults.tree(project, "data") == before
+
+
+def test_a_store_that_fails_keeps_no_file_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From 3.14 on Python itself tells of a file that is dropped with what the disk cannot hold."""
+    opened = []
+    temporary_file = tempfile.TemporaryFile
+
+    def recorded(**options: Path) -> IO[bytes]:
+        opened.append(temporary_file(**options))
+        return opened[-1]
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", recorded)
+    with pytest.raises(PipelineError, match="more than 2 bytes in all"):
+        store([("A/A_0001.jpg", b"12"), ("A/A_0002.jpg", b"3")], 2, tmp_path)
+    assert [file.closed for file in opened] == [True]
 
 
 @pytest.mark.slow
