@@ -21,7 +21,7 @@ from stages.common.settings import (
     PreprocessSettings,
     Variant,
 )
-from stages.report.inference import CONFIDENCE, t_interval
+from stages.report.statistics import CONFIDENCE, t_interval
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

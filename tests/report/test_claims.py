@@ -9,19 +9,21 @@ import pytest
 from stages.common.settings import WEIGHTS
 from stages.measure.measures import MEASURES
 from stages.measure.records import Model, Records
-from stages.report.claims import AFTERWARDS, CLAIMS, Comparison
-from stages.report.effect import EQUAL_RATIO
-from stages.report.models import without_seeds
-from stages.report.readme import readme
-from stages.report.rule import (
+from stages.report.claims import (
+    AFTERWARDS,
+    CLAIMS,
     FAILS,
     HOLDS,
     ONLY_RELEASED,
     RULE,
     UNDECIDED,
+    Comparison,
     judge,
     judge_all,
 )
+from stages.report.models import without_seeds
+from stages.report.readme import readme
+from stages.report.statistics import EQUAL_RATIO
 from tests.made_records import Made, around, as_in_the_paper, make
 
 

@@ -7,9 +7,15 @@ import pytest
 from scipy import stats
 
 from stages.measure.records import Model, Record
-from stages.report.comparisons import compare, compare_each_image, compare_spreads
-from stages.report.effect import Effect
-from stages.report.inference import seeds_to_be_equal, seeds_to_differ, seeds_to_spread_apart
+from stages.report.statistics import (
+    Effect,
+    compare,
+    compare_each_image,
+    compare_spreads,
+    seeds_to_be_equal,
+    seeds_to_differ,
+    seeds_to_spread_apart,
+)
 from tests.made_records import IMAGES, Made, make
 
 INFINITE = float("inf")

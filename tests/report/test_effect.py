@@ -6,8 +6,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from stages.report.effect import Effect, Side
-from stages.report.inference import CONFIDENCE, EQUALITY_CONFIDENCE, POWER, Interval, t_interval
+from stages.report.statistics import (
+    CONFIDENCE,
+    EQUALITY_CONFIDENCE,
+    POWER,
+    Effect,
+    Interval,
+    Side,
+    t_interval,
+)
 
 RUNS = 2000
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from stages.report.inference import (
+from stages.report.statistics import (
     CONFIDENCE,
     EQUALITY_CONFIDENCE,
     POWER,

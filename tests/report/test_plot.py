@@ -11,8 +11,8 @@ import pytest
 
 from stages.measure.records import read
 from stages.report import figures
+from stages.report.claims import judge_all
 from stages.report.readme import readme
-from stages.report.rule import judge_all
 from tests import faults
 from tests.made_records import Made, as_in_the_paper, write
 
