@@ -302,7 +302,8 @@ RULE = f"""\
   - *Not lower* was answered with no where lower was found, if by less than the margin. No verdict
     hung on that.
   - Numbers of seeds were computed from the difference that was seen. No verdict hung on that.
-  - The mean training picture and the number of people did not count. No verdict hung on that.
+  - The mean training picture and the number of people did not count. Now claim 8's question about
+    recursive VAEs as released is unclear; no verdict hung on that.
   - Verdicts with Holm's correction were added. They left claims 3 and 7 at the last step and claim
     2 on averaged weights undecided; claim 5 on averaged weights no longer held as released.
   - Verdicts on seeds 5 to 9 were added. On averaged weights claim 1 held, claim 2 was undecided and
