@@ -88,13 +88,13 @@ class Spread:
 
 @dataclass(frozen=True)
 class Claim:
-    """One of the paper's claims: its evidence there, the figure to look at here, its questions."""
+    """One of the paper's claims: its evidence there, its questions, the figure to look at here."""
 
     number: int
     statement: str
     paper: str
-    figure: str
     questions: tuple[Comparison | Spread, ...]
+    figure: str = "figure6_reconstructions.png"
 
 
 def _paper(*variants: str) -> str:
@@ -111,7 +111,6 @@ CLAIMS = (
         1,
         "Without a norm, recursive is clearer than stacked",
         "By eye: “clearer and less blurry”.",
-        "figure6_reconstructions.png",
         (
             Comparison("recursive", "higher", "sharpness", "stacked"),
             Comparison("recursive", "not lower", "ssim", "stacked"),
@@ -121,21 +120,19 @@ CLAIMS = (
         2,
         "Recursive is somewhat grainier than stacked",
         "By eye: “a bit of extra graininess”.",
-        "figure6_reconstructions.png",
         (Comparison("recursive", "higher", "grid_ratio", "stacked"),),
     ),
     Claim(
         3,
         "Recursive has a slightly lower error than stacked",
         _paper("recursive", "stacked"),
-        "figure5_errors.png",
         (Comparison("recursive", "lower", "error", "stacked"),),
+        figure="figure5_errors.png",
     ),
     Claim(
         4,
         "Batch norm ruins recursive: washed-out pictures",
         "By eye: “completely washed out”. " + _paper("recursive_bn", "recursive"),
-        "figure6_reconstructions.png",
         (
             Comparison("recursive_bn", "higher", "error", "recursive", factor=RUINED),
             Comparison("recursive_bn", "lower", "contrast_ratio", "recursive"),
@@ -145,18 +142,17 @@ CLAIMS = (
         5,
         "Batch norm raises the error of both",
         _paper("recursive_bn", "recursive", "stacked_bn", "stacked"),
-        "figure5_errors.png",
         (
             Comparison("recursive_bn", "higher", "error", "recursive"),
             Comparison("stacked_bn", "higher", "error", "stacked"),
         ),
+        figure="figure5_errors.png",
     ),
     Claim(
         6,
         "Shared norm rescues recursive: clear, at a higher error",
         "By eye: clearer than stacked, “not as grainy” as recursive without a norm. "
         + _paper("recursive_shared_bn", "recursive_bn", "recursive", "stacked"),
-        "figure6_reconstructions.png",
         (
             Comparison("recursive_shared_bn", "lower", "error", "recursive_bn"),
             Comparison("recursive_shared_bn", "higher", "sharpness", "stacked"),
@@ -171,7 +167,6 @@ CLAIMS = (
         "ReLU with shared norm fails, with a grid pattern",
         "By eye: “not very face-like”, “a grid pattern”. "
         + _paper("recursive_shared_bn_relu", "recursive_shared_bn"),
-        "figure6_reconstructions.png",
         (
             Comparison(
                 "recursive_shared_bn_relu", "higher", "error", "recursive_shared_bn", factor=RUINED
@@ -183,22 +178,22 @@ CLAIMS = (
         8,
         "Stacked VAE samples are blurry faces, recursive ones none",
         "By eye: “blurry”; “did not look like human faces at all”.",
-        "figure4_samples.png",
         (
             Comparison("stacked_vae", "higher", "faces_found", factor=FACES, split="samples"),
             Comparison("stacked_vae", "lower", "high_frequency_ratio", factor=BLURRED),
             Comparison("recursive_vae", "lower", "faces_found", factor=FACES, split="samples"),
         ),
+        figure="figure4_samples.png",
     ),
     Claim(
         9,
         "Recursive is more sensitive to small changes",
         _paper("recursive", "recursive_bn", "recursive_shared_bn_relu", "stacked", "stacked_bn"),
-        "depth.png",
         (
             Spread(RECURSIVE_MODELS, STACKED_MODELS, "variants"),
             Spread(RECURSIVE_MODELS, STACKED_MODELS, "seeds"),
         ),
+        figure="depth.png",
     ),
 )
 
@@ -335,6 +330,11 @@ class Judgement:
     released: list[Finding]
 
     @property
+    def measured(self) -> bool:
+        """Whether anything was measured of the models as described."""
+        return any(one.answer != "missing" for one in self.described)
+
+    @property
     def described_verdict(self) -> str:
         """What the models as described say, whatever those as released do."""
         return {None: UNDECIDED, True: HOLDS, False: FAILS}[_all_yes(self.described)]
@@ -355,27 +355,23 @@ def judge_all(records: Records) -> Verdicts:
 
 def judge(records: Records, weights: Weights, claims: Sequence[Claim] = CLAIMS) -> list[Judgement]:
     """The verdict on each of the claims, in their order."""
+
+    def answers(claim: Claim, implementation: Implementation) -> list[Finding]:
+        return [answer(one, records, implementation, weights) for one in claim.questions]
+
     return [
-        Judgement(
-            claim,
-            weights,
-            *(
-                [answer(question, records, implementation, weights) for question in claim.questions]
-                for implementation in ("described", "released")
-            ),
-        )
+        Judgement(claim, weights, answers(claim, "described"), answers(claim, "released"))
         for claim in claims
     ]
 
 
 def corrected(judgements: Sequence[Judgement]) -> list[Judgement]:
     """The same with Holm's correction over all questions of each implementation: answers whose
-    p-value is then larger than ALPHA become unclear."""
-    described = _corrected([each.described for each in judgements])
-    released = _corrected([each.released for each in judgements])
+    corrected p-value is larger than ALPHA become unclear."""
+    halves = ([each.described for each in judgements], [each.released for each in judgements])
     return [
-        replace(each, described=one, released=other)
-        for each, one, other in zip(judgements, described, released, strict=True)
+        replace(each, described=described, released=released)
+        for each, described, released in zip(judgements, *map(_corrected, halves), strict=True)
     ]
 
 
@@ -395,28 +391,21 @@ def robustness(records: Records) -> dict[str, list[str]]:
     """The verdict on each claim, in their order, under each reading of the numbers.
 
     Readings by name: each kind of weights with all seeds, with Holm's correction, and on the seeds
-    that were seen later, where there are any. What was measured apart (a norm's other statistics,
+    that were seen later, where there are any. What is measured apart (a norm's other statistics,
     more epochs) is one more entry of this table.
     """
     table = {}
     for weights in WEIGHTS:
-        name = WEIGHTS_LABELS[weights]
-        judgements = judge(records, weights)
+        name, judgements = WEIGHTS_LABELS[weights], judge(records, weights)
         readings = {name: judgements, f"{name}, Holm": corrected(judgements)}
         for seen in (SEEN_SEEDS, EARLY_SEEDS):
-            others = without_seeds(records, seen)
-            left = {seed for model in others.found.values() for seed in model.seeds}
-            if left:
-                span = f"seeds {min(left)} to {max(left)}"
-                readings[f"{name}, {span}"] = judge(others, weights)
+            later = without_seeds(records, seen)
+            if seeds := {seed for record in later.found.values() for seed in record.seeds}:
+                reading = f"{name}, seeds {min(seeds)} to {max(seeds)}"
+                readings[reading] = judge(later, weights)
         for reading, judged in readings.items():
-            table[reading] = [_measured_verdict(judgement) for judgement in judged]
+            table[reading] = [each.verdict if each.measured else "not measured" for each in judged]
     return table
-
-
-def _measured_verdict(judgement: Judgement) -> str:
-    missing = all(finding.answer == "missing" for finding in judgement.described)
-    return "not measured" if missing else judgement.verdict
 
 
 def answer(
