@@ -244,7 +244,8 @@ RULE = f"""\
 - **Two tests.** Over *seeds* the paired t-test asks whether the *method* differs. Over *images* a
   bootstrap of {DRAWS:,} draws, the same images for both models, tests the held-out error; a normal
   test from both standard errors tests other measures. The report gives the {CONFIDENCE:.0%}
-  interval of each test, and as *p* the larger of the two p-values.
+  interval of each test, and as *p* the larger of the two p-values of what is found, or of what comes
+  closest to it.
 - **Answers.** *Higher* or *lower* is found where p is at most {ALPHA:.0%}: both intervals exclude
   zero on that side. *Equal* is found where neither is, and two one-sided tests at {ALPHA:.0%} find
   the mean within a factor of {EQUAL_RATIO:g} either way (for differences: within
@@ -448,7 +449,7 @@ def answer(
     side, p = effect.found(relation)
     if effect.seeds:
         of = "equal, " if side == "equal" else ""
-        evidence.append(of + ("p < 0.001" if p < 0.001 else f"p = {p:.2g}"))
+        evidence.append(of + ("p below 0.001" if p < 0.001 else f"p = {p:.2g}"))
     agreement = effect.agreement(relation)
     if agreement is not None and effect.n > 1:
         evidence.append(f"one seed agrees: {agreement:.0%}")
