@@ -225,9 +225,8 @@ AFTERWARDS: tuple[tuple[str, tuple[Comparison | Spread, ...]], ...] = (
     ),
 )
 
-# These were looked at, and led to the rule; these were seen before seeds 5 to 9 were trained.
-SEEN_SEEDS = frozenset(range(3))
-EARLY_SEEDS = frozenset(range(5))
+SEEN_SEEDS = frozenset(range(3))  # looked at before there was a rule
+EARLY_SEEDS = frozenset(range(5))  # looked at before any others were trained
 # With fewer held-out people nothing is decided. Intervals over images take their pictures for
 # people in general; of 20 independent pictures an interval that says 95 % holds 93 %, of 5 it
 # holds 85 %.
@@ -244,8 +243,8 @@ RULE = f"""\
 - **Two tests.** Over *seeds* the paired t-test asks whether the *method* differs. Over *images* a
   bootstrap of {DRAWS:,} draws, the same images for both models, tests the held-out error; a normal
   test from both standard errors tests other measures. The report gives the {CONFIDENCE:.0%}
-  interval of each test, and as *p* the larger of the two p-values of what is found, or of what comes
-  closest to it.
+  interval of each test, and as *p* the larger of the two p-values of what is found, or of what
+  comes closest to it.
 - **Answers.** *Higher* or *lower* is found where p is at most {ALPHA:.0%}: both intervals exclude
   zero on that side. *Equal* is found where neither is, and two one-sided tests at {ALPHA:.0%} find
   the mean within a factor of {EQUAL_RATIO:g} either way (for differences: within
@@ -265,8 +264,9 @@ RULE = f"""\
   probability of improvement of Agarwal et al., 2021).
 - **How many seeds.** Where a question is unclear, the report says how many seeds would find a
   difference as large as the margin of equality, with a chance of {POWER:.0%} and the spread over
-  seeds that was seen. Above {MOST_SEEDS} it gives no number. It does not use the difference that
-  was seen: power computed from that repeats the p-value (Hoenig and Heisey, 2001).
+  seeds that was seen. Above {MOST_SEEDS} it gives no number. Where the images are too few to find
+  that difference, it says so. It does not use the difference that was seen: power computed from
+  that repeats the p-value (Hoenig and Heisey, 2001).
 - **Spreads.** The *spread over variants* is the standard deviation of the log error over models, a
   value a seed, compared as above. The *spread over seeds* is one standard deviation, pooled over
   models. Its test is Fisher's F, which takes log errors as normal and the two groups as
