@@ -46,12 +46,15 @@ def noise(seed: int) -> bytes:
     return file.getvalue()
 
 
-def test_rows_are_in_bytewise_path_order_and_nobody_is_on_both_sides(tmp_path: Path) -> None:
+def test_rows_are_in_bytewise_path_order_and_nobody_is_on_both_sides(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     pictures = {}
     for value, name in enumerate(("Zoe", "A_B", "A-B", "Ab", "AB", "A", "Al", "Alf", "Bo", "Bö")):
         for index in (2, 1):
             pictures[f"{name}/{name}_{index:04d}.jpg"] = noise(10 * value + index)
     assert prepare(pictures, centre_crop, 0.5, tmp_path) == []
+    assert "only the case of letters differs: AB, Ab\n" in capsys.readouterr().out
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(OUTPUTS)
     written = loaded(tmp_path)
     assert written.paths.tolist() == sorted(pictures, key=str.encode)
@@ -81,11 +84,11 @@ def test_bad_pictures_are_left_out_where_that_is_asked_for(
     bad = {"Person_0002/a.jpg": b"", "A/a.jpg": b"x", "Zoe/Zoe_0001.jpg": b"not a picture"}
     skipped = prepare(drawn | bad, fit, 0.3, tmp_path / "with", skip=True)
     assert [name for name, _ in skipped] == sorted(bad)
-    told = tell_skipped(skipped)
-    assert told.startswith("3 pictures skipped: A/a.jpg cannot be decoded: it is no JPEG or PNG")
-    assert "Zoe/Zoe_0001.jpg" in told
-    assert len(tell_skipped(skipped * 100)) < 3000
-    assert "and 280 more" in tell_skipped(skipped * 100)
+    reason = "cannot be decoded: it is no JPEG or PNG or WEBP or BMP"
+    assert tell_skipped(skipped) == f"3 files skipped: {reason} (3): {', '.join(sorted(bad))}"
+    many = [*skipped * 100, ("a.gif", "ends in .gif")]
+    assert len(tell_skipped(many)) < 3000
+    assert tell_skipped(many).endswith("and 280 more; ends in .gif (1): a.gif")
     assert prepare(drawn, fit, 0.3, tmp_path / "without", skip=True) == []
     for name in OUTPUTS:
         one, other = ((tmp_path / kind / name).read_bytes() for kind in ("with", "without"))
@@ -96,7 +99,7 @@ def test_a_split_without_people_is_refused(drawn: dict[str, bytes], tmp_path: Pa
     for held_out in (1e-9, 1 - 1e-9):
         with pytest.raises(PipelineError, match=r"held_out \S+ puts \d+ of \d+ people into"):
             prepare(drawn, centre_crop, held_out, tmp_path)
-    with pytest.raises(PipelineError, match=r"puts 0 of 0 people.*a\.jpg cannot be decoded"):
+    with pytest.raises(PipelineError, match=r"puts 0 of 0 people.*cannot be decoded.*: a\.jpg"):
         prepare({"a.jpg": b""}, fit, 0.5, tmp_path, skip=True)
     assert list(tmp_path.iterdir()) == []
 
