@@ -33,7 +33,7 @@ TIMEOUT = (10, 60)  # seconds to connect, seconds without a byte
 SLOWEST = 1000  # bytes a second, over the latter of them
 BLOCK = 1 << 16
 PASSING = (408, 429, *range(500, 600))  # statuses for which a server is asked again
-REASONS = {
+REASONS: dict[type[Exception] | tuple[type[Exception], ...], str] = {
     requests.exceptions.SSLError: "its certificate is not accepted",
     requests.TooManyRedirects: "it redirects without end",
     (requests.Timeout, urllib3.exceptions.TimeoutError): "timed out",
