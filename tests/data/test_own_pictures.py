@@ -22,6 +22,7 @@ LAYOUT = {
     "six.jfif": b"6",
 }
 CLUTTER = {
+    "README.md": b"",
     ".hidden.jpg": b"",
     "Ann/._one.jpg": b"",
     "__MACOSX/Ann/one.jpg": b"",

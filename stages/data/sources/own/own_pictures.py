@@ -9,14 +9,15 @@ from stages.data.archives import PICTURE_BYTES, TOTAL_BYTES, members
 from stages.data.pictures import PARTIAL, Pictures, Skipped, because_of, store
 
 ENDINGS = {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp"}
+NO_PICTURES = {"__MACOSX", "README.md"}  # left out without a word, as hidden files are
 
 
 def read(path: Path, partial: Path = PARTIAL) -> tuple[Pictures, Skipped]:
     """The pictures in a folder or archive, named by their paths below the folders that all of them
     share, and those that were left out.
 
-    Hidden files are left out without a word. Whether a picture decodes is not looked at. Raises
-    PipelineError where there is none, or the archive cannot be read.
+    Whether a picture decodes is not looked at. Raises PipelineError where there is none, or the
+    archive cannot be read.
     """
     skipped = Skipped()
     try:
@@ -39,7 +40,7 @@ def encoded(path: Path, skipped: Skipped) -> Iterator[tuple[str, bytes]]:
         path_inside = PurePosixPath(member.name)
         inner, parts = str(path_inside), path_inside.parts
         ending = path_inside.suffix.lower()
-        if path_inside.name.startswith(".") or "__MACOSX" in parts:
+        if path_inside.name.startswith(".") or NO_PICTURES.intersection(parts):
             continue
         if ".." in parts or path_inside.is_absolute():
             skipped.append((inner, "has a path that leads out of the archive"))
