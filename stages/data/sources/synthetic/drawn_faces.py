@@ -52,13 +52,13 @@ def draw(count: int, seed: int = 0) -> Iterator[tuple[str, bytes]]:
 
 def _photograph(person: Random, now: Random) -> bytes:
     """One JPEG: pose, expression, clothes, background, light and camera vary."""
-    turned = [now.triangular(-most, most) for most in (0.35, 0.2, 0.12)]
+    turned = [now.triangular(-most, most) for most in (0.3, 0.18, 0.12)]
     middle = SIZE + now.uniform(-6, 6), SIZE + now.uniform(-10, 2)
     pose = (*turned, 2 * UNIT * now.uniform(0.95, 1.06), *middle)
     figure, light = Image.new("RGBA", (DRAWN, DRAWN)), Image.new("L", (DRAWN, DRAWN), 128)
     _figure(partial(_fill, ImageDraw.Draw(figure), pose), person, now)
     _light(partial(_fill, ImageDraw.Draw(light), pose), now)
-    shade = np.asarray(light.reduce(2).filter(ImageFilter.GaussianBlur(5))).astype(int)
+    shade = np.asarray(light.reduce(2).filter(ImageFilter.GaussianBlur(4))).astype(int)
     grain = Image.frombytes("L", (125, 125), now.randbytes(125 * 125)).resize((SIZE, SIZE))
     gain = shade * 32 + np.asarray(grain) - 128
     *colours, covered = figure.reduce(2).split()
@@ -192,7 +192,7 @@ def _light(fill: Fill, now: Random) -> None:
         ball = _oval(side * 0.12 * step, -0.1, 1.25 - 0.2 * step, 1.9 - 0.3 * step)
         fill(ball, [128 + strong * (step / 3 - 1)])
     for u, v, wide, high, change in (
-        *((-0.5, EYE, 0.3, 0.16, -30), (0.5, EYE, 0.3, 0.16, -30)),  # sockets
+        *((-0.5, EYE, 0.3, 0.16, -40), (0.5, EYE, 0.3, 0.16, -40)),  # sockets
         *((-0.55, 0.25, 0.2, 0.2, 14), (0.55, 0.25, 0.2, 0.2, 14)),  # cheeks
         *((0, 0.05, 0.09, 0.4, 30), (0, 0.3, 0.12, 0.1, 40), (0, 0.55, 0.2, 0.05, -40)),  # nose
         *((0, -0.85, 0.5, 0.15, 12), (0, 1.14, 0.25, 0.06, -30), (0, 1.35, 0.2, 0.1, 14)),  # chin
