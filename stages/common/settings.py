@@ -57,6 +57,12 @@ def _distinct(seeds: list[int]) -> list[int]:
     return seeds
 
 
+def _not_home(path: str) -> str:
+    if path.startswith("~"):
+        raise ValueError("write the whole path, as ~ means no folder here")
+    return path
+
+
 Number = Annotated[float, BeforeValidator(_yaml_number), Field(allow_inf_nan=False)]
 Names = Literal["equal", "image", "latent"]
 Numbers = Annotated[list[Annotated[Number, Field(gt=0)]], Field(min_length=7, max_length=7)]
@@ -84,7 +90,7 @@ class DownloadSettings(Checked):
     count: int = Field(
         default=1000, ge=64, le=100_000, description="pictures to draw, for `synthetic` only"
     )
-    pictures: str = Field(
+    pictures: Annotated[str, AfterValidator(_not_home)] = Field(
         default="pictures",
         min_length=1,
         description="a folder or archive (.tar, .tgz, .zip) of pictures, for `own` only",

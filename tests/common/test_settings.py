@@ -105,7 +105,7 @@ BAD: dict[str, list[Any]] = {
     "schedule": [NUMBER, None, "linear"],
     "download.dataset": [NUMBER, None, "celeba", "LFW"],
     "download.count": [TEXT, True, None, 1000.0, "1000", 63, 100_001],
-    "download.pictures": [NUMBER, None, "", ["pictures"]],
+    "download.pictures": [NUMBER, None, "", "~/pictures", ["pictures"]],
     "preprocess.held_out": [TEXT, True, None, 0, 1, -0.1, 1.5, float("nan")],
     "publish": [TEXT, None, MAPPING, ["lacking"], ["stacked", 3], [["stacked"]], ["best", "best"]],
     "train.epochs": [TEXT, True, None, 10.0, "10", 0, -1],
