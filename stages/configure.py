@@ -97,7 +97,7 @@ def merge(values: dict[str, Any], changes: dict[str, Any]) -> None:
 def plan(params: Params) -> str:
     """How much there is to train, and how much of it was trained before."""
     trainings = {
-        _key(settings.model_dump(exclude_none=True), seed)
+        _key(settings.model_dump(), seed)
         for variant in params.variants.values()
         for implementation, settings in variant.models().items()
         for seed in variant.seeds_of(implementation)
@@ -117,7 +117,8 @@ def plan(params: Params) -> str:
 
 
 def _key(settings: dict[str, Any], seed: int) -> str:
-    return json.dumps([settings, seed], sort_keys=True)
+    given = {name: value for name, value in settings.items() if value is not None}
+    return json.dumps([given, seed], sort_keys=True)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -40,19 +39,13 @@ PUBLISH = CONFIGS / "publish.yaml"
 NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,63}")
 
 
-def _first(seeds: object) -> object:
+def _seeds(given: object) -> object:
     """`10` means the first ten seeds, 0 to 9; a list is taken as it is."""
-    if isinstance(seeds, list):
-        return seeds
-    if type(seeds) is not int or not 0 <= seeds <= 1000:
-        raise ValueError("it should be a number of seeds, up to 1000, or a list of seeds")
-    return [*range(seeds)]
-
-
-def _distinct(seeds: list[int]) -> list[int]:
-    if len(set(seeds)) < len(seeds):
-        raise ValueError("must not repeat a seed")
-    return seeds
+    if type(given) is int and 0 <= given <= 1000:
+        return [*range(given)]
+    if isinstance(given, list) and len({*map(str, given)}) == len(given):
+        return given
+    raise ValueError("it should be a number of seeds, up to 1000, or a list of different seeds")
 
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
@@ -63,9 +56,7 @@ LevelWeights = Annotated[
     Annotated[Names, Tag("name")] | Annotated[Numbers, Tag("numbers")],
     Discriminator(lambda value: "numbers" if isinstance(value, list) else "name"),
 ]
-Seeds = Annotated[
-    list[Annotated[int, Field(ge=0, lt=2**63)]], BeforeValidator(_first), AfterValidator(_distinct)
-]
+Seeds = Annotated[list[Annotated[int, Field(ge=0, lt=2**63)]], BeforeValidator(_seeds)]
 
 
 class Checked(BaseModel):
@@ -246,7 +237,7 @@ def resolve(values: object, name: object = "params.yaml") -> Params:
         _mapping(values.get(key, {}), key, problems)
         for key in ("download", "preprocess", "train", "variants")
     )
-    known = [*NETWORK_KEYS, *BEYOND, "train", *Params.model_fields]
+    known = [*NETWORK_KEYS, *BEYOND, *Params.model_fields, "train"]
     known += [f"train.{key}" for key in TRAIN_KEYS]
     known += [f"download.{key}" for key in DownloadSettings.model_fields]
     known += [f"preprocess.{key}" for key in PreprocessSettings.model_fields]
@@ -255,8 +246,10 @@ def resolve(values: object, name: object = "params.yaml") -> Params:
     train = {key: train[key] for key in TRAIN_KEYS if key in train}
     top = {key: values[key] for key in (*NETWORK_KEYS, *BEYOND) if key in values}
 
-    checked_download = _check(DownloadSettings, download, "download.{}".format, problems)
-    checked_preprocess = _check(PreprocessSettings, preprocess, "preprocess.{}".format, problems)
+    sections: dict[str, Checked | None] = {
+        "download": _check(DownloadSettings, download, "download.{}".format, problems),
+        "preprocess": _check(PreprocessSettings, preprocess, "preprocess.{}".format, problems),
+    }
     # The defaults are checked as one variant, so that a bad one is named once.
     names = {key: f"train.{key}" for key in TRAIN_KEYS} | {key: key for key in top}
     _check(Variant, train | top, names.get, problems)
@@ -272,21 +265,15 @@ def resolve(values: object, name: object = "params.yaml") -> Params:
         own = _mapping(own, where, problems)
         names = {str(key): f"{where}.{key}" for key in own}
         defaults = train | top if variant == CANDIDATE else train
-        if checked := _check(Variant, defaults | own, names.get, problems, where):
-            variants[variant] = checked
+        variants[variant] = _check(Variant, defaults | own, names.get, problems, where)
     if not entries:
         problems.append("variants: there is nothing to train")
     publish = values.get("publish")
-    if not isinstance(publish, list) or len({*map(str, publish)}) < len(publish):
+    if not isinstance(publish, list) or len({x for x in publish if type(x) is str}) < len(publish):
         problems.append(f"publish is {_shown(publish)}: it should be a list of different variants")
-    if problems or not isinstance(publish, list) or not checked_download or not checked_preprocess:
+    if problems:
         raise PipelineError(f"{name}: {'; '.join(problems)}")
-    return Params(
-        download=checked_download,
-        preprocess=checked_preprocess,
-        publish=[str(variant) for variant in publish],
-        variants=variants,
-    )
+    return Params.model_validate(sections | {"publish": publish, "variants": variants})
 
 
 def read_config(kind: type[Settings], path: str | Path) -> Settings:

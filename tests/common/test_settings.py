@@ -138,7 +138,7 @@ BAD: dict[str, list[Any]] = {
     "download.count": [TEXT, True, None, 1000.0, "1000", 63, 100_001],
     "download.pictures": [NUMBER, None, "", ["pictures"]],
     "preprocess.held_out": [TEXT, True, None, 0, 1, -0.1, 1.5, float("nan")],
-    "publish": [TEXT, None, MAPPING, ["best", "best"]],
+    "publish": [TEXT, None, MAPPING, ["best", "best"], ["best", 3]],
     "train.epochs": [TEXT, True, None, 10.0, "10", 0, -1],
     "train.batch_size": [TEXT, True, None, 32.0, "32", 1, 0],
     "train.lr": [TEXT, True, None, 0, -1, float("nan"), float("inf"), [0.1]],
@@ -213,7 +213,7 @@ def test_all_problems_are_in_one_message(tmp_path: Path) -> None:
         "train.momentum is no setting",
         "variants.stacked.activation is 'tanh': ",
         "variants.recursive.bach_size is no setting; did you mean variants.recursive.batch_size?",
-        "variants.stacked_vae.released_seeds is [1, 1]: must not repeat a seed",
+        "variants.stacked_vae.released_seeds is [1, 1]: it should be a number of seeds",
     ):
         assert message.count(told) == 1, (told, message)
     assert message.count("; ") == 9 + 1  # nine problems, two with advice
