@@ -5,9 +5,10 @@ READY_TO_TEST := .venv/.ready-to-test
 # Stages run the `python` of PATH.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
+export PIP_USER := 0
 # These would make commands work on other folders (a git hook exports GIT_DIR) or fail.
 unexport $(shell git rev-parse --local-env-vars) GIT_DEFAULT_HASH GIT_DEFAULT_REF_FORMAT CDPATH \
-         DVC_ROOT DVC_STAGE PIP_PREFIX PIP_ROOT PIP_TARGET PIP_USER PYTHONSAFEPATH TAR_OPTIONS
+         DVC_ROOT DVC_STAGE PIP_PREFIX PIP_ROOT PIP_TARGET PYTHONSAFEPATH TAR_OPTIONS
 
 .PHONY: demo demo/.git test test-all test-slow repro one-seed search bench clean-trainings
 
