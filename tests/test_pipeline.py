@@ -191,8 +191,8 @@ CHECKPOINT = "stages/model/checkpoint.py"
 NO_DEPENDENCY = (
     *("stages/data/fetch.py", "stages/data/lfw.py", "stages/data/sources/"),
     "stages/measure/measures.py",
-    *(f"stages/common/{name}.py" for name in ("entry", "errors", "files", "kernel_cache")),
-    *(f"stages/common/{name}.py" for name in ("memory", "processes", "settings")),
+    *(f"stages/common/{name}.py" for name in ("cores", "entry", "errors", "files")),
+    *(f"stages/common/{name}.py" for name in ("kernel_cache", "memory", "processes", "settings")),
     *("stages/train_variant.py", CHECKPOINT),
     *(f"stages/model/{name}.py" for name in ("kept", "on_dask", "side_by_side", "variants")),
 )
