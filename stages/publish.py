@@ -12,14 +12,14 @@ from stages.common.files import atomic
 
 @entry_point
 def main(variant: str) -> None:
-    from stages.model import checkpoint, trained
+    from stages.model import checkpoint, store
 
-    paths = trained.seeds(variant)
+    paths = store.seeds(variant)
     if not paths:
         raise PipelineError(
             f"models/{variant} has no trained model; run `dvc repro train-variant@{variant}`"
         )
-    copy = trained.copy_of(variant)
+    copy = store.copy_of(variant)
     with atomic(copy) as unfinished:
         checkpoint.copy_in_half(paths[0], unfinished)
     print(f"{copy}: {copy.stat().st_size:,} bytes of {paths[0]}")

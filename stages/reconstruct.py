@@ -55,10 +55,10 @@ def main(*words: str) -> None:
     from stages.data import given as pictures
     from stages.data.pictures import tell_skipped
     from stages.measure.reconstructions import draw, reconstruct
-    from stages.model import onnx, trained
+    from stages.model import onnx, store
     from stages.report import beside
 
-    models = trained.load(wanted.variants or trained.copies())
+    models = store.load(wanted.variants or store.copies())
     if wanted.export:
         with atomic(wanted.export) as unfinished:
             onnx.to_onnx(models[wanted.variants[0]], unfinished)
