@@ -1,9 +1,9 @@
 """Where trainings lie, what is in them, and how they are read and written.
 
 A training is kept in a folder named by the hash of what decides it: its settings, its seed, the
-faces, the code that decides weights, and whether the compiled kernels are on. The folders are beside
-DVC's cache, `.dvc/trainings`, also for `dvc exp run --temp` and `--queue`, and can be copied to
-another machine. In each:
+faces, the code that decides weights, and whether the compiled kernels are on. The folders lie in
+.dvc/trainings, also for `dvc exp run --temp` and `--queue`, and can be copied to another machine. In
+each:
 
     identity.json       what it is named by
     epochs<N>/          finished after N epochs: last_step.safetensors, averaged.safetensors,
@@ -101,13 +101,11 @@ def code() -> str:
     train-variant depends on. Raises PipelineError where it cannot be read.
     """
     try:
-        paths = [ROOT / path for path in _code_paths()]
-        files = [
-            file for path in paths for file in (path.rglob("*.py") if path.is_dir() else [path])
-        ]
-        stages = ROOT / "stages"
-        names = ((file.relative_to(stages).as_posix(), file) for file in sorted(files))
-        return _checksum("", ((name, file.read_bytes()) for name, file in names))
+        files: list[Path] = []
+        for path in (ROOT / path for path in _code_paths()):
+            files += path.rglob("*.py") if path.is_dir() else [path]
+        places = {path.relative_to(ROOT / "stages").as_posix(): path for path in sorted(files)}
+        return _checksum("", ((place, path.read_bytes()) for place, path in places.items()))
     except OSError as error:
         raise PipelineError(
             f"{error.filename}, which decides weights, cannot be read; run it again once the code "
@@ -207,13 +205,10 @@ def read_state(home: Path, fresh: State, parameters: Sequence[Tensor]) -> State 
         same_machine = values.pop("machine") == machine()
     except (OSError, SafetensorError, KeyError, TypeError, ValueError):
         return None
-    adam = {
-        f"adam.{index}.{name}": like
-        for index, parameter in enumerate(parameters)
-        for name, like in {
-            "step": torch.zeros(()), "exp_avg": parameter, "exp_avg_sq": parameter,
-        }.items()
-    }  # fmt: skip
+    adam: dict[str, Tensor] = {}
+    for index, like in enumerate(parameters):
+        adam |= {f"adam.{index}.step": torch.zeros(()), f"adam.{index}.exp_avg": like}
+        adam[f"adam.{index}.exp_avg_sq"] = like
     needed, found = _shapes(fresh[0]), _shapes(tensors)
     fits = needed.items() <= found.items() <= (needed | _shapes(adam)).items()
     fits = fits and all(value.isfinite().all() for value in tensors.values())
