@@ -10,7 +10,7 @@ from PIL import Image
 
 from stages import reconstruct
 from stages.model.network import Autoencoder
-from tests.model.test_trained import keep
+from tests.model.test_store import keep
 
 
 @pytest.fixture

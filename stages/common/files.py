@@ -1,8 +1,8 @@
 """Outputs appear whole or not at all, and numbers look the same in every text file.
 
 What is unfinished lies in a folder `.partial-NAME-...` beside its place, which git and dvc ignore.
-It goes when the writing fails, and the error of a full or read-only disk names the output; where the
-process was killed, the next one to write NAME removes it.
+It goes when the writing fails, and the error of a full or read-only disk names the output. Where
+the process was killed, the next one to write NAME removes it.
 """
 
 import errno

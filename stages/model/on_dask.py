@@ -112,6 +112,6 @@ def _put(folder: Path, training: Training, files: Mapping[str, bytes]) -> None:
     with store.locked(training):
         if store.is_whole(folder, training):  # the worker has the same folder
             return
-        with store.unfinished(training) as to:
+        with store.unfinished(folder, training) as to:
             for name, content in files.items():
                 (to / name).write_bytes(content)

@@ -116,14 +116,13 @@ def obtain(training: Training, faces: Faces, position: int = 0) -> Path:
     _check_code()
     if faces.hash != training.faces:
         raise PipelineError("the faces changed during the training; run `dvc repro` again")
-    with store.locked(training) as home:
-        found = store.finished(training)
-        if store.is_whole(found, training):
-            return found
+    with store.locked(training) as folder:
+        if store.is_whole(folder, training):
+            return folder
         gc.collect()  # a trainer refers to itself: without this, a process keeps several
         trainer = Trainer(training, faces, position)
         parameters = trainer.optimizer.param_groups[0]["params"]
-        begun = store.read_state(home, _state(trainer), parameters)
+        begun = store.read_state(folder, training, _state(trainer), parameters)
         reached = begun[1]["epoch"] if begun else 0
         if begun and reached <= training.settings.epochs:
             trainer.restore(*begun)
@@ -132,14 +131,14 @@ def obtain(training: Training, faces: Faces, position: int = 0) -> Path:
             while trainer.epoch < training.settings.epochs:
                 trainer.run_epoch()
                 if trainer.epoch > reached:
-                    store.write_state(home, _state(trainer))
+                    store.write_state(folder, training, _state(trainer))
         except Diverged as error:
             diverged = str(error)
         models = dict(zip(WEIGHTS, map(state, (trainer.model, trainer.average.model)), strict=True))
         if not all(value.isfinite().all() for model in models.values() for value in model.values()):
             diverged = diverged or f"a weight became no number in epoch {trainer.epoch}"
-        store.write(training, trainer.curve, models, diverged)
-    return found
+        store.write(folder, training, trainer.curve, models, diverged)
+    return folder
 
 
 def _state(trainer: Trainer) -> store.State:

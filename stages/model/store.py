@@ -2,8 +2,7 @@
 
 A training is kept in a folder named by the hash of what decides it: its settings, its seed, the
 faces, the code that decides weights, and whether the compiled kernels are on. The folders lie in
-.dvc/trainings, also for `dvc exp run --temp` and `--queue`, and can be copied to another machine. In
-each:
+.dvc/trainings, also for `dvc exp run --temp` and `--queue`, and can be copied to another machine:
 
     identity.json       what it is named by
     epochs<N>/          finished after N epochs: last_step.safetensors, averaged.safetensors,
@@ -152,12 +151,13 @@ def _processor() -> str:
 
 @contextmanager
 def locked(training: Training) -> Iterator[Path]:
-    """Yield the folder that keeps a training, for this process alone."""
-    home = finished(training).parent
+    """Yield the folder of a training's outputs, while no other process writes them."""
+    named = identity(training)
+    home = _home(named)
     home.mkdir(parents=True, exist_ok=True)
     with _held(home):
-        _write_json(home / "identity.json", identity(training))
-        yield home
+        _write_json(home / "identity.json", named)
+        yield home / f"epochs{training.settings.epochs}"
 
 
 @contextmanager
@@ -178,22 +178,24 @@ def _held(home: Path) -> Iterator[None]:
         yield
 
 
-def write_state(home: Path, state: State) -> None:
-    """Replace the state that a training goes on from."""
+def write_state(folder: Path, training: Training, state: State) -> None:
+    """Replace the state that the training of outputs `folder` goes on from."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in state[0].items()}
-    text = json.dumps(state[1] | {"machine": machine()})
-    with atomic(home / "state.safetensors") as to:
+    text = json.dumps(state[1] | {"of": _of(training)})
+    with atomic(folder.with_name("state.safetensors")) as to:
         checkpoint.write(tensors, to, {"state": text, "checksum": _state_checksum(text, tensors)})
 
 
-def read_state(home: Path, fresh: State, parameters: Sequence[Tensor]) -> State | None:
+def read_state(
+    folder: Path, training: Training, fresh: State, parameters: Sequence[Tensor]
+) -> State | None:
     """The state that a training goes on from; None where there is none, or one that does not fit:
-    damaged, not finite, of another kind of machine or another decay.
+    damaged, not finite, of another training, decay or kind of machine.
 
     fresh: the state of the trainer that is to go on, before its first step. parameters: those that
     its optimizer trains.
     """
-    path = home / "state.safetensors"
+    path = folder.with_name("state.safetensors")
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata()
@@ -202,7 +204,7 @@ def read_state(home: Path, fresh: State, parameters: Sequence[Tensor]) -> State 
         if metadata["checksum"] != _state_checksum(text, tensors):
             return None
         values = json.loads(text)
-        same_machine = values.pop("machine") == machine()
+        ours = values.pop("of") == _of(training)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError):
         return None
     adam: dict[str, Tensor] = {}
@@ -213,7 +215,12 @@ def read_state(home: Path, fresh: State, parameters: Sequence[Tensor]) -> State 
     fits = needed.items() <= found.items() <= (needed | _shapes(adam)).items()
     fits = fits and all(value.isfinite().all() for value in tensors.values())
     fits = fits and values.keys() == fresh[1].keys() and values["decay"] == fresh[1]["decay"]
-    return (tensors, values) if fits and same_machine else None
+    return (tensors, values) if ours and fits else None
+
+
+def _of(training: Training) -> dict[str, Any]:
+    shown = training.model_dump(exclude={"settings": {"epochs"}}, exclude_none=True)
+    return shown | {"machine": machine()}
 
 
 def _state_checksum(text: str, tensors: Mapping[str, Tensor]) -> str:
@@ -226,13 +233,14 @@ def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[torch.dtype, torch
 
 
 def write(
+    folder: Path,
     training: Training,
     curve: Iterable[Point],
     models: Mapping[Weights, dict[str, Tensor]],
     diverged: str,
 ) -> None:
     """Keep the outputs of a finished training: its models, or how it diverged if it did."""
-    with unfinished(training) as to:
+    with unfinished(folder, training) as to:
         with open(to / "curve.csv", "w", encoding="utf-8", newline="") as file:
             table = csv.writer(file, lineterminator="\n")
             table.writerow(POINT)
@@ -246,13 +254,12 @@ def write(
 
 
 @contextmanager
-def unfinished(training: Training) -> Iterator[Path]:
+def unfinished(folder: Path, training: Training) -> Iterator[Path]:
     """Yield an empty folder for all outputs of a training; at the end it gets its checksum and
-    replaces the one that was there."""
-    place = finished(training)
-    with atomic_folder(place) as to:
+    replaces `folder`."""
+    with atomic_folder(folder) as to:
         yield to
-        write_text(_seal(place), _folder_checksum(to, training))
+        write_text(_seal(folder), _folder_checksum(to, training))
 
 
 def is_whole(folder: Path, training: Training) -> bool:
