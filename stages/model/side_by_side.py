@@ -68,7 +68,6 @@ def _each(missing: Mapping[Path, Training]) -> Generator[Path, None, None]:
                 future.result()
                 yield futures[future]
         except BrokenProcessPool:
-            _check_code()
             raise PipelineError(
                 f"one of {workers} training processes was killed, most likely for want of memory; "
                 "`dvc repro` goes on from the last finished epoch of each training"
