@@ -71,7 +71,7 @@ def _partial(path: Path) -> Iterator[Path]:
             yield place
     except OSError as error:
         nameless = error.filename is None and error.errno in DISK
-        if nameless or prefix in str(error.filename):
+        if nameless or prefix in f"{error.filename}{error.filename2}":
             error.filename = str(path)
         raise
 

@@ -349,7 +349,9 @@ def put_in_place(name: str, own: dict[Path, Training], found: list[Path]) -> Non
     """
     with atomic_folder(MODELS / name) as to:
         for place, output in zip(own, found, strict=True):
-            shutil.copytree(output, to / place)
+            (to / place).mkdir(parents=True)
+            for path in output.iterdir():  # copytree would hide the error of a full disk in a list
+                shutil.copy(path, to / place)
         now = trainings(read_variant(name), faces.load().hash)
         if now != own or [finished(training) for training in now.values()] != found:
             raise PipelineError(
