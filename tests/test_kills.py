@@ -31,7 +31,7 @@ REPORT = ("README.md", "index.html", "table1.csv", "curves.csv", "figures")
 STAGES = {
     "download": Stage("data", ("data/synthetic.tar",), 64, (2**16,), words=()),
     "preprocess": Stage("data", ("data/faces.npy", "data/faces.csv"), 128, (2**20,), words=()),
-    "train_variant": Stage("models", ("models", ".dvc"), 1000, (0, 2**22)),
+    "train_variant": Stage("models", ("models", ".dvc"), 1000, (2**22,)),
     "evaluate": Stage(
         "reports",
         tuple(f"reports/{name}/stacked" for name in ("records", "grids", "metrics")),
