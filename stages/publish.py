@@ -16,15 +16,15 @@ from stages.common.yaml_files import read_yaml
 
 @entry_point
 def main() -> None:
-    from stages.model import checkpoint, trained
+    from stages.model import checkpoint, store
 
     variants = read_yaml(PUBLISH)
     if not isinstance(variants, list):
         raise PipelineError(f"{PUBLISH} should be a list; run `dvc repro configure`")
-    with atomic_folder(trained.COPIES) as folder:
+    with atomic_folder(store.COPIES) as folder:
         for variant in variants:
-            copy = trained.copy_of(variant)
-            if paths := trained.seeds(variant):
+            copy = store.copy_of(variant)
+            if paths := store.seeds(variant):
                 checkpoint.copy_in_half(paths[0], folder / copy.name)
                 print(f"{copy}: {(folder / copy.name).stat().st_size:,} bytes of {paths[0]}")
             elif copy.exists():

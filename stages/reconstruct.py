@@ -72,10 +72,10 @@ def main(*words: str) -> None:
     wanted = parse(words)
     # Torch takes seconds: wrong words are told before.
     from stages.measure.reconstructions import draw
-    from stages.model import onnx, trained
+    from stages.model import onnx, store
     from stages.report import beside
 
-    models = trained.load(wanted.variants or trained.copies())
+    models = store.load(wanted.variants or store.copies())
     if wanted.export:
         with atomic(wanted.export) as unfinished:
             onnx.to_onnx(models[wanted.variants[0]], unfinished)

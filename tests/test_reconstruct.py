@@ -16,7 +16,7 @@ from stages.data.pictures import tell_skipped
 from stages.data.sources.synthetic.drawn_faces import draw
 from stages.measure import clarity
 from stages.model.network import Autoencoder
-from tests.model.test_trained import keep
+from tests.model.test_store import keep
 
 
 @pytest.fixture

@@ -17,7 +17,6 @@ from stages.data.people import held_out_people
 from stages.data.pictures import store, tell_skipped, write_tar
 from stages.data.preparation import BATCH, prepare
 from stages.data.sources.synthetic.drawn_faces import draw
-from tests import faults
 from tests.data.made_archives import write_files
 
 OUTPUTS = ("faces.npy", "faces.csv")
@@ -125,17 +124,6 @@ def test_the_stage_reads_the_dataset_that_is_configured(
         preprocess.main()
 
 
-@pytest.mark.parametrize("stage", ["download", "preprocess"])
-def test_where_a_file_can_grow_no_further_one_line_says_so(stage: str, project: Path) -> None:
-    """As on a full disk, but that the limit is of the process."""
-    write_files(project, {"configs/download.yaml": b"dataset: synthetic\ncount: 64"})
-    before = faults.tree(project, "data")
-    status, errors = faults.run(project, stage, blocks=128)
-    assert status == 1
-    assert errors.startswith("error: File too large") and errors.count("\n") == 1
-    assert faults.tree(project, "data") == before
-
-
 def test_a_store_that_fails_keeps_no_file_open(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -145,25 +133,6 @@ def test_a_store_that_fails_keeps_no_file_open(
     with pytest.raises(PipelineError, match="more than 2 bytes in all"):
         store([("A/A_0001.jpg", b"12"), ("A/A_0002.jpg", b"3")], 2, tmp_path)
     assert file.closed
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("stage", ["download", "preprocess"])
-def test_on_a_full_disk_one_line_says_so_and_with_space_it_works(stage: str, project: Path) -> None:
-    write_files(project, {"configs/download.yaml": b"dataset: synthetic\ncount: 500"})
-    errors, first, second = faults.fill(project, stage, place="data", free=2**20)
-    assert errors.startswith("error: No space left on device") and errors.count("\n") == 1
-    assert faults.tree(first, "data") == faults.tree(project, "data")
-    assert faults.run(project, stage) == (0, "")
-    assert faults.tree(second, "data") == faults.tree(project, "data")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("stage", ["download", "preprocess"])
-def test_killed_at_any_moment_it_starts_anew(stage: str, project: Path) -> None:
-    write_files(project, {"configs/download.yaml": b"dataset: synthetic\ncount: 262"})
-    write_tar(dict(draw(262)), project / "data/synthetic.tar")
-    assert faults.kill(project, stage, place="data", modules=[]) > 10
 
 
 def test_missing_or_mismatched_faces_are_explained(tmp_path: Path) -> None:
