@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
 
@@ -16,6 +17,8 @@ from pydantic import (
     Field,
     Tag,
     ValidationError,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 
@@ -32,7 +35,10 @@ CANDIDATE = "candidate"
 NETWORK_KEYS = ("training", "norm", "activation", "variational")
 TRAIN_KEYS = ("epochs", "batch_size", "lr", "averaging", "seeds", "released_seeds")
 # What the authors' code did not have; at the top level they are the candidate's, too.
-BEYOND = ("upsample", "downsample", "level_weights", "stacked_epochs", "schedule")
+BEYOND = (
+    *("upsample", "downsample", "level_weights", "stacked_epochs", "schedule"),
+    *("levels", "reach", "kl_weight"),
+)
 ADVICE = "set released_seeds: []"
 # Where `configure` writes what it resolved.
 CONFIGS = Path("configs")
@@ -59,13 +65,18 @@ def _distinct(seeds: list[int]) -> list[int]:
 
 Number = Annotated[float, BeforeValidator(_yaml_number), Field(allow_inf_nan=False)]
 Names = Literal["equal", "image", "latent"]
-Numbers = Annotated[list[Annotated[Number, Field(gt=0)]], Field(min_length=7, max_length=7)]
+Numbers = list[Annotated[Number, Field(gt=0)]]
 # Told apart first, so that what is said of a wrong value is of one of them alone.
 LevelWeights = Annotated[
     Annotated[Names, Tag("name")] | Annotated[Numbers, Tag("numbers")],
     Discriminator(lambda value: "numbers" if isinstance(value, list) else "name"),
 ]
 Seeds = Annotated[list[Annotated[int, Field(ge=0, lt=2**63)]], AfterValidator(_distinct)]
+
+
+# A setting that came after the first weights: left out of files and names where it is None, so that
+# those of before keep theirs.
+Later = partial(Field, default=None, exclude_if=lambda value: value is None)
 
 
 class Checked(BaseModel):
@@ -102,6 +113,16 @@ class PreprocessSettings(Checked):
     held_out: Number = Field(
         gt=0, lt=1, description="fraction of the people whose pictures are never trained on"
     )
+    size: Literal[32, 64, 128, 256] = Field(
+        default=128,
+        exclude_if=lambda size: size == 128,
+        description="pixels a side of the crops",
+    )
+
+
+def _halvings(size: int | None) -> int:
+    """How many leave one pixel of a picture of `size`, None being 128, pixels a side."""
+    return (size or 128).bit_length() - 1
 
 
 class ModelSettings(Checked):
@@ -119,7 +140,13 @@ class ModelSettings(Checked):
     activation: Literal["selu", "relu"] = Field(
         description="of every level but the last, which is a sigmoid"
     )
-    variational: bool = Field(description="level 7's output becomes a mean and a log variance")
+    variational: bool = Field(
+        description="the last level's output becomes a mean and a log variance"
+    )
+    size: Literal[32, 64, 256] | None = Later(description="pixels a side, where they are not 128")
+    levels: Annotated[int, Field(ge=1)] | None = Later(
+        description="how many there are; none: as many as halve the picture to one pixel"
+    )
     epochs: int = Field(ge=1, description="passes through the training faces")
     batch_size: int = Field(
         ge=2, description="faces a step; on a CPU multiples of 16 are several times faster"
@@ -136,19 +163,48 @@ class ModelSettings(Checked):
     )
     level_weights: LevelWeights = Field(
         default="equal",
-        description="of joint training's seven losses, level 1 (the image) first: `equal`, `image` "
-        "or `latent` (each level twice the next, or the one before), or seven numbers",
+        description="of joint training's losses, level 1 (the image) first: `equal`, `image` or "
+        "`latent` (each level twice the next, or the one before), or a number a level",
     )
     stacked_epochs: int = Field(
         default=0, ge=0, description="of a recursive training, the last epochs, end to end"
     )
-    schedule: Literal["constant", "cosine"] = Field(
-        default="constant", description="of the learning rate; `cosine`: to zero at the end"
+    schedule: Literal["constant", "cosine", "linear"] = Field(
+        default="constant",
+        description="of the learning rate; `cosine`: to zero at the end; `linear`: constant, then "
+        "linearly to zero over the last third",
+    )
+    reach: Annotated[int, Field(ge=1)] | None = Later(
+        description="of recursive training, through how many neighbouring levels at most a loss "
+        "goes; none: 1, each level on its own"
+    )
+    kl_weight: Annotated[Number, Field(gt=0)] | None = Later(
+        description="of a variational model, the factor of its divergence; none: 1, the authors'"
     )
     averaging: Number = Field(
-        default=0.99, gt=0, lt=1, description="decay a step of the averaged weights"
+        default=0.99,
+        gt=0,
+        lt=1,
+        description="decay a step of the averaged weights, at most 1 - 10 / all steps",
+    )
+    separate_steps: bool | None = Later(
+        description="as released, recursive: the levels step one after another, as in the authors' "
+        "loop"
     )
     implementation: Implementation = "described"
+
+    @property
+    def depth(self) -> int:
+        """The number of levels."""
+        return self.levels or _halvings(self.size)
+
+    @field_validator("level_weights")
+    @classmethod
+    def _one_a_level(cls, weights: str | list[float], info: ValidationInfo) -> str | list[float]:
+        levels = info.data.get("levels") or _halvings(info.data.get("size"))
+        if isinstance(weights, list) and len(weights) != levels:
+            raise ValueError(f"there are {levels} levels")
+        return weights
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
@@ -158,6 +214,19 @@ class ModelSettings(Checked):
             raise ValueError("stacked_epochs are of training: recursive alone")
         if self.stacked_epochs > self.epochs:
             raise ValueError(f"stacked_epochs are more than all {self.epochs} epochs")
+        halvings, released = _halvings(self.size), self.implementation == "released"
+        if self.depth > halvings:
+            raise ValueError(f"levels is {self.levels}: {halvings} leave one pixel")
+        if self.variational and self.depth < halvings:
+            raise ValueError(f"a variational model has all {halvings} levels")
+        if self.kl_weight and not self.variational:
+            raise ValueError("kl_weight is of variational models alone")
+        if self.reach and (self.training != "recursive" or released):
+            raise ValueError("reach is of training: recursive as described alone")
+        if (self.reach or 1) > self.depth:
+            raise ValueError(f"reach is {self.reach}: there are {self.depth} levels")
+        if self.separate_steps and (self.training != "recursive" or not released):
+            raise ValueError("separate_steps are of training: recursive as released alone")
         return self
 
 
@@ -246,6 +315,8 @@ def read_params(path: str | Path = "params.yaml") -> Params:
 
     checked_download = _check(DownloadSettings, download, "download.{}".format, problems)
     checked_preprocess = _check(PreprocessSettings, preprocess, "preprocess.{}".format, problems)
+    if checked_preprocess and checked_preprocess.size != 128:
+        train["size"] = checked_preprocess.size
     # The defaults are checked as one variant, so that a bad one is named once.
     top = {key: f"train.{key}" for key in TRAIN_KEYS} | {key: key for key in network}
     top |= {key: key for key in NETWORK_KEYS}

@@ -39,7 +39,8 @@ STAGES = Path(__file__).parents[1]
 CODE = (
     "data/faces.py",
     "kernels/*.py",
-    *(f"model/{name}.py" for name in ("averaging", "losses", "network", "released", "training")),
+    *(f"model/{name}.py" for name in ("averaging", "losses", "network", "released", "replay")),
+    "model/training.py",
 )
 LIBRARIES = ("torch", "numpy", "numba", "llvmlite")
 

@@ -79,7 +79,7 @@ def test_all_of_params_yaml_is_in_use(tmp_path: Path) -> None:
     assert {*params["download"]} == {*DownloadSettings.model_fields}
     assert {*params["preprocess"]} == {*PreprocessSettings.model_fields}
     assert {*params["train"]} == {*TRAIN_KEYS}
-    settings = {*NETWORK_KEYS, *BEYOND, *TRAIN_KEYS, "implementation"}
+    settings = {*NETWORK_KEYS, *BEYOND, *TRAIN_KEYS, "size", "separate_steps", "implementation"}
     assert {*Variant.model_fields} == settings
 
 
@@ -102,11 +102,15 @@ BAD: dict[str, list[Any]] = {
     "downsample": [NUMBER, None, "avgpool"],
     "level_weights": [NUMBER, None, "images", [1.0] * 6, [1.0] * 8, [0.0] + [1.0] * 6, MAPPING],
     "stacked_epochs": [TEXT, True, None, 1.0, -1],
-    "schedule": [NUMBER, None, "linear"],
+    "schedule": [NUMBER, None, "step"],
+    "levels": [TEXT, True, 1.0, 0],
+    "reach": [TEXT, True, 1.0, 0],
+    "kl_weight": [TEXT, True, 0, -1, float("nan")],
     "download.dataset": [NUMBER, None, "celeba", "LFW"],
     "download.count": [TEXT, True, None, 1000.0, "1000", 63, 100_001],
     "download.pictures": [NUMBER, None, "", ["pictures"]],
     "preprocess.held_out": [TEXT, True, None, 0, 1, -0.1, 1.5, float("nan")],
+    "preprocess.size": [TEXT, True, None, 128.0, 100],
     "publish": [TEXT, None, MAPPING, ["lacking"], ["stacked", 3], [["stacked"]], ["best", "best"]],
     "train.epochs": [TEXT, True, None, 10.0, "10", 0, -1],
     "train.batch_size": [TEXT, True, None, 32.0, "32", 1, 0],
