@@ -35,10 +35,7 @@ def _writable(folder: Path) -> bool:
 
 
 def _own_folder() -> str | None:
-    """One of this user alone, as whoever could write into it could run code as this user.
-
-    `jit.temporary_folder` is where numba ends when there is none; to call it loads numba, too late.
-    """
+    """One of this user alone, as whoever could write into it could run code as this user."""
     caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     for parent in (caches, os.environ.get("TMPDIR") or "/tmp"):
         folder = Path(parent, f"recursive-autoencoder-kernels-{os.getuid()}")

@@ -221,8 +221,10 @@ class ModelSettings(Checked):
             raise ValueError(f"a variational model has all {halvings} levels")
         if self.kl_weight and not self.variational:
             raise ValueError("kl_weight is of variational models alone")
-        if self.reach and (self.training != "recursive" or released):
-            raise ValueError("reach is of training: recursive as described alone")
+        if self.reach and (self.training != "recursive" or self.variational or released):
+            raise ValueError(
+                "reach is of training: recursive as described alone, and of no variational model"
+            )
         if (self.reach or 1) > self.depth:
             raise ValueError(f"reach is {self.reach}: there are {self.depth} levels")
         if self.separate_steps and (self.training != "recursive" or not released):
@@ -331,6 +333,8 @@ def read_params(path: str | Path = "params.yaml") -> Params:
             )
         elif not isinstance(own, dict):
             problems.append(f"{where} is {own!r}: it should be a mapping of settings")
+        elif "size" in own:
+            problems.append(f"{where}.size is no setting; did you mean preprocess.size?")
         elif lacking := [key for key in NETWORK_KEYS if key not in own and name != CANDIDATE]:
             problems.append(
                 f"{where} does not set {', '.join(lacking)}; every variant but {CANDIDATE} sets "

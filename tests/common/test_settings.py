@@ -110,7 +110,7 @@ BAD: dict[str, list[Any]] = {
     "download.count": [TEXT, True, None, 1000.0, "1000", 63, 100_001],
     "download.pictures": [NUMBER, None, "", ["pictures"]],
     "preprocess.held_out": [TEXT, True, None, 0, 1, -0.1, 1.5, float("nan")],
-    "preprocess.size": [TEXT, True, None, 128.0, 100],
+    "preprocess.size": [TEXT, True, None, "128", 100],
     "publish": [TEXT, None, MAPPING, ["lacking"], ["stacked", 3], [["stacked"]], ["best", "best"]],
     "train.epochs": [TEXT, True, None, 10.0, "10", 0, -1],
     "train.batch_size": [TEXT, True, None, 32.0, "32", 1, 0],
@@ -210,6 +210,13 @@ MINE = {"training": "recursive", "norm": "none", "activation": "selu", "variatio
         ({"level_weights": [1.0] * 7}, "level_weights are of training: joint alone"),
         ({"training": "stacked", "stacked_epochs": 1}, "stacked_epochs are of training: recursive"),
         ({"stacked_epochs": 11}, "stacked_epochs are more than all 10 epochs"),
+        ({"levels": 8}, "levels is 8: 7 leave one pixel"),
+        ({"variational": True, "levels": 6}, "a variational model has all 7 levels"),
+        ({"kl_weight": 2.0}, "kl_weight is of variational models alone"),
+        ({"training": "stacked", "reach": 2}, "reach is of training: recursive"),
+        ({"levels": 3, "reach": 4}, "reach is 4: there are 3 levels"),
+        ({"separate_steps": True}, "separate_steps are of training: recursive as released alone"),
+        ({"size": 64}, "mine.size is no setting; did you mean preprocess.size?"),
         ({"training": "joint", "released_seeds": [0]}, "set released_seeds: []"),
         ({"norm": "tied", "released_seeds": [0]}, "set released_seeds: []"),
         ({"schedule": "cosine", "released_seeds": [0]}, "the authors' code has no schedule"),
@@ -222,8 +229,17 @@ def test_settings_that_make_no_sense_together(
 ) -> None:
     mine = MINE | {"released_seeds": []} | changes
     message = refused(tmp_path, variants__mine=mine)
-    assert message.startswith("variants.mine: ")
+    assert message.startswith("variants.mine")
     assert told in message
+
+
+def test_every_variant_has_the_size_of_the_pictures(tmp_path: Path) -> None:
+    found = resolved(tmp_path, preprocess__size=64)
+    assert {variant.size for variant in found.variants.values()} == {64}
+    assert {variant.depth for variant in found.variants.values()} == {6}
+    of_before = resolved(tmp_path)
+    for settings in (of_before.preprocess, of_before.variants["stacked"]):
+        assert not {"size", "levels", "reach", "kl_weight"} & {*settings.model_dump()}
 
 
 @pytest.mark.parametrize("name", ["64", "nan", "null", "na", "true", "x" * 64])
