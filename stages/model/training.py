@@ -26,7 +26,7 @@ from stages.model.network import Autoencoder, device, state
 from stages.model.replay import Replayed
 
 RECALIBRATING = 50  # at most so many batches are behind the norms' statistics of averaged weights
-AVERAGED = 10  # weights are averaged over at most about a tenth of a training's steps
+AVERAGED = 10  # averaged weights are those of the last tenth of a training's steps at most
 
 
 class CurvePoint(NamedTuple):
@@ -89,10 +89,9 @@ class Trainer:
             fused=True,
             capturable=self.on_gpu,
         )
-        decay = min(
-            settings.averaging, max(0.0, 1 - AVERAGED / (settings.epochs * self.steps or 1))
-        )
-        self.average = Average(self.model, decay)
+        self.total = settings.epochs * self.steps
+        longest = max(0.0, 1 - AVERAGED / max(1, self.total))
+        self.average = Average(self.model, min(settings.averaging, longest))
         self.batch = torch.zeros(settings.batch_size, dtype=torch.long, device=self.batches.device)
         self.stacked: bool | None = None  # whether the present steps are
         self.take_step: Callable[[], None] = self._step
