@@ -20,7 +20,7 @@ from stages.common import memory
 from stages.common.settings import ModelSettings, Training
 from stages.data.faces import Faces
 from stages.kernels.operations import SWITCH
-from stages.model import training
+from stages.model import losses, training
 
 FORMULATIONS = ("kernels", "plain", "compiled")
 ready: Barrier
@@ -31,7 +31,7 @@ def join(barrier: Barrier, formulation: str) -> None:
     ready = barrier
     memory.keep_freed()
     if formulation == "compiled":
-        training.losses = torch.compile(training.losses)
+        losses.from_level = torch.compile(losses.from_level)
 
 
 def settings(name: str, epochs: int) -> Training:

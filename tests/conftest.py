@@ -59,9 +59,9 @@ def faces() -> Faces:
     return made_faces(48)
 
 
-def made_faces(count: int) -> Faces:
+def made_faces(count: int, size: int = 128) -> Faces:
     """Pictures of random smooth colours, every sixth held out."""
     small = np.random.default_rng(0).integers(0, 256, (count, 4, 4, 3), np.uint8)
     splits = np.array(["test" if row % 6 == 0 else "train" for row in range(count)])
     names = np.array([f"Name_{row}" for row in range(count)])
-    return Faces(small.repeat(32, 1).repeat(32, 2), names, names, splits)
+    return Faces(small.repeat(size // 4, 1).repeat(size // 4, 2), names, names, splits)

@@ -4,6 +4,7 @@ import re
 import reprlib
 from collections.abc import Callable
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -16,6 +17,8 @@ from pydantic import (
     Field,
     Tag,
     ValidationError,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 
@@ -57,13 +60,18 @@ def _not_home(path: str) -> str:
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Names = Literal["equal", "image", "latent"]
-Numbers = Annotated[list[Annotated[Number, Field(gt=0)]], Field(min_length=7, max_length=7)]
+Numbers = list[Annotated[Number, Field(gt=0)]]
 # The kind is decided first, so that an error speaks of that kind alone.
 LevelWeights = Annotated[
     Annotated[Names, Tag("name")] | Annotated[Numbers, Tag("numbers")],
     Discriminator(lambda value: "numbers" if isinstance(value, list) else "name"),
 ]
 Seeds = Annotated[list[Annotated[int, Field(ge=0, lt=2**63)]], BeforeValidator(_seeds)]
+
+
+# A setting that came after the first weights: left out of files and names where it is None, so that
+# those of before keep theirs.
+Later = partial(Field, default=None, exclude_if=lambda value: value is None)
 
 
 class Checked(BaseModel):
@@ -100,6 +108,16 @@ class PreprocessSettings(Checked):
     held_out: Number = Field(
         gt=0, lt=1, description="fraction of the people whose pictures are never trained on"
     )
+    size: Literal[32, 64, 128, 256] = Field(
+        default=128,
+        exclude_if=lambda size: size == 128,
+        description="pixels a side of the crops",
+    )
+
+
+def _halvings(size: int | None) -> int:
+    """How many leave one pixel of a picture of `size`, None being 128, pixels a side."""
+    return (size or 128).bit_length() - 1
 
 
 class ModelSettings(Checked):
@@ -120,7 +138,11 @@ class ModelSettings(Checked):
         default="selu", description="of every level but the last, which is a sigmoid"
     )
     variational: bool = Field(
-        default=False, description="level 7's output becomes a mean and a log variance"
+        default=False, description="the last level's output becomes a mean and a log variance"
+    )
+    size: Literal[32, 64, 256] | None = Later(description="pixels a side, where they are not 128")
+    levels: Annotated[int, Field(ge=1)] | None = Later(
+        description="how many there are; none: as many as halve the picture to one pixel"
     )
     epochs: int = Field(ge=1, description="passes through the training faces")
     batch_size: int = Field(
@@ -138,19 +160,48 @@ class ModelSettings(Checked):
     )
     level_weights: LevelWeights = Field(
         default="equal",
-        description="of joint training's seven losses, level 1 (the image) first: `equal`, `image` "
-        "or `latent` (each level twice the next, or the one before), or seven numbers",
+        description="of joint training's losses, level 1 (the image) first: `equal`, `image` or "
+        "`latent` (each level twice the next, or the one before), or a number a level",
     )
     stacked_epochs: int = Field(
         default=0, ge=0, description="of a recursive training, the last epochs, end to end"
     )
-    schedule: Literal["constant", "cosine"] = Field(
-        default="constant", description="of the learning rate; `cosine`: to zero at the end"
+    schedule: Literal["constant", "cosine", "linear"] = Field(
+        default="constant",
+        description="of the learning rate; `cosine`: to zero at the end; `linear`: constant, then "
+        "linearly to zero over the last third",
+    )
+    reach: Annotated[int, Field(ge=1)] | None = Later(
+        description="of recursive training, through how many neighbouring levels at most a loss "
+        "goes; none: 1, each level on its own"
+    )
+    kl_weight: Annotated[Number, Field(gt=0)] | None = Later(
+        description="of a variational model, the factor of its divergence; none: 1, the authors'"
     )
     averaging: Number = Field(
-        default=0.99, gt=0, lt=1, description="decay a step of the averaged weights"
+        default=0.99,
+        gt=0,
+        lt=1,
+        description="decay a step of the averaged weights, at most 1 - 10 / all steps",
+    )
+    separate_steps: bool | None = Later(
+        description="as released, recursive: the levels step one after another, as in the authors' "
+        "loop"
     )
     implementation: Implementation = "described"
+
+    @property
+    def depth(self) -> int:
+        """The number of levels."""
+        return self.levels or _halvings(self.size)
+
+    @field_validator("level_weights")
+    @classmethod
+    def _one_a_level(cls, weights: str | list[float], info: ValidationInfo) -> str | list[float]:
+        levels = info.data.get("levels") or _halvings(info.data.get("size"))
+        if isinstance(weights, list) and len(weights) != levels:
+            raise ValueError(f"there are {levels} levels")
+        return weights
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
@@ -160,11 +211,26 @@ class ModelSettings(Checked):
             raise ValueError("stacked_epochs are of training: recursive alone")
         if self.stacked_epochs > self.epochs:
             raise ValueError(f"stacked_epochs are more than all {self.epochs} epochs")
+        halvings, released = _halvings(self.size), self.implementation == "released"
+        if self.depth > halvings:
+            raise ValueError(f"levels is {self.levels}: {halvings} leave one pixel")
+        if self.variational and self.depth < halvings:
+            raise ValueError(f"a variational model has all {halvings} levels")
+        if self.kl_weight and not self.variational:
+            raise ValueError("kl_weight is of variational models alone")
+        if self.reach and (self.training != "recursive" or self.variational or released):
+            raise ValueError(
+                "reach is of training: recursive as described alone, and of no variational model"
+            )
+        if (self.reach or 1) > self.depth:
+            raise ValueError(f"reach is {self.reach}: there are {self.depth} levels")
+        if self.separate_steps and (self.training != "recursive" or not released):
+            raise ValueError("separate_steps are of training: recursive as released alone")
         return self
 
 
 # What the authors' code did not have.
-_THEIRS = (*NETWORK_KEYS, *TRAIN_KEYS, "implementation")
+_THEIRS = (*NETWORK_KEYS, *TRAIN_KEYS, "size", "separate_steps", "implementation")
 BEYOND = tuple(key for key in ModelSettings.model_fields if key not in _THEIRS)
 
 
@@ -253,9 +319,12 @@ def resolve(values: object, name: object = "params.yaml") -> Params:
     train = {key: train[key] for key in TRAIN_KEYS if key in train}
     top = {key: values[key] for key in (*NETWORK_KEYS, *BEYOND) if key in values}
 
+    preprocessing = _check(PreprocessSettings, preprocess, "preprocess.{}".format, problems)
+    if preprocessing and preprocessing.size != 128:
+        train["size"] = preprocessing.size
     sections: dict[str, Checked | None] = {
         "download": _check(DownloadSettings, download, "download.{}".format, problems),
-        "preprocess": _check(PreprocessSettings, preprocess, "preprocess.{}".format, problems),
+        "preprocess": preprocessing,
     }
     # The defaults are checked as one variant, so that a bad one is named once.
     names = {key: f"train.{key}" for key in TRAIN_KEYS} | {key: key for key in top}
@@ -270,6 +339,9 @@ def resolve(values: object, name: object = "params.yaml") -> Params:
             )
             continue
         own = _mapping(own, where, problems)
+        if "size" in own:
+            problems.append(f"{where}.size is no setting; did you mean preprocess.size?")
+            continue
         names = {str(key): f"{where}.{key}" for key in own}
         defaults = train | top if variant == CANDIDATE else train
         variants[variant] = _check(Variant, defaults | own, names.get, problems, where)

@@ -15,14 +15,18 @@ from stages.common.errors import PipelineError
 if TYPE_CHECKING:
     import torch  # takes seconds, and most of what handles faces needs none of it
 
-SIZE = 128  # pixels a side
+SIZE = 128  # pixels a side, the paper's
+SIZES = (32, 64, SIZE, 256)
 HASHED = 1024  # faces that are hashed at a time, side by side
 REMEDY = "run `dvc repro -f -s preprocess`"
 
 
 @dataclass(frozen=True)
 class Faces:
-    """`images`: read-only uint8 (N, 128, 128, 3) RGB. `paths`, `people`, `splits`: (N,) strings."""
+    """`images`: read-only uint8 (N, size, size, 3) RGB. `paths`, `people`, `splits`: (N,) strings.
+
+    size is one of `SIZES`.
+    """
 
     images: np.ndarray
     paths: np.ndarray
@@ -67,7 +71,7 @@ def load(
         raise PipelineError(
             f"{faces_path} and {table_path} cannot be read ({error}); {REMEDY}"
         ) from None
-    if images.dtype != np.uint8 or images.shape != (len(table), SIZE, SIZE, 3):
+    if images.dtype != np.uint8 or images.shape not in {(len(table), s, s, 3) for s in SIZES}:
         raise PipelineError(
             f"{faces_path} holds {images.dtype} {images.shape}, {table_path} {len(table)} rows; "
             f"{REMEDY}"
@@ -76,7 +80,7 @@ def load(
 
 
 def to_tensor(images: np.ndarray) -> "torch.Tensor":
-    """uint8 (n, 128, 128, 3) -> float32 (n, 3, 128, 128) in [0, 1]."""
+    """uint8 (n, size, size, 3) -> float32 (n, 3, size, size) in [0, 1]."""
     import torch
 
     pixels = torch.from_numpy(np.array(images))  # a copy: torch warns of read-only memory

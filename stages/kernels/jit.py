@@ -1,14 +1,10 @@
 """How kernels are compiled, and where the compiled code is kept between processes."""
 
-import os
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
 import numba.extending
-from numba.core import config
 
 from stages.common.errors import PipelineError
 
@@ -21,15 +17,18 @@ OPTIONS: dict[str, Any] = {"error_model": "numpy", "boundscheck": False, "nogil"
 def compiled(function: Function) -> Function:
     """`function`, compiled when it is first called with arguments of some types.
 
-    The code is kept beside the source or in the user's cache folder, as numba does; where neither
-    can be written to, in a temporary folder. Raises PipelineError where that cannot, either.
+    The code is kept where `kernel_cache` says; where that is nowhere, a call raises PipelineError.
     """
-    compile_it = numba.njit(cache=True, **OPTIONS)
     try:
-        return cast(Function, compile_it(function))
+        return cast(Function, numba.njit(cache=True, **OPTIONS)(function))
     except RuntimeError:  # numba: "no locator available"
-        config.CACHE_DIR = str(temporary_folder())  # type: ignore[attr-defined]
-        return cast(Function, compile_it(function))
+        return cast(Function, _nowhere)
+
+
+def _nowhere(*_: object) -> None:
+    raise PipelineError(
+        "compiled code can be kept nowhere; set NUMBA_CACHE_DIR to a folder that can be written to"
+    )
 
 
 def inlined(function: Function) -> Function:
@@ -41,19 +40,3 @@ def intrinsic(function: Callable[..., Any]) -> Callable[..., Any]:
     """A function that kernels call, given as LLVM code; whole numbers it takes may be constants."""
     decorated = numba.extending.intrinsic(prefer_literal=True)(function)
     return cast(Callable[..., Any], decorated)
-
-
-def temporary_folder() -> Path:
-    """A folder of this user alone: whoever could write into it could run code as this user."""
-    try:
-        folder = Path(tempfile.gettempdir(), f"recursive-autoencoder-kernels-{os.getuid()}")
-        folder.mkdir(mode=0o700, exist_ok=True)
-        found = folder.stat()
-        if folder.is_symlink() or found.st_uid != os.getuid() or found.st_mode & 0o077:
-            folder = Path(tempfile.mkdtemp(prefix="recursive-autoencoder-kernels-"))
-    except OSError as error:
-        raise PipelineError(
-            f"compiled code can be kept nowhere ({error}); set NUMBA_CACHE_DIR to a folder that "
-            "can be written to"
-        ) from None
-    return folder

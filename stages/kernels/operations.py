@@ -12,6 +12,7 @@ from typing import Any, Literal, cast
 
 import numpy as np
 import torch
+from numba.core import config
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd import Function
@@ -41,8 +42,9 @@ tile = TILES[vector_extension()]
 
 
 def kernels_on() -> bool:
-    """Whether the compiled kernels are used at all: not where `SWITCH` is set to 0."""
-    return os.environ.get(SWITCH) != "0"
+    """Whether the compiled kernels are used at all: not where `SWITCH` is set to 0, nor where numba
+    compiles nothing (NUMBA_DISABLE_JIT)."""
+    return os.environ.get(SWITCH) != "0" and not config.DISABLE_JIT  # type: ignore[attr-defined]
 
 
 def supports(
@@ -54,7 +56,7 @@ def supports(
     whether it is transposed. Ordinary tensors on the CPU, in single precision, with a batch that is
     a multiple of 16; convolutions with kernel 3 or 5, both numbers of channels multiples of 3, and
     images of even height and width. Not while PyTorch traces, compiles or exports, which needs its
-    own operations, nor with the environment variable `SWITCH` set to 0.
+    own operations, nor where kernels are off.
     """
     if torch.compiler.is_compiling() or torch.compiler.is_exporting() or _traced():
         return False

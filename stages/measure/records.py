@@ -399,7 +399,9 @@ class _Folder(Generic[Contents]):
 def _check_settings(folder: _Folder[_VariantContents], settings: Variant, config: Path) -> None:
     theirs, ours = folder.contents.settings.model_dump(), settings.model_dump()
     if other := [
-        f"{key} {theirs[key]}, not {ours[key]}" for key in ours if theirs[key] != ours[key]
+        f"{key} {theirs.get(key)}, not {ours.get(key)}"
+        for key in theirs | ours
+        if theirs.get(key) != ours.get(key)
     ]:
         raise PipelineError(
             f"{folder.name} is of other settings than {VARIANTS / config.name} "

@@ -99,7 +99,9 @@ def load_trained(path: str | Path, training: Training, weights: Weights) -> Auto
     found, kind, tensors = _read(path, halves=False)
     theirs, ours = (_flat(x, w) for x, w in ((found, kind), (training, weights)))
     differing = [
-        f"{key} {theirs[key]!r}, not {ours[key]!r}" for key in ours if theirs[key] != ours[key]
+        f"{key} {theirs.get(key)!r}, not {ours.get(key)!r}"
+        for key in theirs | ours
+        if theirs.get(key) != ours.get(key)
     ]
     if differing:
         raise PipelineError(

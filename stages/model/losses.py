@@ -1,130 +1,150 @@
 """What a model is trained to minimise: stacked, recursive and joint, from the same levels."""
 
+from collections.abc import Iterator
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 from stages.common.settings import ModelSettings
-from stages.data.faces import SIZE
 from stages.kernels.operations import squared_error
-from stages.model.network import DEPTH, Autoencoder, Norm
+from stages.model.network import Autoencoder
 
 
-def losses(model: Autoencoder, images: Tensor, stacked: bool = False) -> dict[str, Tensor]:
-    """The scalar losses whose sum `model` minimises, for images (N,3,128,128) in [0,1].
+class Loss(NamedTuple):
+    """How well encoder level `first`'s input is recreated from the activation of level `last`.
 
-    Stacked, or any other model where `stacked`: `reconstruction`, end to end. Recursive and joint:
-    `level_1` .. `level_7`. Variational models add `kl`.
+    `weight` times the mean squared error between that input and what decoder levels `last` to
+    `first` make of the activation. Its gradient stays in levels `first` to `last` if `detached`,
+    else it reaches all encoder levels before them, too. None goes through the input as a target, or
+    it would ask encoders for activations that are easy to recreate.
     """
-    kl: list[Tensor] = []
-    if stacked or model.settings.training == "stacked":
-        h = _decoder_input(model, model.encode_levels(images), kl)
-        for k in range(DEPTH, 1, -1):
-            h = model.decode_level(k, h)
-        named = {"reconstruction": model.decoder_error(1, h, images)}
-    else:
-        of_levels = joint_losses if model.settings.training == "joint" else level_losses
-        named = {f"level_{k}": x for k, x in enumerate(of_levels(model, images, kl), start=1)}
-    return named | ({"kl": kl[0]} if kl else {})
+
+    first: int
+    last: int
+    detached: bool = True
+    weight: float = 1.0
+
+    @property
+    def start(self) -> int:
+        """The first level that has a gradient."""
+        return self.first if self.detached else 1
 
 
-def level_losses(
-    model: Autoencoder, images: Tensor, kl: list[Tensor] | None = None
-) -> list[Tensor]:
-    """Mean squared error of each level on its own (paper, section 3): seven scalars, level 1 first.
-
-    Decoder level k recreates the input of encoder level k from that level's output. Inputs and
-    targets are detached, so loss k has a gradient in level k alone. What "input" means with norms:
-
-    - batch and tied: the activation after its norm, recreated by decoder level k after *its* norm,
-      so that every norm is trained;
-    - shared, and both as released: the activation before its norm. The shared norm then turns the
-      recreated activation into what the next decoder level was trained on.
-
-    As released, deeper levels see the norms of shallower ones in inference mode. A variational
-    model's KL divergence is appended to `kl` where it is given.
-    """
-    after_norm = _after_norm(model)
-    found = []
-    x = target = images
-    for k in range(1, DEPTH + 1):
-        if model.nothing_between_halves(k):
-            x, loss = model.level(k, x, target)
-            target = x
-            found.append(loss)
-            continue
-        norm = model.encoder_norms[k - 1]
-        activation = model.encoder[k - 1](x)
-        if model.accidents.inference_norms:
-            assert isinstance(norm, Norm)
-            with torch.no_grad():
-                x = norm.infer(activation)
-        h = norm(activation)
-        code = _decoder_input(model, h, kl) if k == DEPTH else h
-        if after_norm and k > 1:
-            output = model.decoder_norms[k - 2](model.decoder[k - 1](code))
-            found.append(squared_error(output, target))
-        else:
-            found.append(model.decoder_error(k, code, target))
-        if not model.accidents.inference_norms:
-            x = h.detach()
-        target = (h if after_norm else activation).detach()
-    return found
-
-
-def joint_losses(
-    model: Autoencoder, images: Tensor, kl: list[Tensor] | None = None
-) -> list[Tensor]:
-    """A loss at every decoder level of one model, trained end to end: seven scalars, level 1 first.
-
-    Loss k is `level_weights` k times the mean squared error between what decoder level k makes of
-    level k+1's *recreation* and the matching encoder activation (before or after its norm as in
-    `level_losses`), and its gradient runs through all levels below. The targets are detached: no
-    gradient asks the encoder for activations that are easy to recreate, so that shrinking them
-    gains nothing, and loss 1 loses the image with them.
-    """
-    after_norm = _after_norm(model)
-    targets = [images]
-    h = images
-    for k in range(1, DEPTH + 1):
-        activation = model.encoder[k - 1](h)
-        h = model.encoder_norms[k - 1](activation)
-        targets.append((h if after_norm else activation).detach())
-    h = _decoder_input(model, h, kl)
-    found = []
-    for k in range(DEPTH, 0, -1):
-        activation = model.decoder[k - 1](h)
-        h = activation if k == 1 else model.decoder_norms[k - 2](activation)
-        found.append(squared_error(h if after_norm else activation, targets[k - 1]))
-    weights = level_weights(model.settings)
-    return [weight * loss for weight, loss in zip(weights, reversed(found), strict=True)]
+def plan(settings: ModelSettings, stacked: bool = False) -> dict[str, Loss]:
+    """The losses of a training by name; where `stacked`, those of a stacked one."""
+    depth, levels = settings.depth, range(1, settings.depth + 1)
+    if stacked or settings.training == "stacked":
+        return {"reconstruction": Loss(1, depth)}
+    if settings.training == "joint":
+        weights = level_weights(settings)
+        return {f"level_{k}": Loss(k, depth, False, weights[k - 1]) for k in levels}
+    named = {f"level_{k}": Loss(k, k) for k in levels}
+    for more in range(1, settings.reach or 1):
+        named |= {f"level_{k}_to_{k + more}": Loss(k, k + more) for k in levels[:-more]}
+    return named
 
 
 def level_weights(settings: ModelSettings) -> list[float]:
-    """The weights of joint training's losses, level 1 first; those with a name sum to 7."""
+    """The weights of joint training's losses, level 1 first; those with a name sum to the depth."""
     if isinstance(settings.level_weights, list):
         return settings.level_weights
     base = {"equal": 1.0, "image": 0.5, "latent": 2.0}[settings.level_weights]
-    powers = [base**k for k in range(DEPTH)]
-    return [DEPTH * power / sum(powers) for power in powers]
+    powers = [base**k for k in range(settings.depth)]
+    return [settings.depth * power / sum(powers) for power in powers]
 
 
-def _after_norm(model: Autoencoder) -> bool:
-    """Whether a level recreates activations after their norm, with a norm of its own."""
-    separate = model.settings.norm in ("batch", "tied")
-    return separate and not model.accidents.untrained_decoder_norms
+def losses(model: Autoencoder, images: Tensor, stacked: bool = False) -> dict[str, Tensor]:
+    """The scalar losses whose sum `model` minimises, for images (N,3,size,size) in [0,1].
+
+    By the names of `plan`, and of a variational model `kl`.
+    """
+    return {name: loss for part in parts(model, images, stacked) for name, loss in part.items()}
 
 
-def _decoder_input(model: Autoencoder, h: Tensor, kl: list[Tensor] | None) -> Tensor:
-    """What decoder level 7 takes for level 7's activation h (N,384,1,1).
+def parts(model: Autoencoder, images: Tensor, stacked: bool = False) -> Iterator[dict[str, Tensor]]:
+    """The same by the level that they start at. What two parts compute has no gradient in common,
+    so that one can be used and dropped before the next is there.
+
+    With `separate_steps` a part sees the levels before it as the last one left them, and targets as
+    they were at first.
+    """
+    planned, separate = plan(model.settings, stacked), model.settings.separate_steps
+    x, targets = images, {0: images}  # by the level that gives them
+    for k in range(1, model.depth) if separate else ():
+        targets[k] = model.encoder[k - 1](x).detach()
+        x = model.infer_norm(k, targets[k])
+    x = images
+    for start in sorted({loss.start for loss in planned.values()}):
+        own = {name: loss for name, loss in planned.items() if loss.start == start}
+        h, part = from_level(model, start, x, own, targets)
+        yield part
+        x = model.infer_norm(start, model.encoder[start - 1](x)) if separate else h
+        del targets[start - 1]
+
+
+def from_level(
+    model: Autoencoder, start: int, x: Tensor, own: dict[str, Loss], targets: dict[int, Tensor]
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """What the next level takes, and the losses `own`, for the input x of level `start`.
+
+    `targets` gains those of later losses. What an activation is as a target:
+
+    - batch and tied: what its norm gives, recreated by decoder level k after *its* norm, so that
+      every norm is trained;
+    - shared, and both as released: what its norm takes. The shared norm then turns the recreated
+      activation into what the next decoder level was trained on.
+
+    As released, deeper levels see the norms of shallower ones in inference mode.
+    """
+    if [*own.values()] == [Loss(start, start)] and model.nothing_between_halves(start):
+        h, error = model.level(start, x, targets[start - 1])
+        targets.setdefault(start, h)
+        return h, dict.fromkeys(own, error)
+    h, found, divergence = x, dict[str, Tensor](), None
+    for k in range(start, max(loss.last for loss in own.values()) + 1):
+        activation = model.encoder[k - 1](h)
+        inferred = model.infer_norm(k, activation) if model.accidents.inference_norms else None
+        h = model.encoder_norms[k - 1](activation)
+        if k == start:
+            x = h.detach() if inferred is None else inferred
+        targets.setdefault(k, (h if model.after_norm else activation).detach())
+        if ending := {loss.first: name for name, loss in own.items() if loss.last == k}:
+            code, divergence = _decoder_input(model, h) if k == model.depth else (h, None)
+            found |= _recreated(model, k, code, ending, targets)
+    named = {name: loss.weight * found[name] for name, loss in own.items()}
+    return x, named if divergence is None else named | {"kl": divergence}
+
+
+def _recreated(
+    model: Autoencoder, last: int, h: Tensor, ending: dict[int, str], targets: dict[int, Tensor]
+) -> dict[str, Tensor]:
+    """The errors of decoder levels, with their names in `ending`, for the input h of the `last`."""
+    found = {}
+    for k in range(last, min(ending) - 1, -1):
+        if len(ending) == 1 and k in ending and (k == 1 or not model.after_norm):
+            found[ending[k]] = model.decoder_error(k, h, targets[k - 1])
+            break
+        activation = model.decoder[k - 1](h)
+        h = model.decoder_norms[k - 2](activation) if k > 1 else activation
+        if k in ending:
+            output = h if model.after_norm else activation
+            found[ending[k]] = squared_error(output, targets[k - 1])
+    return found
+
+
+def _decoder_input(model: Autoencoder, h: Tensor) -> tuple[Tensor, Tensor | None]:
+    """What the last decoder level takes for the last activation h, and the divergence.
 
     A variational model in training draws it from its latent distribution, whose KL divergence from
-    a standard normal (summed over dimensions, mean over the batch, divided by 128 * 128 as in the
-    authors' code) is appended to `kl`; in evaluation it takes the mean.
+    a standard normal is summed over dimensions, averaged over the batch, and divided by the number
+    of pixels as in the authors' code; in evaluation it takes the mean.
     """
     if not (model.settings.variational and model.training):
-        return model.code(h)
-    mean, log_variance = model.latent(h)
-    if kl is not None:
-        divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1)
-        kl.append(divergence.mean() / SIZE**2)
-    return (mean + torch.randn_like(mean) * (log_variance / 2).exp()).view_as(h)
+        return model.code(h), None
+    mean, log_variance = model.posterior(h)
+    divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1)
+    weight = (model.settings.kl_weight or 1) / model.size**2
+    return (mean + torch.randn_like(mean) * (log_variance / 2).exp()).view_as(h), (
+        divergence.mean() * weight
+    )

@@ -1,7 +1,8 @@
-"""The network: seven encoder levels, seven decoder levels, their norms, the variational head.
+"""The network: encoder levels, as many decoder levels, their norms, the variational head.
 
 Decoder level k undoes encoder level k; level 1 is the one that touches the image (paper, section
-4.2). Filters, initialisation and norm constants are what the authors ran; the paper does not say.
+4.2). The paper's has seven levels for 128 x 128 pixels. Filters, initialisation and norm constants
+are what the authors ran; the paper does not say.
 """
 
 import os
@@ -17,12 +18,12 @@ from stages.kernels import operations
 from stages.kernels.operations import Activation
 from stages.model.released import accidents
 
+# The paper's.
 FILTERS = (6, 12, 24, 48, 96, 192, 384)
 DEPTH = len(FILTERS)
 LATENT = FILTERS[-1]
 # The environment variable that `device` reads.
 DEVICE = "RECURSIVE_AUTOENCODER_DEVICE"
-assert 2**DEPTH == SIZE, "seven halvings leave one pixel"
 
 
 class Level(nn.Module):
@@ -95,6 +96,7 @@ class Norm(nn.Module):
 class Autoencoder(nn.Module):
     """The model that `settings` describe, with fresh weights from torch's global generator.
 
+    It has `depth` levels for images of `size` pixels a side; the last has `latent` channels.
     `encoder[k-1]` and `decoder[k-1]` are the two halves of level k, `encoder_norms[k-1]` follows
     encoder level k, `decoder_norms[k-1]` what decoder level k+1 recreates of level k. With a shared
     norm the last two are one object; tied, they share weight and bias and keep statistics of their
@@ -105,8 +107,11 @@ class Autoencoder(nn.Module):
         super().__init__()
         self.settings = settings
         self.accidents = accidents(settings)
+        self.size, self.depth = settings.size or SIZE, settings.depth
+        filters = [FILTERS[0] * 2**k for k in range(self.depth)]
+        self.latent = filters[-1]
         self.encoder, self.decoder = nn.ModuleList(), nn.ModuleList()
-        for k, (shallow, deep) in enumerate(pairwise((3, *FILTERS)), start=1):
+        for k, (shallow, deep) in enumerate(pairwise((3, *filters)), start=1):
             kernel = 5 if k == 1 else 3
             activation: Activation = settings.activation
             self.encoder.append(
@@ -118,9 +123,9 @@ class Autoencoder(nn.Module):
             self.decoder.append(
                 DecoderLevel(deep, shallow, kernel, shallow, activation, settings.upsample)
             )
-        self._add_norms()
+        self._add_norms(filters)
         if settings.variational:
-            self.mean, self.log_variance = nn.Linear(LATENT, LATENT), nn.Linear(LATENT, LATENT)
+            self.mean, self.log_variance = (nn.Linear(self.latent, self.latent) for _ in range(2))
             for head in (self.mean, self.log_variance):
                 nn.init.xavier_uniform_(head.weight)
                 nn.init.zeros_(head.bias)
@@ -128,21 +133,22 @@ class Autoencoder(nn.Module):
             self.encoder[:-1].requires_grad_(False)
             self.encoder_norms[:-1].requires_grad_(False)
             self.train()
-        self._check_size()
+        if self.size == SIZE and self.depth == DEPTH:
+            self._check_count()
 
-    def _add_norms(self) -> None:
+    def _add_norms(self, filters: list[int]) -> None:
         kind = self.settings.norm
         norm = nn.Identity if kind == "none" else Norm
-        self.encoder_norms = nn.ModuleList(norm(filters) for filters in FILTERS)
+        self.encoder_norms = nn.ModuleList(norm(channels) for channels in filters)
         if kind == "shared":
             self.decoder_norms = self.encoder_norms[:-1]
             return
-        self.decoder_norms = nn.ModuleList(norm(filters) for filters in FILTERS[:-1])
+        self.decoder_norms = nn.ModuleList(norm(channels) for channels in filters[:-1])
         if kind == "tied":
             for ours, theirs in zip(self.decoder_norms, self.encoder_norms, strict=False):
                 ours.weight, ours.bias = theirs.weight, theirs.bias
 
-    def _check_size(self) -> None:
+    def _check_count(self) -> None:
         expected = 885_732 + 885_351
         expected += {"none": 0, "batch": 1_524 + 756}.get(self.settings.norm, 1_524)
         expected += 295_680 if self.settings.variational else 0
@@ -159,15 +165,8 @@ class Autoencoder(nn.Module):
         return self
 
     def forward(self, images: Tensor) -> Tensor:
-        """The reconstruction of images (N,3,128,128) in [0,1], likewise."""
+        """The reconstruction of images (N,3,size,size) in [0,1], likewise."""
         return self.reconstruct(images)
-
-    def encode_levels(self, images: Tensor, depth: int = DEPTH) -> Tensor:
-        """Level `depth`'s activation, after its norm, for images (N,3,128,128) in [0,1]."""
-        h = images
-        for k in range(1, depth + 1):
-            h = self.encode_level(k, h)
-        return h
 
     def encode_level(self, k: int, h: Tensor) -> Tensor:
         """Level k's activation, after its norm, for that of level k-1 (k = 1: for images)."""
@@ -193,9 +192,21 @@ class Autoencoder(nn.Module):
             )
         return operations.squared_error(level(h), target)
 
+    @property
+    def after_norm(self) -> bool:
+        """Whether a level recreates activations after their norm, with a norm of its own."""
+        separate = self.settings.norm in ("batch", "tied")
+        return separate and not self.accidents.untrained_decoder_norms
+
+    def infer_norm(self, k: int, activation: Tensor) -> Tensor:
+        """Level k's activation after its norm in inference mode, without a gradient."""
+        norm = self.encoder_norms[k - 1]
+        with torch.no_grad():
+            return norm.infer(activation) if isinstance(norm, Norm) else activation.detach()
+
     def nothing_between_halves(self, k: int) -> bool:
         """Whether level k's decoder takes what its encoder gives: no norm, no latent."""
-        return self.settings.norm == "none" and not (k == DEPTH and self.settings.variational)
+        return self.settings.norm == "none" and not (k == self.depth and self.settings.variational)
 
     def level(self, k: int, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Level k on its own, where nothing is between its halves.
@@ -214,38 +225,41 @@ class Autoencoder(nn.Module):
         h = encoder(x)
         return h.detach(), self.decoder_error(k, h, target)
 
-    def latent(self, h: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log variance (N,384) of the latent, for level 7's activation (N,384,1,1)."""
+    def posterior(self, h: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log variance (N,latent) for the last level's activation (N,latent,1,1)."""
         flat = h.flatten(1)
         return self.mean(flat), self.log_variance(flat)
 
-    def encode(self, images: Tensor, depth: int = DEPTH) -> Tensor:
-        """What decoder level `depth` takes, for images (N,3,128,128) in [0,1].
+    def encode(self, images: Tensor, depth: int | None = None) -> Tensor:
+        """What decoder level `depth`, or the last, takes, for images (N,3,size,size) in [0,1].
 
-        (N, filters, s, s) with s = 128 / 2**depth; at depth 7 of a variational model the mean.
+        (N, filters, s, s) with s = size / 2**depth; at the end of a variational model the mean.
         """
-        h = self.encode_levels(images, depth)
-        return self.code(h) if depth == DEPTH else h
+        depth = self.depth if depth is None else depth
+        h = images
+        for k in range(1, depth + 1):
+            h = self.encode_level(k, h)
+        return self.code(h) if depth == self.depth else h
 
     def code(self, h: Tensor) -> Tensor:
-        """What decoder level 7 takes for level 7's activation (N,384,1,1): h or its latent mean."""
+        """What the last decoder level takes for the last activation: h or its latent mean."""
         if not self.settings.variational or self.accidents.without_mean:
             return h
-        return self.latent(h)[0].view_as(h)
+        return self.posterior(h)[0].view_as(h)
 
-    def decode(self, h: Tensor, depth: int = DEPTH) -> Tensor:
-        """Images (N,3,128,128) in [0,1], from what decoder level `depth` takes."""
-        for k in range(depth, 0, -1):
+    def decode(self, h: Tensor, depth: int | None = None) -> Tensor:
+        """Images (N,3,size,size) in [0,1], from what decoder level `depth`, or the last, takes."""
+        for k in range(self.depth if depth is None else depth, 0, -1):
             h = self.decode_level(k, h)
         return h
 
-    def reconstruct(self, images: Tensor, depth: int = DEPTH) -> Tensor:
-        """Images through `depth` encoder and decoder levels; (N,3,128,128) in [0,1] both."""
+    def reconstruct(self, images: Tensor, depth: int | None = None) -> Tensor:
+        """Images (N,3,size,size) in [0,1] through `depth` encoder and decoder levels, or all."""
         return self.decode(self.encode(images, depth), depth)
 
     def sample(self, latent: Tensor) -> Tensor:
-        """Images (N,3,128,128) in [0,1] of latents (N,384), drawn from a standard normal."""
-        return self.decode(latent.view(-1, LATENT, 1, 1))
+        """Images (N,3,size,size) in [0,1] of latents (N,latent), drawn from a standard normal."""
+        return self.decode(latent.view(-1, self.latent, 1, 1))
 
 
 def _level(half: nn.ModuleList, k: int) -> Level:

@@ -133,12 +133,16 @@ BAD: dict[str, list[Any]] = {
     "downsample": [NUMBER, None, "avgpool"],
     "level_weights": [NUMBER, None, "images", [1.0] * 6, [1.0] * 8, [0.0] + [1.0] * 6, MAPPING],
     "stacked_epochs": [TEXT, True, None, 1.0, -1],
-    "schedule": [NUMBER, None, "linear"],
+    "schedule": [NUMBER, None, "step"],
+    "levels": [TEXT, True, 1.0, 0],
+    "reach": [TEXT, True, 1.0, 0],
+    "kl_weight": [TEXT, True, 0, -1, float("nan")],
     "download.dataset": [NUMBER, None, "celeba", "LFW"],
     "download.count": [TEXT, True, None, 1000.0, "1000", 63, 100_001],
     "download.pictures": [NUMBER, None, "", "~/pictures", ["pictures"]],
     "preprocess.held_out": [TEXT, True, None, 0, 1, -0.1, 1.5, float("nan")],
     "publish": [TEXT, None, MAPPING, ["best", "best"], ["best", 3]],
+    "preprocess.size": [TEXT, True, None, "128", 100],
     "train.epochs": [TEXT, True, None, 10.0, "10", 0, -1],
     "train.batch_size": [TEXT, True, None, 32.0, "32", 1, 0],
     "train.lr": [TEXT, True, None, 0, -1, float("nan"), float("inf"), [0.1]],
@@ -166,7 +170,8 @@ def test_a_bad_value_is_named_with_what_is_allowed(tmp_path: Path, key: str) -> 
 
 NEAR = {f"{key}s": key for key in SETTINGS}
 NEAR |= {key.split(".")[1]: key for key in SETTINGS if "." in key}
-FAR = ("train.levels", "levels", "train.momentum", "data", "download.size", "optimizer")
+NEAR |= {"train.levels": "levels", "download.size": "preprocess.size"}
+FAR = ("train.momentum", "data", "optimizer")
 
 
 @pytest.mark.parametrize(("key", "meant"), [*NEAR.items(), *((key, "") for key in FAR)])
@@ -226,6 +231,13 @@ def test_all_problems_are_in_one_message(tmp_path: Path) -> None:
         ({"level_weights": [1.0] * 7}, "level_weights are of training: joint alone"),
         ({"training": "stacked", "stacked_epochs": 1}, "stacked_epochs are of training: recursive"),
         ({"stacked_epochs": 11}, "stacked_epochs are more than all 10 epochs"),
+        ({"levels": 8}, "levels is 8: 7 leave one pixel"),
+        ({"variational": True, "levels": 6}, "a variational model has all 7 levels"),
+        ({"kl_weight": 2.0}, "kl_weight is of variational models alone"),
+        ({"training": "stacked", "reach": 2}, "reach is of training: recursive"),
+        ({"levels": 3, "reach": 4}, "reach is 4: there are 3 levels"),
+        ({"separate_steps": True}, "separate_steps are of training: recursive as released alone"),
+        ({"size": 64}, "mine.size is no setting; did you mean preprocess.size?"),
         ({"training": "joint", "released_seeds": [0]}, "set released_seeds: 0"),
         ({"norm": "tied", "released_seeds": [0]}, "set released_seeds: 0"),
         ({"schedule": "cosine", "released_seeds": [0]}, "the authors' code has no schedule"),
@@ -237,8 +249,17 @@ def test_settings_that_make_no_sense_together(
     tmp_path: Path, changes: dict[str, Any], told: str
 ) -> None:
     message = refused(tmp_path, variants__mine={"released_seeds": 0} | changes)
-    assert message.startswith("variants.mine: ")
+    assert message.startswith("variants.mine")
     assert told in message
+
+
+def test_every_variant_has_the_size_of_the_pictures(tmp_path: Path) -> None:
+    found = resolved(tmp_path, preprocess__size=64)
+    assert {variant.size for variant in found.variants.values()} == {64}
+    assert {variant.depth for variant in found.variants.values()} == {6}
+    of_before = resolved(tmp_path)
+    for settings in (of_before.preprocess, of_before.variants["stacked"]):
+        assert not {"size", "levels", "reach", "kl_weight"} & {*settings.model_dump()}
 
 
 @pytest.mark.parametrize("name", ["64", "nan", "null", "na", "true", "x" * 64])

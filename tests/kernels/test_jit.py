@@ -8,9 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from stages.common.errors import PipelineError
-from stages.kernels import jit
-
 ROOT = Path(__file__).parents[2]
 PART = """
 from stages.kernels.jit import inlined
@@ -63,6 +60,7 @@ class Project:
             env=self.environment | {"PYTHONDONTWRITEBYTECODE": "1"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
         )
         assert process.stdout and process.stdout.readline() == "loaded\n"
@@ -126,29 +124,18 @@ def test_a_checkout_keeps_nothing_in_that_of_the_process_that_starts_it(
     assert not kept.exists() and [*project.kernels.rglob("*.nbc")]
 
 
-def test_a_temporary_folder_of_the_user_alone_keeps_it(project: Project, tmp_path: Path) -> None:
-    """Where another user has taken the name."""
+def test_a_folder_that_another_user_can_write_to_keeps_nothing(
+    project: Project, tmp_path: Path
+) -> None:
+    """And where there is no other, one line says so when a kernel is called."""
     project.keep_nothing_beside()
     temporary = tmp_path / "temporary"
     taken = temporary / f"recursive-autoencoder-kernels-{os.getuid()}"
     taken.mkdir(parents=True)
     taken.chmod(0o777)
-    project.environment |= {
-        "HOME": "/dev/null",
-        "XDG_CACHE_HOME": "/dev/null/cache",
-        "TMPDIR": str(temporary),
-    }
-    assert project.run() == ["42", "0"]
-    (kept,) = {*temporary.iterdir()} - {taken}
-    assert kept.stat().st_mode & 0o777 == 0o700
-    assert [*kept.rglob("*.nbc")] and not [*taken.iterdir()]
-
-
-def test_one_line_names_the_variable_where_there_is_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    nowhere = tmp_path / "file"
-    nowhere.write_text("", encoding="utf-8")
-    monkeypatch.setattr(jit.tempfile, "gettempdir", lambda: str(nowhere))
-    with pytest.raises(PipelineError, match="NUMBA_CACHE_DIR"):
-        jit.temporary_folder()
+    nowhere = {"HOME": "/dev/null", "XDG_CACHE_HOME": "/dev/null/cache", "TMPDIR": str(temporary)}
+    project.environment |= nowhere
+    process = project.load()
+    _, told = process.communicate("\n")
+    assert process.returncode == 1 and not [*taken.iterdir()]
+    assert "PipelineError: compiled code can be kept nowhere; set NUMBA_CACHE_DIR" in told

@@ -38,6 +38,7 @@ def main() -> None:
     for name, variant in read_params().variants.items():
         for implementation, settings in variant.models().items():
             trainer = Trainer(Training(settings=settings, seed=0, faces=faces.hash), faces)
+            trainer.average.decay = settings.averaging  # as in a training of more steps
             while trainer.epoch < settings.epochs:
                 trainer.run_epoch()
             hashes = digest(state(trainer.model)), digest(state(trainer.average.model))

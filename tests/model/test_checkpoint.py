@@ -199,4 +199,5 @@ def test_the_metadata_name_the_whole_training_and_no_variant(tmp_path: Path) -> 
     with safe_open(tmp_path / "model", "pt") as file:
         training = json.loads(file.metadata()["training"])
     assert set(training) == {"settings", "seed", "faces", "weights"}
-    assert set(training["settings"]) == set(ModelSettings.model_fields)
+    later = {name for name, field in ModelSettings.model_fields.items() if field.exclude_if}
+    assert set(training["settings"]) == set(ModelSettings.model_fields) - later

@@ -22,8 +22,9 @@ from stages.data.faces import Faces
 from stages.kernels.operations import SWITCH
 from stages.model import side_by_side, training
 from stages.model.network import DEVICE, Autoencoder
-from stages.model.training import Batches, Diverged, Replayed, Trainer
-from tests.conftest import model_settings
+from stages.model.replay import Replayed
+from stages.model.training import Batches, Diverged, Trainer
+from tests.conftest import made_faces, model_settings
 from tests.model.test_on_dask import write
 from tests.model.test_training import averages_are_torch_s, same, trained, trainer, weights
 
@@ -40,9 +41,15 @@ every_kind = pytest.mark.parametrize(
         {"variational": True},
         {"schedule": "cosine", "stacked_epochs": 1},
         {"norm": "batch", "implementation": "released"},
+        {"norm": "shared", "reach": 2},
     ],
     ids=str,
 )
+
+
+@pytest.fixture(scope="module")
+def faces() -> Faces:
+    return made_faces(48, 32)
 
 
 def tensors(tree: object) -> list[Tensor]:
@@ -168,13 +175,13 @@ def test_a_step_that_cannot_be_captured_is_taken_all_the_same(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     expected = trained(faces, **SHORT)
-    ours = training.losses
+    ours = training.parts
 
-    def waiting(model: Autoencoder, images: Tensor, stacked: bool = False) -> dict[str, Tensor]:
+    def waiting(model: Autoencoder, images: Tensor, *stacked: bool) -> Iterator[dict[str, Tensor]]:
         assert images.sum().item() > 0
-        return ours(model, images, stacked)
+        return ours(model, images, *stacked)
 
-    monkeypatch.setattr(training, "losses", waiting)
+    monkeypatch.setattr(training, "parts", waiting)
     assert same(trained(faces, **SHORT).model, expected.model)
     assert [graph.replays for graph in graphs] == [12, 0]
     assert capsys.readouterr().err == (
