@@ -10,10 +10,10 @@ from stages.common.files import atomic_folder, write_text
 from stages.common.settings import VARIANTS
 from stages.measure.records import CONTENTS, read
 from stages.report import studies
+from stages.report.claims import judge_all
 from stages.report.figures import draw_all
 from stages.report.html.page import page
 from stages.report.readme import readme
-from stages.report.rule import judge_all
 from stages.report.tables import curves, table1
 from stages.report.terminal import summary
 

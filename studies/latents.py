@@ -26,12 +26,11 @@ from stages.common import memory
 from stages.common.entry import entry_point
 from stages.common.errors import PipelineError
 from stages.common.files import atomic_set, number
-from stages.common.settings import Training, read_variant
 from stages.data import faces
 from stages.data.faces import Faces, to_tensor
 from stages.measure import clarity, statistics
 from stages.measure.compute import evenly_spaced, latents
-from stages.model import checkpoint
+from stages.model import checkpoint, store
 from stages.model.network import LATENT, Autoencoder, device
 from stages.report.sheets import Block, sheet
 from stages.report.studies import short_hash
@@ -72,7 +71,6 @@ class Row:
 def main(*variants: str) -> None:
     memory.keep_freed()
     names = variants or DEFAULT
-    settings = {name: read_variant(name) for name in names}
     people = faces.load()
     train = people.images[people.rows("train")]
     held_out = people.rows("test")
@@ -83,12 +81,8 @@ def main(*variants: str) -> None:
     pictures: list[list[Block | None]] = []
     for name in names:
         shown: list[Block | None] = []
-        described = settings[name].models()["described"]
-        for seed in settings[name].seeds:
-            path = Path("models", name, "described", f"seed{seed}", "averaged.safetensors")
-            if (path.parent / "diverged.json").exists():
-                continue
-            training = Training(settings=described, seed=seed, faces=people.hash)
+        for folder, training in store.trained(name, people.hash):
+            path, seed = folder / "averaged.safetensors", training.seed
             model = checkpoint.load_trained(path, training, "averaged").to(device())
             made = draw(model, train, held_out)
             reach = _distances(made[HELD_OUT], nearby)

@@ -26,12 +26,12 @@ from stages.common.settings import ModelSettings, Training, Variant, read_varian
 from stages.data import faces
 from stages.data.faces import Faces
 from stages.measure.compute import evenly_spaced
-from stages.model import checkpoint, kept
+from stages.model import checkpoint, store
 from stages.model.network import device
 from stages.model.side_by_side import obtain_all
 from stages.model.training import Diverged, Trainer
-from stages.report.inference import CONFIDENCE, t_interval
 from stages.report.looks import OWN_COLOURS, band, log_axis, own_style, rendered, whole_epochs
+from stages.report.statistics import CONFIDENCE, t_interval
 from stages.report.studies import short_hash
 from studies.clear import clarity_of
 
@@ -77,12 +77,12 @@ def main(*variants: str) -> None:
         }
         folders = obtain_all([*planned.values()])
         for ((name, seed), training), folder in zip(planned.items(), folders, strict=True):
-            if (folder / "diverged.json").exists():  # the worst value, so that it is counted
+            if store.divergence(folder):  # the worst value, so that it is counted
                 found = [(epochs, "averaged_error", math.inf)]
             else:
                 found = clear(folder, people)
             # Trainings made anew have nothing but their ends to compare.
-            since = before if kept.goes_on(training.settings) else epochs - 1
+            since = before if store.goes_on(training.settings) else epochs - 1
             found += [point for point in errors(folder) if point[0] > since]
             for epoch, measure, value in found:
                 point = epoch, epoch * pace[name], measure, value
@@ -140,10 +140,8 @@ def clear(folder: Path, people: Faces) -> list[tuple[int, str, float]]:
 
 def errors(folder: Path) -> list[tuple[int, str, float]]:
     """Epoch, measure and value of a training's held-out errors in every epoch."""
-    curve = pd.read_csv(folder / "curve.csv")
-    curve = curve[curve["split"] == "test"]
-    found = zip(curve["epoch"], curve["loss"], curve["value"], strict=True)
-    return [(int(epoch), str(loss), float(value)) for epoch, loss, value in found]
+    curve = store.read_curve(folder)
+    return [(epoch, loss, value) for epoch, split, loss, value in curve if split == "test"]
 
 
 def draw(frame: pd.DataFrame) -> Figure:

@@ -16,10 +16,10 @@ from stages.common import memory
 from stages.common.entry import entry_point
 from stages.common.errors import PipelineError
 from stages.common.files import atomic, number
-from stages.common.settings import WEIGHTS, Training, read_variant
+from stages.common.settings import WEIGHTS, read_variant
 from stages.data import faces
 from stages.data.faces import to_tensor
-from stages.model import checkpoint
+from stages.model import checkpoint, store
 from stages.model.network import Autoencoder, device
 from stages.report.studies import short_hash
 
@@ -44,20 +44,16 @@ def main(*variants: str) -> None:
                 f"{len(held_out)} held-out faces are no batch of {variant.batch_size}; "
                 "set preprocess.held_out higher, or batch_size lower"
             )
-        settings = variant.models()["described"]
-        for seed in variant.seeds:
+        for folder, training in store.trained(name, people.hash):
             for weights in WEIGHTS:
-                path = Path("models", name, "described", f"seed{seed}", f"{weights}.safetensors")
-                if (path.parent / "diverged.json").exists():
-                    continue
-                training = Training(settings=settings, seed=seed, faces=people.hash)
+                path = folder / f"{weights}.safetensors"
                 model = checkpoint.load_trained(path, training, weights).to(device())
                 found = [
                     number(error(model.train(of_batch), held_out, variant.batch_size))
                     for of_batch in (False, True)
                 ]
-                rows.append((short_hash(people.hash), name, seed, weights, *found))
-                print(f"{name}, seed {seed}, {weights}: {' '.join(found)}", flush=True)
+                rows.append((short_hash(people.hash), name, training.seed, weights, *found))
+                print(f"{name}, seed {training.seed}, {weights}: {' '.join(found)}", flush=True)
     with atomic(TABLE) as unfinished, open(unfinished, "w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(("faces", "variant", "seed", "weights", "running", "of_batch"))

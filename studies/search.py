@@ -44,7 +44,7 @@ from stages.common.settings import (
 from stages.data import faces
 from stages.data.faces import Faces
 from stages.measure.compute import evenly_spaced
-from stages.model import kept
+from stages.model import store
 from stages.model.side_by_side import room
 from stages.model.training import Diverged, Trainer
 from studies import found
@@ -277,7 +277,7 @@ def open_study(search: Search, storage: str) -> Study:
     training = Training(
         settings=ModelSettings(training="stacked", **_DEFAULT), seed=0, faces=faces.load().hash
     )
-    state = hashlib.sha256(str(kept.identity(training)).encode()).hexdigest()[:12]
+    state = hashlib.sha256(str(store.identity(training)).encode()).hexdigest()[:12]
     try:
         return optuna.create_study(
             study_name=f"{search.name}, {EPOCHS} epochs, {state}",

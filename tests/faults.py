@@ -1,4 +1,4 @@
-"""Faults for tests of stages to inject: kills at chosen moments, and disks that are full."""
+"""Faults to inject into a stage: kills at chosen and random moments, limits and full disks."""
 
 import hashlib
 import json
@@ -10,31 +10,39 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-KILLED = """
-import hashlib, importlib, json, os, random, signal, sys, time
-from pathlib import Path
+# Every process of a stage reads this file first: each kills all before its DIE_AT-th replacement.
+SITECUSTOMIZE = """
+import os, signal
 
-stage, words, modules, place, whole, kills = json.loads(sys.argv[1])
+def die_at(number, replace=os.replace):
+    left = iter(range(1, number))
+    def counted(*paths):
+        if next(left, None) is None:
+            os.killpg(0, signal.SIGKILL)
+        replace(*paths)
+    os.replace = counted
+
+if "DIE_AT" in os.environ:
+    die_at(int(os.environ["DIE_AT"]))
+"""
+KILLED = """
+import hashlib, importlib, json, os, random, shutil, signal, sys, time
+from pathlib import Path
+from sitecustomize import die_at
+
+stage, words, modules, place, outputs, whole = json.loads(sys.argv[1])
 for module in modules:
     importlib.import_module(module)
 main = importlib.import_module(f"stages.{stage}").main
-replace, replaced = os.replace, 0
 
-def die_at(number):
-    def counted(*paths):
-        global replaced
-        replaced += 1
-        if replaced == number:
-            os.killpg(0, signal.SIGKILL)
-        replace(*paths)
-    return counted
-
-def run(number=0, seconds=None):
+def run(number=None, seconds=None):
     # A fork has what is imported already.
     child = os.fork()
     if not child:
         os.setpgid(0, 0)
-        os.replace = die_at(number)
+        if number:
+            os.environ["DIE_AT"] = str(number)
+            die_at(number)
         main(*words)
         os._exit(0)
     if seconds is not None:
@@ -46,24 +54,36 @@ def run(number=0, seconds=None):
             assert hashlib.sha256(path.read_bytes()).hexdigest() == whole[str(path)], path
     return status
 
+def clear():
+    for path in map(Path, outputs):
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+clear()
 number = 1
 while run(number) == -signal.SIGKILL:
     number += 1
+clear()
 begun = time.monotonic()
 assert run() == 0
 lasts = time.monotonic() - begun
 random.seed(0)
-ends = [run(seconds=random.uniform(0.01, lasts)) for _ in range(kills)]
+ends = []
+for turn in range(20):
+    if turn % 4 == 0:  # the runs between go on from what a kill has left
+        clear()
+    ends.append(run(seconds=random.uniform(0.01, lasts)))
+clear()
+run(seconds=lasts / 2)
 assert run() == 0
 print(json.dumps([number - 1, ends]), file=sys.stderr)
 """
 
 
-def environment() -> dict[str, str]:
-    """That of a stage which no dvc runs."""
+def environment(folder: Path) -> dict[str, str]:
+    """That of a stage in `folder` which no dvc runs."""
     own = {key: value for key, value in os.environ.items() if not key.startswith("DVC_")}
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    return own | {"PYTHONPATH": str(ROOT), "PATH": path}
+    return own | {"PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)]), "PATH": path}
 
 
 def tree(folder: Path, place: str) -> dict[str, str]:
@@ -81,26 +101,27 @@ def run(folder: Path, stage: str, *words: str, blocks: int | None = None) -> tup
     limit = f"ulimit -f {blocks or 'unlimited'}; exec "
     command = ["bash", "-c", f'{limit} "$@"', "bash", sys.executable, "-m", f"stages.{stage}"]
     done = subprocess.run(
-        [*command, *words], cwd=folder, env=environment(), capture_output=True, text=True
+        [*command, *words], cwd=folder, env=environment(folder), capture_output=True, text=True
     )
     return done.returncode, done.stderr
 
 
 def kill(
-    folder: Path, stage: str, *words: str, place: str, modules: list[str], kills: int = 20
+    folder: Path, stage: str, *words: str, place: str, outputs: list[str], modules: list[str]
 ) -> int:
-    """Kill a stage before each file that it puts in place and at `kills` random moments.
+    """Kill a stage before each file that it puts in place and at twenty random moments.
 
-    Checks that after each kill all files in `place` are whole, and that in the end they are those
-    of an undisturbed run. modules: what the stage imports late. Returns how often it was killed.
+    Checks that after each kill all files in `place` are whole, as they are now, and that they all
+    are there in the end. outputs: what the stage makes of nothing. modules: what it imports late.
+    Returns how often it was killed.
     """
-    assert run(folder, stage, *words)[0] == 0
     whole = tree(folder, place)
-    given = json.dumps([stage, words, modules, place, whole, kills])
+    (folder / "sitecustomize.py").write_text(SITECUSTOMIZE, encoding="utf-8")
+    given = json.dumps([stage, words, modules, place, outputs, whole])
     done = subprocess.run(
         [sys.executable, "-c", KILLED, given],
         cwd=folder,
-        env=environment(),
+        env=environment(folder),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -136,7 +157,7 @@ def fill(folder: Path, stage: str, *words: str, place: str, free: int) -> tuple[
         done = subprocess.run(
             [*command, sys.executable, "-m", f"stages.{stage}", *words],
             cwd=folder,
-            env=environment(),
+            env=environment(folder),
             capture_output=True,
             text=True,
             check=True,
@@ -145,6 +166,5 @@ def fill(folder: Path, stage: str, *words: str, place: str, free: int) -> tuple[
         if isinstance(error, OSError) or "unshare: " in error.stderr or "mount: " in error.stderr:
             pytest.skip(f"no disk of our own to fill: {error}")
         raise AssertionError(error.stderr) from None
-    (folder / "elsewhere").replace(folder / place)
     assert "ended with 1\n" in done.stdout
     return done.stderr, folder / "first", folder / "second"

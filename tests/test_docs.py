@@ -20,8 +20,9 @@ from stages.common.settings import (
     Params,
     PreprocessSettings,
     Variant,
+    read_params,
 )
-from stages.report.inference import CONFIDENCE, t_interval
+from stages.report.statistics import CONFIDENCE, t_interval
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -74,9 +75,8 @@ def test_the_verdicts_are_those_in_reports() -> None:
 
 def seeds() -> dict[str, int]:
     """How many a variant has."""
-    params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    usual = params["train"]["seeds"]
-    return {name: len(own.get("seeds", usual)) for name, own in params["variants"].items()}
+    variants = read_params(ROOT / "params.yaml").variants
+    return {name: len(variant.seeds) for name, variant in variants.items()}
 
 
 def test_the_interval_over_images_is_that_of_reports() -> None:
@@ -141,20 +141,6 @@ def test_make_takes_the_versions_of_python_that_readme_names(tmp_path: Path) -> 
                 f"error: {python} is Python 3.{minor}, requirements.txt needs 3.{first} to 3.{last}"
             )
             assert not said.stdout and said.stderr.startswith(error)
-
-
-def test_demo_and_a_first_look_train_one_seed_of_every_variant() -> None:
-    params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    own = {name for name, own in params["variants"].items() if own.get("seeds", [0]) != [0]}
-    changes = {"train.seeds=[0]", *(f"variants.{name}.seeds=[0]" for name in own)}
-    for target in ("demo", "one-seed"):
-        said = subprocess.run(
-            ["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True, check=True
-        ).stdout
-        assert set(re.findall(r"--set-param '(\S*\bseeds=\S*)'", said)) == changes
-        # Trained side by side once the faces are there, and before the stages ask for it.
-        steps = r"dvc exp run .* preprocess\n.*stages\.train_variant --all && dvc repro\b"
-        assert re.search(steps, said)
 
 
 def test_the_finding_is_that_of_reports() -> None:

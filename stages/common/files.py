@@ -1,7 +1,8 @@
 """Outputs appear whole or not at all, and numbers look the same in every text file.
 
 What is unfinished lies in a folder `.partial-NAME-...` beside its place, which git and dvc ignore.
-It goes when the writing fails; where the process was killed, the next one to write NAME removes it.
+It goes when the writing fails, and the error of a full or read-only disk names the output. Where
+the process was killed, the next one to write NAME removes it.
 """
 
 import errno
@@ -13,6 +14,9 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+# What a full or read-only disk says of a write, without the name of the file.
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
 @contextmanager
@@ -61,8 +65,20 @@ def number(value: float) -> str:
 @contextmanager
 def _partial(path: Path) -> Iterator[Path]:
     """A place called as `path`, in a folder beside it that goes at the end."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     prefix = f".partial-{path.name}-"
+    try:
+        with _beside(path, prefix) as place:
+            yield place
+    except OSError as error:
+        nameless = error.filename is None and error.errno in DISK
+        if nameless or prefix in f"{error.filename}{error.filename2}":
+            error.filename = str(path)
+        raise
+
+
+@contextmanager
+def _beside(path: Path, prefix: str) -> Iterator[Path]:
+    path.parent.mkdir(parents=True, exist_ok=True)
     for left in path.parent.glob(f"{glob.escape(prefix)}*"):
         with _locked(left) as abandoned:
             if abandoned:

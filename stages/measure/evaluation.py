@@ -1,19 +1,17 @@
 """All models of a variant, read from where they were trained, measured, and put in records."""
 
 import hashlib
-import json
 from concurrent.futures import Executor
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from stages.common.errors import PipelineError
-from stages.common.settings import WEIGHTS, Training, Variant
+from stages.common.settings import WEIGHTS, Variant
 from stages.data.faces import SIZE, Faces
 from stages.measure.compute import Measured, measure, measured_faces
 from stages.measure.records import CURVE, FREQUENCIES, MEASURED, Model, Record
-from stages.model import checkpoint
+from stages.model import checkpoint, store
 from stages.model.network import device
 
 
@@ -27,22 +25,22 @@ def evaluate(
     test, train = measured_faces(faces)
     records: list[Record] = []
     hashes: dict[str, str] = {}
+    trainings = store.trainings(variant, faces.hash)
     for implementation, settings in variant.models().items():
-        seeds = variant.seeds_of(implementation)
-        places = {seed: folder / implementation / f"seed{seed}" for seed in seeds}
-        diverged = {seed: what for seed in seeds if (what := _divergence(places[seed]))}
-        curve = pd.concat([_curve(place, seed) for seed, place in places.items()])
-        machines = sorted({_machine(place) for place in places.values()})
+        own = {folder / place: t for place, t in trainings.items() if t.settings == settings}
+        diverged = {t.seed: what for place, t in own.items() if (what := store.divergence(place))}
+        points = [(t.seed, *point) for place, t in own.items() for point in store.read_curve(place)]
+        curve = pd.DataFrame(points, columns=[*CURVE]).astype(CURVE)
+        machines = sorted({_machine(place) for place in own})
         for weights in WEIGHTS:
             found: dict[int, Measured] = {}
-            for seed in seeds:
-                if seed in diverged:
+            for place, training in own.items():
+                if training.seed in diverged:
                     continue
-                path = places[seed] / f"{weights}.safetensors"
-                training = Training(settings=settings, seed=seed, faces=faces.hash)
+                path = place / f"{weights}.safetensors"
                 model = checkpoint.load_trained(path, training, weights).to(device())
                 hashes[path.relative_to(folder).as_posix()] = _sha256(path)
-                found[seed] = measure(pool, model, test, train)
+                found[training.seed] = measure(pool, model, test, train)
             key = Model(name, implementation, weights)
             images = len(test), len(train)
             records.append(_record(key, variant, diverged, curve, machines, found, images))
@@ -88,39 +86,8 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _divergence(folder: Path) -> str:
-    """What happened to a training that has no weights; empty where it has."""
-    path = folder / "diverged.json"
-    if not path.exists():
-        return ""
-    try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        return "{loss} became {value} in epoch {epoch}".format(**told)
-    except (ValueError, TypeError, KeyError):
-        raise PipelineError(f"{path} is damaged; delete it and run `dvc repro`") from None
-
-
 def _machine(folder: Path) -> str:
     """The processor and the libraries that a training ran with, in words."""
-    path = folder / "machine.json"
-    try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        hardware = f"{told.pop('processor')} ({told.pop('vectors')})"
-        return ", ".join([hardware, *(f"{name} {version}" for name, version in told.items())])
-    except (OSError, ValueError, KeyError, AttributeError):
-        raise PipelineError(
-            f"{path} is missing or damaged; delete {folder} and run `dvc repro`"
-        ) from None
-
-
-def _curve(folder: Path, seed: int) -> pd.DataFrame:
-    path = folder / "curve.csv"
-    try:
-        table = pd.read_csv(path).assign(seed=seed)
-        return table[[*CURVE]].astype(CURVE)
-    except FileNotFoundError:
-        raise PipelineError(
-            f"{path} does not exist; `dvc repro` trains it, `dvc pull` fetches it"
-        ) from None
-    except (KeyError, ValueError):
-        raise PipelineError(f"{path} is damaged; delete it and run `dvc repro`") from None
+    found = store.read_machine(folder)
+    hardware = f"{found.pop('processor')} ({found.pop('vectors')})"
+    return ", ".join([hardware, *(f"{name} {version}" for name, version in found.items())])

@@ -7,7 +7,10 @@ Safetensors: data, no code. A model comes back in three lines:
     reconstructions = model(images)  # float (n, 3, 128, 128) in [0, 1], both
 """
 
+import errno
 import json
+import os
+import re
 from pathlib import Path
 
 import torch
@@ -32,7 +35,7 @@ def save(
     half: in half precision, which `load` turns back to single. Raises PipelineError where a value
     is too large for that, OSError as `write` does.
     """
-    metadata = training.model_dump() | {"weights": weights}
+    metadata = training.model_dump(exclude_none=True) | {"weights": weights}
     if half:
         tensors = {name: value.half() for name, value in tensors.items()}
         metadata["precision"] = "half"
@@ -48,7 +51,9 @@ def write(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> N
     try:
         save_file(tensors, path, metadata)
     except SafetensorError as error:
-        raise OSError(str(error)) from None
+        found = re.search(r"os error (\d+)", str(error))
+        number = int(found[1]) if found else errno.EIO
+        raise OSError(number, os.strerror(number), str(path)) from None
 
 
 def load(path: str | Path) -> tuple[Autoencoder, Training]:
@@ -105,6 +110,10 @@ def load_trained(path: str | Path, training: Training, weights: Weights) -> Auto
 
 
 def _read(path: str | Path, halves: bool = True) -> tuple[Training, Weights, dict[str, Tensor]]:
+    if not Path(path).exists():
+        raise PipelineError(f"{path} does not exist; `dvc repro` trains it")
+    if not Path(path).is_file():  # to open a named pipe would wait for ever
+        raise _damaged(path, "it is no trained model (no file)")
     try:
         with safe_open(path, "pt") as file:
             metadata = json.loads(file.metadata()["training"])
@@ -113,11 +122,9 @@ def _read(path: str | Path, halves: bool = True) -> tuple[Training, Weights, dic
         if metadata.pop("precision", "single") == "half" and halves:
             tensors = {name: _single(value) for name, value in tensors.items()}
         return Training.model_validate(metadata), weights, tensors
-    except FileNotFoundError:
-        raise PipelineError(
-            f"{path} does not exist; `dvc repro` trains it, `dvc pull` fetches it"
-        ) from None
-    except (SafetensorError, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+    except (
+        SafetensorError, AttributeError, KeyError, TypeError, ValueError, OSError, RecursionError,
+    ) as error:  # fmt: skip
         raise _damaged(path, f"it is no trained model ({type(error).__name__})") from None
 
 

@@ -9,7 +9,6 @@ the faces once and holds them in memory (0.7 GB, beside about 1 GB for a trainin
 trainings as everywhere, so that it resumes what it had begun.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from concurrent.futures import CancelledError, Future, as_completed
 from dataclasses import replace
@@ -20,11 +19,10 @@ from typing import Any
 import numpy as np
 
 from stages.common.errors import PipelineError
-from stages.common.files import atomic_folder, write_text
 from stages.common.settings import Training
 from stages.data import faces
 from stages.data.faces import Faces
-from stages.model import kept
+from stages.model import side_by_side, store
 
 try:
     from distributed import Client
@@ -83,7 +81,7 @@ def _submit(
     )
     executor = client.get_executor(pure=False)
     return {
-        executor.submit(_train, training, sent, kept.identity(training)): folder
+        executor.submit(_train, training, sent, store.identity(training)): folder
         for folder, training in trainings.items()
     }
 
@@ -102,20 +100,18 @@ def _connected(address: str) -> Client:
 
 def _train(training: Training, people: Faces, identity: dict[str, Any]) -> dict[str, bytes]:
     """On a worker: the files of a finished training's folder, by name."""
-    if kept.identity(training) != identity:
+    if store.identity(training) != identity:
         raise PipelineError("this worker has other code or kernels than what sent the training")
     people.images.setflags(write=False)
     with one_at_a_time:
-        found = kept.obtain(training, people)
+        found = side_by_side.obtain(training, people)
     return {path.name: path.read_bytes() for path in found.iterdir()}
 
 
 def _put(folder: Path, training: Training, files: Mapping[str, bytes]) -> None:
-    if kept.is_whole(folder, training):  # the worker has the same folder
-        return
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(kept.identity(training), indent=2)
-    write_text(folder.parent / "identity.json", f"{text}\n")
-    with atomic_folder(folder) as unfinished:
-        for name, content in files.items():
-            (unfinished / name).write_bytes(content)
+    with store.locked(training):
+        if store.is_whole(folder, training):  # the worker has the same folder
+            return
+        with store.unfinished(folder, training) as to:
+            for name, content in files.items():
+                (to / name).write_bytes(content)

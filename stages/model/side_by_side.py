@@ -1,6 +1,7 @@
-"""Several trainings at a time: a process each, or on the workers of a Dask scheduler."""
+"""Trainings, kept or done now, several at a time: a process each, or on the workers of a Dask
+scheduler."""
 
-import json
+import gc
 import os
 from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
@@ -17,11 +18,14 @@ from stages.common import memory
 from stages.common.cores import CORES, cores
 from stages.common.errors import PipelineError
 from stages.common.processes import end_with_parent, interrupts_held_back
-from stages.common.settings import Training
+from stages.common.settings import WEIGHTS, Training
 from stages.data import faces
-from stages.model import kept
-from stages.model.network import DEVICE, device
+from stages.data.faces import Faces
+from stages.model import store
+from stages.model.network import DEVICE, device, state
+from stages.model.training import Diverged, Trainer
 
+LOADED = store.code()  # what this process runs, whatever is edited while it does
 GPU_MEMORY = 2 * 2**30  # bytes that a training may take there beside all faces
 
 
@@ -33,11 +37,11 @@ def obtain_all(trainings: Sequence[Training]) -> list[Path]:
     Raises PipelineError where a process was killed: the trainings that ended are kept, and the
     others go on from their last epoch the next time.
     """
-    found = [kept.finished(training) for training in trainings]
+    found = [store.finished(training) for training in trainings]
     missing = {
         folder: training
         for folder, training in zip(found, trainings, strict=True)
-        if not kept.is_whole(folder, training)
+        if not store.is_whole(folder, training)
     }
     if missing:
         with closing(_each(missing)) as folders:
@@ -92,12 +96,59 @@ def _begin() -> None:
 
 def _obtain(training: Training, position: int) -> Path:
     try:
-        return kept.obtain(training, faces.load(), position)
+        return obtain(training, faces.load(), position)
     except torch.cuda.OutOfMemoryError:
         raise PipelineError(
             f"the GPU's memory does not hold a training with batches of "
             f"{training.settings.batch_size}; lower train.batch_size, or set {DEVICE}=cpu"
         ) from None
+
+
+def obtain(training: Training, faces: Faces, position: int = 0) -> Path:
+    """The folder of the outputs of a training: kept, or trained now from where it was left.
+
+    A finished training is taken whatever machine made it, a begun one is resumed on its own kind
+    alone, to the same bytes as an uninterrupted one's. Whoever else trains it is waited for. Raises
+    PipelineError for other faces, and where the code is no longer what this process runs.
+    """
+    _check_code()
+    if faces.hash != training.faces:
+        raise PipelineError("the faces changed during the training; run `dvc repro` again")
+    with store.locked(training) as folder:
+        if store.is_whole(folder, training):
+            return folder
+        gc.collect()  # a trainer refers to itself: without this, a process keeps several
+        trainer = Trainer(training, faces, position)
+        parameters = trainer.optimizer.param_groups[0]["params"]
+        begun = store.read_state(folder, training, _state(trainer), parameters)
+        reached = begun[1]["epoch"] if begun else 0
+        if begun and reached <= training.settings.epochs:
+            trainer.restore(*begun)
+        diverged = ""
+        try:
+            while trainer.epoch < training.settings.epochs:
+                trainer.run_epoch()
+                if trainer.epoch > reached:
+                    store.write_state(folder, training, _state(trainer))
+        except Diverged as error:
+            diverged = str(error)
+        models = dict(zip(WEIGHTS, map(state, (trainer.model, trainer.average.model)), strict=True))
+        if not all(value.isfinite().all() for model in models.values() for value in model.values()):
+            diverged = diverged or f"a weight became no number in epoch {trainer.epoch}"
+        store.write(folder, training, trainer.curve, models, diverged)
+    return folder
+
+
+def _state(trainer: Trainer) -> store.State:
+    tensors, values = trainer.state()
+    return tensors, values | {"decay": trainer.average.decay}
+
+
+def _check_code() -> None:
+    if store.code() != LOADED:
+        raise PipelineError(
+            "the code that decides weights was edited after this process had begun; run it again"
+        )
 
 
 def _told(training: Training, folder: Path) -> str:
@@ -106,9 +157,7 @@ def _told(training: Training, folder: Path) -> str:
     name += ", variational" if settings.variational else ""
     name += ", as released" if settings.implementation == "released" else ""
     name += f", seed {training.seed}: "
-    if (folder / "diverged.json").exists():
-        told = json.loads((folder / "diverged.json").read_text(encoding="utf-8"))
-        return f"{name}diverged, {told['loss']} became {told['value']} in epoch {told['epoch']}"
-    *_, error, averaged = (folder / "curve.csv").read_text(encoding="utf-8").splitlines()
-    last, mean = (float(line.split(",")[-1]) for line in (error, averaged))
-    return f"{name}held-out error {last:.0f}, averaged weights {mean:.0f}"
+    if diverged := store.divergence(folder):
+        return f"{name}diverged, {diverged}"
+    *_, (*_, error), (*_, averaged) = store.read_curve(folder)
+    return f"{name}held-out error {error:.0f}, averaged weights {averaged:.0f}"

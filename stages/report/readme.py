@@ -5,11 +5,19 @@ from collections.abc import Sequence
 from stages.common.settings import IMPLEMENTATIONS, WEIGHTS
 from stages.measure.records import Records
 from stages.report import markdown, sections
-from stages.report.claims import AFTERWARDS
+from stages.report.claims import (
+    AFTERWARDS,
+    RULE,
+    SEEN_SEEDS,
+    Finding,
+    Judgement,
+    Verdicts,
+    answer,
+    judge_all,
+)
 from stages.report.figures import FIGURES, Section
 from stages.report.models import without_seeds
 from stages.report.paper import IMPLEMENTATION_LABELS, WEIGHTS_LABELS
-from stages.report.rule import RULE, SEEN_SEEDS, Finding, Judgement, Verdicts, answer, judge_all
 from stages.report.studies import Studies
 from stages.report.words import caveats, provenance
 

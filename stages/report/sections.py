@@ -7,11 +7,15 @@ from stages.common.settings import CANDIDATE, IMPLEMENTATIONS, WEIGHTS
 from stages.measure.measures import MEASURES
 from stages.measure.records import Model, Record, Records
 from stages.report import markdown
-from stages.report.comparisons import compare, compare_each_image
-from stages.report.effect import number
-from stages.report.inference import CONFIDENCE, prediction_interval
 from stages.report.models import BEST, absence, distinct, models, twins, valid, variants
 from stages.report.paper import IMPLEMENTATION_LABELS, PAPER, WEIGHTS_LABELS, label, rank
+from stages.report.statistics import (
+    CONFIDENCE,
+    compare,
+    compare_each_image,
+    number,
+    prediction_interval,
+)
 from stages.report.tables import NEAR, explained_by
 from stages.report.words import mean_sd, plain
 
@@ -131,8 +135,8 @@ def _pair(recursive: Record, stacked: Record) -> list[object]:
     return [
         *named,
         number(float(np.exp(effect.mean))),
-        effect.interval(effect.seeds[0]) if effect.seeds else "one seed",
-        effect.interval(effect.images[0]),
+        effect.interval(effect.seeds) if effect.seeds else "one seed",
+        effect.interval(effect.images),
         effect.n,
         f"{effect.agreement('lower'):.0%}" if effect.n > 1 else "-",
         f"{number(mean)} ({number(low)} to {number(high)})",

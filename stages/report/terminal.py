@@ -3,9 +3,9 @@
 import textwrap
 
 from stages.measure.records import Model, Records
+from stages.report.claims import Verdicts
 from stages.report.models import variants
 from stages.report.paper import PAPER, label
-from stages.report.rule import Verdicts
 from stages.report.words import caveats, mean_sd, plain, provenance
 
 WIDTH = 100

@@ -1,6 +1,7 @@
 """A trained model in a file: it comes back whole, and nothing else is taken for it."""
 
 import json
+import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -124,6 +125,7 @@ DAMAGES: dict[str, tuple[Callable[..., Contents], str]] = {
     "no metadata": (lambda t, m: (t, {}), "no trained model"),
     "no kind": (edited('"weights": "averaged"', '"weight": "averaged"'), "no trained model"),
     "text": (lambda t, m: (t, {"training": '"text"'}), "no trained model"),
+    "nested": (lambda t, m: (t, {"training": "[" * 100_000}), "no trained model"),
 }
 
 
@@ -140,7 +142,9 @@ def test_a_damaged_model_is_refused(tmp_path: Path, damage: str) -> None:
     refused(path, told)
 
 
-@pytest.mark.parametrize("damage", ["truncated", "pickle", "torch", "empty", "text", "folder"])
+@pytest.mark.parametrize(
+    "damage", ["truncated", "pickle", "torch", "empty", "text", "folder", "pipe"]
+)
 def test_a_file_that_is_no_model_is_refused(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "model.safetensors"
     save(path)
@@ -151,9 +155,9 @@ def test_a_file_that_is_no_model_is_refused(tmp_path: Path, damage: str) -> None
         path.write_bytes(pickle.dumps({"encoder.0.weight": [1.0]}))
     elif damage == "torch":
         torch.save({"encoder.0.weight": torch.zeros(1)}, path)
-    elif damage == "folder":
+    elif damage in ("folder", "pipe"):
         path.unlink()
-        path.mkdir()
+        path.mkdir() if damage == "folder" else os.mkfifo(path)
     else:
         path.write_text("" if damage == "empty" else "<!DOCTYPE html>", encoding="utf-8")
     refused(path, "no trained model")
@@ -186,7 +190,7 @@ def test_a_pickle_is_never_run(tmp_path: Path) -> None:
 
 
 def test_a_missing_model_says_how_to_get_it(tmp_path: Path) -> None:
-    with pytest.raises(PipelineError, match=r"`dvc repro` trains it, `dvc pull` fetches it"):
+    with pytest.raises(PipelineError, match=r"does not exist; `dvc repro` trains it$"):
         checkpoint.load(tmp_path / "none.safetensors")
 
 

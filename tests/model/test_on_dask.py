@@ -16,7 +16,7 @@ import pytest
 from stages.common.errors import PipelineError
 from stages.common.settings import Training
 from stages.data.faces import Faces
-from stages.model import kept, side_by_side
+from stages.model import side_by_side
 from tests.conftest import model_settings
 
 ROOT = Path(__file__).parents[2]
@@ -77,7 +77,10 @@ def test_a_worker_that_is_killed_costs_its_trainings_alone(
 ) -> None:
     Client = pytest.importorskip("distributed").Client
     monkeypatch.setenv("DVC_ROOT", str(tmp_path / "alone"))
-    alone = {training.seed: contents(kept.obtain(training, faces)) for training in trainings(faces)}
+    alone = {
+        training.seed: contents(side_by_side.obtain(training, faces))
+        for training in trainings(faces)
+    }
     monkeypatch.delenv("DVC_ROOT")
     port = free_port()
     address = f"tcp://127.0.0.1:{port}"

@@ -15,9 +15,9 @@ import pytest
 from PIL import Image
 
 from stages.measure.records import Records
+from stages.report.claims import judge_all
 from stages.report.html.page import page
 from stages.report.paper import label
-from stages.report.rule import judge_all
 from tests.made_records import Made, around, as_in_the_paper, make
 
 MEGABYTE = 2**20

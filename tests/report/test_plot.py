@@ -11,9 +11,8 @@ import pytest
 
 from stages.measure.records import read
 from stages.report import figures
+from stages.report.claims import judge_all
 from stages.report.readme import readme
-from stages.report.rule import judge_all
-from tests import faults
 from tests.made_records import Made, as_in_the_paper, write
 
 ROOT = Path(__file__).parents[2]
@@ -107,34 +106,6 @@ def test_the_report_of_before_stays_where_drawing_fails(evaluated, tmp_path, mon
         stage.main()
     assert reports(folder) == before
     assert not list(folder.rglob(".partial*"))
-
-
-@pytest.mark.slow
-def test_killed_at_any_moment_it_ends_with_the_same_bytes(evaluated, tmp_path):
-    folder = copy(evaluated, tmp_path)
-    assert faults.kill(folder, "plot", place="reports", modules=[]) > 10
-
-
-def test_where_a_file_can_grow_no_further_one_line_says_so(evaluated, tmp_path):
-    folder = copy(evaluated, tmp_path)
-    before = faults.tree(folder, "reports")
-    status, errors = faults.run(folder, "plot", blocks=8)
-    assert status == 1
-    assert errors.startswith("error: File too large") and errors.count("\n") == 1
-    assert faults.tree(folder, "reports") == before
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("free", [0, 100_000, 300_000])
-def test_on_a_full_disk_one_line_says_so_and_with_space_it_works(evaluated, tmp_path, free):
-    folder = copy(evaluated, tmp_path)
-    errors, first, second = faults.fill(folder, "plot", place="reports", free=free)
-    assert errors.startswith("error: No space left on device") and errors.count("\n") == 1
-    assert plot(folder).returncode == 0
-    whole = reports(folder)
-    assert reports(second) == whole
-    assert not [*first.rglob(".partial*")]
-    assert reports(first).items() <= whole.items()
 
 
 def test_a_variant_without_a_record_blanks_no_other(tmp_path):

@@ -6,8 +6,8 @@ import pytest
 
 from stages.common.errors import PipelineError
 from stages.report import studies
+from stages.report.claims import judge_all
 from stages.report.readme import readme
-from stages.report.rule import judge_all
 from tests.made_records import Made, as_in_the_paper, make
 
 FACES, OTHERS = "0123456789012345", "1234567890123456"

@@ -13,12 +13,11 @@ from dvc_render import VegaRenderer
 from stages.measure.measures import MEASURES
 from stages.measure.records import Model, Records
 from stages.report import tables, words
-from stages.report.claims import AFTERWARDS, CLAIMS
+from stages.report.claims import AFTERWARDS, CLAIMS, judge_all
 from stages.report.figures import FIGURES
 from stages.report.models import best_of
 from stages.report.paper import PAPER
 from stages.report.readme import readme
-from stages.report.rule import judge_all
 from stages.report.terminal import summary
 from tests.made_records import IMAGES, Made, around, as_in_the_paper, make
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from stages.common.settings import Training, Variant
-from stages.model import kept
+from stages.model.side_by_side import obtain
 from studies import longer
 from tests.conftest import model_settings
 from tests.studies.conftest import Prepare
@@ -19,9 +19,9 @@ def test_kept_trainings_go_on_and_are_told(
     monkeypatch.setattr(longer, "EPOCHS", (1, 2))
     settings = model_settings(epochs=1)
     people = prepare("stacked", settings, seed=4)
-    first = kept.obtain(Training(settings=settings, seed=4, faces=people.hash), people)
+    first = obtain(Training(settings=settings, seed=4, faces=people.hash), people)
     longer.main("stacked")
-    assert sorted(folder.name for folder in first.parent.glob("epochs*")) == ["epochs1", "epochs2"]
+    assert sorted(path.name for path in first.parent.glob("epochs?")) == ["epochs1", "epochs2"]
 
     found = pd.read_csv(tmp_path / "reports/studies/longer.csv", dtype={"faces": str})
     kept_curve, whole = (pd.read_csv(first.parent / f"epochs{n}/curve.csv") for n in (1, 2))

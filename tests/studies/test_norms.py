@@ -9,7 +9,7 @@ import torch
 
 from stages.common.settings import Training
 from stages.data.faces import to_tensor
-from stages.model import kept
+from stages.model.side_by_side import obtain
 from studies import norms
 from tests.conftest import model_settings
 from tests.studies.conftest import Prepare
@@ -18,7 +18,7 @@ from tests.studies.conftest import Prepare
 def test_both_kinds_of_statistics_are_measured(tmp_path: Path, prepare: Prepare) -> None:
     settings = model_settings(training="stacked", norm="shared", epochs=1)
     people = prepare("normed", settings, count=96)
-    found = kept.obtain(Training(settings=settings, seed=0, faces=people.hash), people)
+    found = obtain(Training(settings=settings, seed=0, faces=people.hash), people)
     folder = tmp_path / "models/normed/described/seed0"
     folder.parent.mkdir(parents=True)
     found.rename(folder)
@@ -56,7 +56,7 @@ def test_a_model_of_other_faces_is_refused(
 ) -> None:
     settings = model_settings(norm="shared", epochs=1)
     people = prepare("normed", settings)
-    found = kept.obtain(Training(settings=settings, seed=0, faces=people.hash), people)
+    found = obtain(Training(settings=settings, seed=0, faces=people.hash), people)
     folder = tmp_path / "models/normed/described/seed0"
     folder.parent.mkdir(parents=True)
     found.rename(folder)

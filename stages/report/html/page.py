@@ -18,11 +18,11 @@ from PIL import Image
 from stages.common.settings import IMPLEMENTATIONS, WEIGHTS
 from stages.measure.measures import MEASURES
 from stages.measure.records import Model, Record, Records
-from stages.report.effect import number
+from stages.report.claims import Verdicts
 from stages.report.looks import colours_of
 from stages.report.models import best_of, distinct, models, valid, variants
 from stages.report.paper import IMPLEMENTATION_LABELS, PAPER, WEIGHTS_LABELS, label
-from stages.report.rule import Verdicts
+from stages.report.statistics import number
 from stages.report.tables import LOSSES, explained_by
 from stages.report.words import caveats, mean_sd, provenance
 

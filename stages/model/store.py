@@ -1,0 +1,451 @@
+"""Where trainings lie, what is in them, and how they are read and written.
+
+A training is kept in a folder named by the hash of what decides it: its settings, its seed, the
+faces, the code that decides weights, and whether the compiled kernels are on. The folders lie in
+.dvc/trainings, also for `dvc exp run --temp` and `--queue`, and can be copied to another machine:
+
+    identity.json       what it is named by
+    epochs<N>/          finished after N epochs: last_step.safetensors, averaged.safetensors,
+                        curve.csv and machine.json; or diverged.txt in place of the weights
+    epochs<N>.sha256    the checksum of that folder and of the settings, seed and faces
+    state.safetensors   all that the next epoch depends on, after the last finished one
+    lock, holder        of the process that trains it
+
+models/<variant>/<implementation>/seed<k>/ is a copy of epochs<N>/. reports/models/ has a few models
+in half precision, for git.
+
+`python -m stages.model.store OLD_CODE` gives the trainings of former code the name of the present
+code. OLD_CODE is `code` in their identity.json.
+"""
+
+import csv
+import hashlib
+import json
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from filelock import FileLock, Timeout
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from stages.common.entry import entry_point
+from stages.common.errors import PipelineError
+from stages.common.files import atomic, atomic_folder, number, write_text
+from stages.common.settings import ModelSettings, Training, Variant, Weights, read_variant
+from stages.data import faces
+from stages.kernels import operations
+from stages.model import checkpoint
+from stages.model.network import Autoencoder, device
+
+ROOT = Path(__file__).parents[2]
+MODELS, COPIES = Path("models"), Path("reports/models")
+LIBRARIES = ("torch", "numpy", "numba", "llvmlite")
+POINT = ("epoch", "split", "loss", "value")  # the columns of curve.csv
+PATIENCE = 10  # seconds to wait for another process before saying so
+
+Point = tuple[int, str, str, float]
+# What `Trainer.state` gives: tensors, and what JSON can hold.
+State = tuple[dict[str, Tensor], dict[str, Any]]
+
+
+# What a training is named by.
+
+
+def folder() -> Path:
+    """Where trainings are kept: of the repository that dvc runs an experiment of."""
+    return Path(os.environ.get("DVC_ROOT", "."), ".dvc", "trainings")
+
+
+def identity(training: Training) -> dict[str, Any]:
+    """What decides the weights of a training, whatever the machine, as JSON holds it.
+
+    The number of epochs is left out where a longer training `goes_on`.
+    """
+    settings = training.settings.model_dump(exclude_none=True)
+    if goes_on(training.settings):
+        del settings["epochs"]
+    return {
+        "settings": settings,
+        "seed": training.seed,
+        "faces": training.faces,
+        "code": code(),
+        "kernels": operations.kernels_on(),
+    }
+
+
+def goes_on(settings: ModelSettings) -> bool:
+    """Whether a training of more epochs begins as one of these does: no schedule counts them."""
+    return settings.schedule == "constant" and not settings.stacked_epochs
+
+
+@cache
+def _code_paths() -> list[str]:
+    text = (ROOT / "dvc.yaml").read_text(encoding="utf-8")
+    dependencies = yaml.safe_load(text)["stages"]["train-variant"]["do"]["deps"]
+    return [path for path in dependencies if path.startswith("stages/")]
+
+
+def code() -> str:
+    """The hash of the code that decides weights, as it lies on disk: the code that dvc.yaml's
+    train-variant depends on. Raises PipelineError where it cannot be read.
+    """
+    try:
+        files: list[Path] = []
+        for path in (ROOT / path for path in _code_paths()):
+            files += path.rglob("*.py") if path.is_dir() else [path]
+        places = {path.relative_to(ROOT / "stages").as_posix(): path for path in sorted(files)}
+        return _checksum("", ((place, path.read_bytes()) for place, path in places.items()))
+    except OSError as error:
+        raise PipelineError(
+            f"{error.filename}, which decides weights, cannot be read; run it again once the code "
+            "is whole"
+        ) from None
+
+
+def _checksum(text: str, contents: Iterable[tuple[str, bytes]]) -> str:
+    checksum = hashlib.sha256(text.encode())
+    for name, content in contents:
+        checksum.update(f"{name}\n".encode() + content)
+    return checksum.hexdigest()
+
+
+def _home(identity: Mapping[str, Any]) -> Path:
+    text = json.dumps(identity, sort_keys=True)
+    return folder() / hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def finished(training: Training) -> Path:
+    """The folder of this training's outputs, which need not be there yet."""
+    return _home(identity(training)) / f"epochs{training.settings.epochs}"
+
+
+def machine() -> dict[str, str]:
+    """The processor or GPU, and the libraries that compute: what may move a weight's last bits."""
+    gpu = torch.cuda.get_device_name() if device().type == "cuda" else ""
+    found = {"processor": gpu or _processor(), "vectors": torch.backends.cpu.get_cpu_capability()}
+    return found | {library: version(library) for library in LIBRARIES}
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+# Writing a training.
+
+
+@contextmanager
+def locked(training: Training) -> Iterator[Path]:
+    """Yield the folder of a training's outputs, while no other process writes them."""
+    named = identity(training)
+    home = _home(named)
+    home.mkdir(parents=True, exist_ok=True)
+    with _held(home):
+        _write_json(home / "identity.json", named)
+        yield home / f"epochs{training.settings.epochs}"
+
+
+@contextmanager
+def _held(home: Path) -> Iterator[None]:
+    lock, holder = FileLock(home / "lock"), home / "holder"
+    try:
+        held = lock.acquire(timeout=PATIENCE)
+    except Timeout:
+        who = holder.read_text(encoding="utf-8") if holder.exists() else "unknown"
+        print(
+            f"waiting for process {who}, which trains {home}; end it if it is stopped",
+            file=sys.stderr,
+            flush=True,
+        )
+        held = lock.acquire()
+    with held:
+        holder.write_text(f"{os.getpid()} on {platform.node()}", encoding="utf-8")
+        yield
+
+
+def write_state(folder: Path, training: Training, state: State) -> None:
+    """Replace the state that the training of outputs `folder` goes on from."""
+    tensors = {name: value.detach().cpu().contiguous() for name, value in state[0].items()}
+    text = json.dumps(state[1] | {"of": _of(training)})
+    with atomic(folder.with_name("state.safetensors")) as to:
+        checkpoint.write(tensors, to, {"state": text, "checksum": _state_checksum(text, tensors)})
+
+
+def read_state(
+    folder: Path, training: Training, fresh: State, parameters: Sequence[Tensor]
+) -> State | None:
+    """The state that a training goes on from; None where there is none, or one that does not fit:
+    damaged, not finite, of another training, decay or kind of machine.
+
+    fresh: the state of the trainer that is to go on, before its first step. parameters: those that
+    its optimizer trains.
+    """
+    path = folder.with_name("state.safetensors")
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata()
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        text = metadata["state"]
+        if metadata["checksum"] != _state_checksum(text, tensors):
+            return None
+        values = json.loads(text)
+        ours = values.pop("of") == _of(training)
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+        return None
+    adam: dict[str, Tensor] = {}
+    for index, like in enumerate(parameters):
+        adam |= {f"adam.{index}.step": torch.zeros(()), f"adam.{index}.exp_avg": like}
+        adam[f"adam.{index}.exp_avg_sq"] = like
+    needed, found = _shapes(fresh[0]), _shapes(tensors)
+    fits = needed.items() <= found.items() <= (needed | _shapes(adam)).items()
+    fits = fits and all(value.isfinite().all() for value in tensors.values())
+    fits = fits and values.keys() == fresh[1].keys() and values["decay"] == fresh[1]["decay"]
+    return (tensors, values) if ours and fits else None
+
+
+def _of(training: Training) -> dict[str, Any]:
+    shown = training.model_dump(exclude={"settings": {"epochs"}}, exclude_none=True)
+    return shown | {"machine": machine()}
+
+
+def _state_checksum(text: str, tensors: Mapping[str, Tensor]) -> str:
+    names = sorted(tensors)
+    return _checksum(text, ((name, tensors[name].numpy().tobytes()) for name in names))
+
+
+def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[torch.dtype, torch.Size]]:
+    return {name: (value.dtype, value.shape) for name, value in tensors.items()}
+
+
+def write(
+    folder: Path,
+    training: Training,
+    curve: Iterable[Point],
+    models: Mapping[Weights, dict[str, Tensor]],
+    diverged: str,
+) -> None:
+    """Keep the outputs of a finished training: its models, or how it diverged if it did."""
+    with unfinished(folder, training) as to:
+        with open(to / "curve.csv", "w", encoding="utf-8", newline="") as file:
+            table = csv.writer(file, lineterminator="\n")
+            table.writerow(POINT)
+            table.writerows((*place, number(value)) for *place, value in curve)
+        _write_json(to / "machine.json", machine())
+        if diverged:
+            write_text(to / "diverged.txt", f"{diverged}\n")
+            return
+        for weights, tensors in models.items():
+            checkpoint.save(tensors, to / f"{weights}.safetensors", training, weights)
+
+
+@contextmanager
+def unfinished(folder: Path, training: Training) -> Iterator[Path]:
+    """Yield an empty folder for all outputs of a training; at the end it gets its checksum and
+    replaces `folder`."""
+    with atomic_folder(folder) as to:
+        yield to
+        write_text(_seal(folder), _folder_checksum(to, training))
+
+
+def is_whole(folder: Path, training: Training) -> bool:
+    """Whether a folder has all outputs of this training, as they were written."""
+    try:
+        return _seal(folder).read_text(encoding="utf-8") == _folder_checksum(folder, training)
+    except (OSError, ValueError):
+        return False
+
+
+def _seal(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.sha256")
+
+
+def _folder_checksum(folder: Path, training: Training) -> str:
+    files = ((path.name, path.read_bytes()) for path in sorted(folder.iterdir()))
+    return _checksum(training.model_dump_json(exclude_none=True), files)
+
+
+def _write_json(path: Path, values: Mapping[str, Any]) -> None:
+    write_text(path, json.dumps(values, indent=2) + "\n")
+
+
+# Reading the outputs of a training.
+
+
+def divergence(folder: Path) -> str:
+    """What became of a training that has no weights; empty where it has."""
+    path = folder / "diverged.txt"
+    return path.read_text(encoding="utf-8", errors="replace").strip() if path.exists() else ""
+
+
+def read_curve(folder: Path) -> list[Point]:
+    """Epoch, split, loss and value of a training curve's points. Raises PipelineError where it is
+    missing or damaged."""
+    path = folder / "curve.csv"
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            rows = [*csv.DictReader(file)]
+        return [(int(r["epoch"]), r["split"], r["loss"], float(r["value"])) for r in rows]
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        raise _unreadable(path, error) from None
+
+
+def read_machine(folder: Path) -> dict[str, str]:
+    """What `machine` gave for a training. Raises PipelineError where it is missing or damaged."""
+    path = folder / "machine.json"
+    try:
+        found: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
+        return {"processor": found["processor"], "vectors": found["vectors"]} | found
+    except (OSError, KeyError, ValueError, TypeError, RecursionError) as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: Exception) -> PipelineError:
+    how = "does not exist" if isinstance(error, FileNotFoundError) else "is damaged"
+    return PipelineError(f"{path} {how}; delete {path.parent} and run `dvc repro`")
+
+
+# The models of variants.
+
+
+def trainings(variant: Variant, faces_hash: str) -> dict[Path, Training]:
+    """Every training of a variant, by the folder of its outputs below the variant's."""
+    return {
+        Path(implementation, f"seed{seed}"): Training(
+            settings=settings, seed=seed, faces=faces_hash
+        )
+        for implementation, settings in variant.models().items()
+        for seed in variant.seeds_of(implementation)
+    }
+
+
+def trained(name: str, faces_hash: str) -> Iterator[tuple[Path, Training]]:
+    """The folders and trainings of a variant as described, but for those that diverged."""
+    for place, training in trainings(read_variant(name), faces_hash).items():
+        described = training.settings.implementation == "described"
+        if described and not divergence(MODELS / name / place):
+            yield MODELS / name / place, training
+
+
+def put_in_place(name: str, own: dict[Path, Training], found: list[Path]) -> None:
+    """Make models/<variant> of the outputs of its trainings, in their order.
+
+    Raises PipelineError where settings, faces or code are no longer those of the trainings, and
+    then leaves what was there.
+    """
+    with atomic_folder(MODELS / name) as to:
+        for place, output in zip(own, found, strict=True):
+            (to / place).mkdir(parents=True)
+            for path in output.iterdir():  # copytree would hide the error of a full disk in a list
+                shutil.copy(path, to / place)
+        now = trainings(read_variant(name), faces.load().hash)
+        if now != own or [finished(training) for training in now.values()] != found:
+            raise PipelineError(
+                f"the settings of {name}, the faces or the code changed while it was trained; run "
+                "`dvc repro` again"
+            )
+
+
+def seeds(variant: str) -> list[Path]:
+    """The averaged weights of a variant as described, that of the lowest seed first."""
+    found = Path(MODELS, variant, "described").glob("seed*/averaged.safetensors")
+    return sorted(found, key=lambda path: (len(path.parent.name), path.parent.name))
+
+
+def copy_of(variant: str) -> Path:
+    """Where `publish` keeps a variant's model in half precision."""
+    return COPIES / f"{variant}.safetensors"
+
+
+def copies() -> list[str]:
+    """The variants that `publish` keeps. Raises PipelineError where there is none."""
+    found = sorted(path.stem for path in COPIES.glob("*.safetensors"))
+    if not found:
+        raise PipelineError(f"{COPIES} has no models; name others with --variants")
+    return found
+
+
+def find(name: str) -> Path:
+    """The file of a model: `name` itself where it ends as one, else of that variant.
+
+    The first seed trained in this folder, or else the copy. Raises PipelineError for neither.
+    """
+    if name.endswith(".safetensors"):
+        return Path(name)
+    for path in (*seeds(name), copy_of(name)):
+        if path.exists():
+            return path
+    here = {path.name for path in MODELS.glob("*") if seeds(path.name)}
+    here |= {path.stem for path in COPIES.glob("*.safetensors")}
+    raise PipelineError(
+        f"there is no trained model {name!r}; here are {', '.join(sorted(here)) or 'none'}; "
+        f"a variant of params.yaml is trained by `dvc repro train-variant@{name}`"
+    )
+
+
+@torch.inference_mode()
+def load(names: Sequence[str]) -> dict[str, Autoencoder]:
+    """A model for each name, in evaluation mode. Raises PipelineError as `find` and
+    `checkpoint.load` do, and for a model whose reconstruction of grey is no picture."""
+    grey = torch.full((1, 3, faces.SIZE, faces.SIZE), 0.5)
+    models = {name: checkpoint.load(find(name))[0] for name in names}
+    for name, model in models.items():
+        if not model(grey).isfinite().all():
+            raise PipelineError(
+                f"{find(name)} is damaged: its reconstructions are no numbers; delete it and run "
+                "`dvc repro`"
+            )
+    return models
+
+
+# Trainings of code before an edit.
+
+
+def accept_code(old: str) -> int:
+    """Rename the trainings of code `old` as if the present code had made them; returns how many.
+
+    Leaves what is named by anything else, and what is kept of the present code already. Raises
+    PipelineError where nothing is kept of that code.
+    """
+    kept: dict[Path, dict[str, Any]] = {}
+    for path in folder().glob("*/identity.json"):
+        with suppress(ValueError):
+            kept[path.parent] = json.loads(path.read_text(encoding="utf-8"))
+    kept = {home: identity for home, identity in kept.items() if home == _home(identity)}
+    codes = sorted({identity["code"] for identity in kept.values()})
+    if old not in codes:
+        raise PipelineError(
+            f"{folder()} has no trainings of code {old!r}, but of {', '.join(codes) or 'none'}"
+        )
+    renamed = 0
+    for home, identity in kept.items():
+        now = identity | {"code": code()}
+        if identity["code"] == old and not _home(now).exists():
+            with _held(home):
+                home.rename(_home(now))
+                _write_json(_home(now) / "identity.json", now)
+            renamed += 1
+    return renamed
+
+
+@entry_point
+def main(old_code: str) -> None:
+    print(f"{accept_code(old_code)} trainings now have the name of the present code")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
