@@ -11,8 +11,9 @@ SETTINGS = {TRIM_THRESHOLD: 2**30, TOP_PAD: 2**28, MMAP_THRESHOLD: 2**25, ARENAS
 def keep_freed() -> None:
     """Let this process reuse the memory of freed tensors.
 
-    That takes a tenth off an evaluation (n = 3, in turn with runs without it). Call it before the
-    first large tensor. Does nothing where the C library is not glibc.
+    That takes 11 % off the processor time of an epoch, 12 % with norm batch, and 3 % off that of an
+    evaluation (n = 3 each, in turn with runs without it). Call it before the first large tensor.
+    Does nothing where the C library is not glibc.
     """
     library = ctypes.CDLL(None) if sys.platform == "linux" else None
     if library and hasattr(library, "mallopt"):
