@@ -120,8 +120,7 @@ def _checksum(text: str, contents: Iterable[tuple[str, bytes]]) -> str:
 
 
 def _home(identity: Mapping[str, Any]) -> Path:
-    text = json.dumps(identity, sort_keys=True)
-    return folder() / hashlib.sha256(text.encode()).hexdigest()[:32]
+    return folder() / _checksum(json.dumps(identity, sort_keys=True), ())[:32]
 
 
 def finished(training: Training) -> Path:
@@ -293,30 +292,26 @@ def divergence(folder: Path) -> str:
 
 
 def read_curve(folder: Path) -> list[Point]:
-    """Epoch, split, loss and value of a training curve's points. Raises PipelineError where it is
-    missing or damaged."""
-    path = folder / "curve.csv"
-    try:
-        with open(path, encoding="utf-8", newline="") as file:
-            rows = [*csv.DictReader(file)]
+    """The points of a training curve. Raises PipelineError where it is missing or damaged."""
+    with _readable(folder / "curve.csv") as path, open(path, encoding="utf-8", newline="") as file:
+        rows = [*csv.DictReader(file)]
         return [(int(r["epoch"]), r["split"], r["loss"], float(r["value"])) for r in rows]
-    except (OSError, KeyError, ValueError, TypeError) as error:
-        raise _unreadable(path, error) from None
 
 
 def read_machine(folder: Path) -> dict[str, str]:
     """What `machine` gave for a training. Raises PipelineError where it is missing or damaged."""
-    path = folder / "machine.json"
-    try:
+    with _readable(folder / "machine.json") as path:
         found: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
         return {"processor": found["processor"], "vectors": found["vectors"]} | found
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[Path]:
+    try:
+        yield path
     except (OSError, KeyError, ValueError, TypeError, RecursionError) as error:
-        raise _unreadable(path, error) from None
-
-
-def _unreadable(path: Path, error: Exception) -> PipelineError:
-    how = "does not exist" if isinstance(error, FileNotFoundError) else "is damaged"
-    return PipelineError(f"{path} {how}; delete {path.parent} and run `dvc repro`")
+        how = "does not exist" if isinstance(error, FileNotFoundError) else "is damaged"
+        raise PipelineError(f"{path} {how}; delete {path.parent} and run `dvc repro`") from None
 
 
 # The models of variants.
@@ -373,10 +368,13 @@ def copy_of(variant: str) -> Path:
 
 def copies() -> list[str]:
     """The variants that `publish` keeps. Raises PipelineError where there is none."""
-    found = sorted(path.stem for path in COPIES.glob("*.safetensors"))
-    if not found:
-        raise PipelineError(f"{COPIES} has no models; name others with --variants")
-    return found
+    if found := sorted(_published()):
+        return found
+    raise PipelineError(f"{COPIES} has no models; name others with --variants")
+
+
+def _published() -> set[str]:
+    return {path.stem for path in COPIES.glob("*.safetensors")}
 
 
 def find(name: str) -> Path:
@@ -389,10 +387,9 @@ def find(name: str) -> Path:
     for path in (*seeds(name), copy_of(name)):
         if path.exists():
             return path
-    here = {path.name for path in MODELS.glob("*") if seeds(path.name)}
-    here |= {path.stem for path in COPIES.glob("*.safetensors")}
+    here = sorted({path.name for path in MODELS.glob("*") if seeds(path.name)} | _published())
     raise PipelineError(
-        f"there is no trained model {name!r}; here are {', '.join(sorted(here)) or 'none'}; "
+        f"there is no trained model {name!r}; here are {', '.join(here) or 'none'}; "
         f"a variant of params.yaml is trained by `dvc repro train-variant@{name}`"
     )
 
