@@ -170,8 +170,8 @@ def test_a_bad_value_is_named_with_what_is_allowed(tmp_path: Path, key: str) -> 
 
 NEAR = {f"{key}s": key for key in SETTINGS}
 NEAR |= {key.split(".")[1]: key for key in SETTINGS if "." in key}
-NEAR |= {"train.levels": "levels", "download.size": "preprocess.size"}
-FAR = ("train.momentum", "data", "optimizer")
+NEAR |= {"train.levels": "levels"}
+FAR = ("train.momentum", "data", "download.size", "optimizer")
 
 
 @pytest.mark.parametrize(("key", "meant"), [*NEAR.items(), *((key, "") for key in FAR)])
