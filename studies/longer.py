@@ -30,8 +30,9 @@ from stages.model import checkpoint, kept
 from stages.model.network import device
 from stages.model.side_by_side import obtain_all
 from stages.model.training import Diverged, Trainer
+from stages.report.catalogue import OWN_COLOURS
+from stages.report.charts import band, log_axis, own_style, rendered, whole_epochs
 from stages.report.inference import CONFIDENCE, t_interval
-from stages.report.looks import OWN_COLOURS, band, log_axis, own_style, rendered, whole_epochs
 from stages.report.studies import short_hash
 from studies.clear import clarity_of
 

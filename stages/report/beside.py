@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from PIL import Image
 
-from stages.report.paper import label
+from stages.report.catalogue import label
 from stages.report.sheets import FACE, Block, sheet
 
 Made = Mapping[str, tuple[np.ndarray, np.ndarray]]  # by model: reconstructions, squared errors

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import get_args
 
 from stages.measure.measures import MEASURES
+from stages.report.catalogue import PAPER, label
 from stages.report.comparisons import Over
 from stages.report.effect import Relation
-from stages.report.paper import PAPER, label
 
 RUINED = 2.0  # times the error of the model it is compared with
 FACES = 0.5  # of the detector's rate on real faces

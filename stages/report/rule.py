@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from stages.common.settings import WEIGHTS, Implementation, Weights
 from stages.measure.measures import MEASURES
 from stages.measure.records import Model, Records
+from stages.report.catalogue import absence
 from stages.report.claims import BLURRED, CLAIMS, FACES, RUINED, Claim, Comparison, Spread
 from stages.report.comparisons import DRAWS, common_seeds, compare, compare_spreads
 from stages.report.effect import EQUAL_DIFFERENCE, EQUAL_RATIO, Relation
 from stages.report.inference import CONFIDENCE, EQUALITY_CONFIDENCE, POWER
-from stages.report.models import absence
 
 # These were looked at, and led to this rule.
 SEEN_SEEDS = frozenset({0, 1, 2})

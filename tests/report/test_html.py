@@ -15,8 +15,9 @@ import pytest
 from PIL import Image
 
 from stages.measure.records import Records
+from stages.report.catalogue import label
+from stages.report.findings import find
 from stages.report.html.page import page
-from stages.report.paper import label
 from stages.report.rule import judge_all
 from tests.made_records import Made, around, as_in_the_paper, make
 
@@ -32,7 +33,7 @@ def records() -> Records:
 
 @pytest.fixture(scope="module")
 def text(records: Records) -> str:
-    return page(records, judge_all(records))
+    return page(records, find(records))
 
 
 def data(text: str) -> dict[str, Any]:
@@ -103,7 +104,7 @@ def test_it_stays_small_whatever_the_pictures(records: Records) -> None:
         for model, one in records.found.items()
     }
     noise = replace(records, found=found)
-    assert len(page(noise, judge_all(records)).encode()) < 5 * MEGABYTE
+    assert len(page(noise, find(records)).encode()) < 5 * MEGABYTE
 
 
 @pytest.fixture

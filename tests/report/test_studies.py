@@ -6,8 +6,8 @@ import pytest
 
 from stages.common.errors import PipelineError
 from stages.report import studies
-from stages.report.readme import readme
-from stages.report.rule import judge_all
+from stages.report.findings import find
+from stages.report.text import report
 from tests.made_records import Made, as_in_the_paper, make
 
 FACES, OTHERS = "0123456789012345", "1234567890123456"
@@ -47,19 +47,19 @@ LONGER = """faces,variant,seed,epoch,seconds,measure,value
 def claims(faces: str, folder: Path) -> list[str]:
     """The report's sections of the claims."""
     records = make(as_in_the_paper())
-    text = readme(records, judge_all(records), [], studies.read(faces, folder))
+    text = report(find(records, studies.read(faces, folder)), [])
     return text.partition("## Recursive against stacked")[0].split("\n### ")[1:]
 
 
 def test_what_was_searched_for_best_is_told(tmp_path: Path) -> None:
     records = make(as_in_the_paper() | {"best": Made(), "stacked_tuned": Made()})
-    text = readme(records, judge_all(records), [], studies.read(FACES, tmp_path))
+    text = report(find(records, studies.read(FACES, tmp_path)), [])
     assert "training people ([how]" in text and "`recursive_then_stacked`" not in text
     (tmp_path / "search").mkdir()
     trials = tmp_path / "search/trials.csv"
     rows = ["dataset,trial,final_of,seconds", "lfw,0,,1800", "lfw,1,,", "lfw,2,0,3600"]
     trials.write_text("\n".join(rows), encoding="utf-8")
-    text = readme(records, judge_all(records), [], studies.read(FACES, tmp_path))
+    text = report(find(records, studies.read(FACES, tmp_path)), [])
     assert (
         "people of lfw, 2 trainings of few epochs, 1 of as many as a variant's, and 1.5 hours"
         in text
@@ -86,7 +86,7 @@ def test_what_moves_published_numbers_stands_beside_table_1(tmp_path: Path) -> N
     assert "| stacked, batch norm | 719 | 280 | 600 | 467 (Table 1), 373 (Figure 5) |" in told
     assert "| recursive, batch norm | 2300 | - | - | 7831 (Table 1), 8336 (Figure 5) |" in told
     records = make(as_in_the_paper())
-    text = readme(records, judge_all(records), [], studies.read(FACES, tmp_path))
+    text = report(find(records, studies.read(FACES, tmp_path)), [])
     assert told.splitlines()[-1] in text.partition("## Table 1")[2].partition("\n## ")[0]
     assert not studies.read(OTHERS, tmp_path).published
 

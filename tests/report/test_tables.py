@@ -12,14 +12,13 @@ from dvc_render import VegaRenderer
 
 from stages.measure.measures import MEASURES
 from stages.measure.records import Model, Records
-from stages.report import tables, words
+from stages.report import tables
+from stages.report.catalogue import PAPER, best_of
 from stages.report.claims import AFTERWARDS, CLAIMS
 from stages.report.figures import FIGURES
-from stages.report.models import best_of
-from stages.report.paper import PAPER
-from stages.report.readme import readme
+from stages.report.findings import find
 from stages.report.rule import judge_all
-from stages.report.terminal import summary
+from stages.report.text import report, summary
 from tests.made_records import IMAGES, Made, around, as_in_the_paper, make
 
 ROOT = Path(__file__).parents[2]
@@ -39,15 +38,15 @@ def records() -> Records:
 
 
 def test_table_has_the_papers_rows_in_its_order_then_all_others(records):
-    assert list(tables.table1(records).model) == [*PAPER, "candidate", "broken", "deeper"]
+    assert list(frame(records).model) == [*PAPER, "candidate", "broken", "deeper"]
 
 
 def test_table_holds_what_was_measured(records):
-    found = tables.table1(records).set_index("model")
+    found = frame(records).set_index("model")
     for model, record in records.found.items():
         if record.diverged:
             continue
-        table, prefix = found.loc[model.variant], tables.PREFIXES[model[1:]]
+        table, prefix = found.loc[model.variant], tables.prefix(model[1:])
         errors = record.per_seed("error").value
         assert table[f"{prefix}error"] == pytest.approx(errors.mean())
         assert table[f"{prefix}error_sd"] == pytest.approx(errors.std(), nan_ok=True)
@@ -67,19 +66,19 @@ def test_table_holds_what_was_measured(records):
 
 
 def test_numbers_of_diverged_seeds_are_counted_apart(records):
-    broken = tables.table1(records).set_index("model").loc["broken"]
+    broken = frame(records).set_index("model").loc["broken"]
     assert (broken.n, broken.diverged, broken.error) == (2, 1, 17110)
-    assert "17110 ± 7071 (2/3)" in summary(records, judge_all(records))
+    assert "17110 ± 7071 (2/3)" in summary(find(records))
     lost = make({"stacked": Made([INFINITE, INFINITE])})
-    assert tables.table1(lost).error.isna().all()
-    for text in (readme(lost, judge_all(lost), []), summary(lost, judge_all(lost))):
+    assert frame(lost).error.isna().all()
+    for text in (report(find(lost), []), summary(find(lost))):
         assert "diverged (0/2)" in text
 
 
 def test_the_paper_is_explained_by_the_implementation_that_gives_its_number(records):
-    assert tables.explained_by(records, "recursive_bn") == "released"
-    assert tables.explained_by(records, "stacked") == "described"
-    assert tables.explained_by(records, "candidate") == ""
+    assert explained_by(records, "recursive_bn") == "released"
+    assert explained_by(records, "stacked") == "described"
+    assert explained_by(records, "candidate") == ""
     described = {
         "stacked": Made(around(258), last_step_error=around(800)),
         "recursive_bn": Made(around(8000)),
@@ -92,14 +91,14 @@ def test_the_paper_is_explained_by_the_implementation_that_gives_its_number(reco
         "recursive": Made(around(900)),
     }
     flipped = make(described, released)
-    assert tables.explained_by(flipped, "stacked") == "released"  # the last step counts
-    assert tables.explained_by(flipped, "recursive_bn") == "both"
-    assert tables.explained_by(flipped, "recursive") == "neither"
-    assert tables.explained_by(flipped, "stacked_bn") == "neither"
+    assert explained_by(flipped, "stacked") == "released"  # the last step counts
+    assert explained_by(flipped, "recursive_bn") == "both"
+    assert explained_by(flipped, "recursive") == "neither"
+    assert explained_by(flipped, "stacked_bn") == "neither"
 
 
 def test_each_number_of_the_paper_stands_beside_where_one_more_training_would_lie(records):
-    text = readme(records, judge_all(records), [])
+    text = report(find(records), [])
     rows = dict(re.findall(r"^\| ([\w, ]+) \| (.* \((?:Table 1|Figure 5)\).*) \|$", text, re.M))
     assert len(rows) == len(PAPER)
     ruined = "7831 (Table 1), 8336 (Figure 5) | 297 ± 1 (3) | 294 to 300 | 7753 ± 155 (3) | "
@@ -107,18 +106,18 @@ def test_each_number_of_the_paper_stands_beside_where_one_more_training_would_li
     assert "Table 1 repeats the number" in rows["stacked, shared norm, ReLU"]
     assert "not trained (no released_seeds) | - | described" in rows["stacked, shared norm"]
     few = make({"stacked": Made([258.0]), "recursive": Made([INFINITE, 239.0, 240.0])})
-    text = readme(few, judge_all(few), [])
+    text = report(find(few), [])
     assert "197 (Figure 5) | 255 (1) | - |" in text
     assert "186 (Figure 5) | 237 ± 1 (2/3) | - |" in text
 
 
 def test_a_number_that_the_paper_copied_is_not_held_against_a_model():
     models = {"stacked_shared_bn_relu": Made(around(643 * 1.2))}
-    assert tables.explained_by(make(models), *models) == "neither"
+    assert explained_by(make(models), *models) == "neither"
 
 
 def test_curves_are_the_held_out_errors_of_every_model(records):
-    table = tables.curves(records)
+    table = tables.curves_csv(records)
     assert list(table.columns) == [*Model._fields, "seed", "epoch", "error"]
     assert {Model(*model) for model in table[[*Model._fields]].to_numpy()} == {*records.found}
     final = table[(table.variant == "recursive_bn") & (table.epoch == 2)]
@@ -129,7 +128,7 @@ def test_curves_are_the_held_out_errors_of_every_model(records):
 
 def test_page_states_both_verdicts_and_links_only_to_figures_there_are(records):
     verdicts = judge_all(records)
-    text = readme(records, verdicts, ["figure5_errors.png"])
+    text = report(find(records), ["figure5_errors.png"])
     for last_step, averaged in zip(*verdicts.values(), strict=True):
         claim = last_step.claim
         told = f"| {claim.number} | {claim.statement} | **{last_step.verdict}** | "
@@ -137,12 +136,12 @@ def test_page_states_both_verdicts_and_links_only_to_figures_there_are(records):
         assert f"### {claim.number}. {claim.statement}" in text
     assert "| last step | averaged |" in text
     assert set(re.findall(r"\(figures/(.*?)\)", text)) == {"figure5_errors.png"}
-    everything = readme(records, verdicts, list(FIGURES))
+    everything = report(find(records), list(FIGURES))
     assert set(re.findall(r"\(figures/(.*?)\)", everything)) == set(FIGURES) - {"hero.png"}
 
 
 def test_tables_of_the_page_have_as_many_cells_as_their_header(records):
-    text = readme(records, judge_all(records), [])
+    text = report(find(records), [])
     widths = [line.count(" | ") for line in text.splitlines() if line.startswith("| ")]
     headers = [k for k, line in enumerate(text.splitlines()) if line.startswith("| ---")]
     assert len(headers) == 6 + len(CLAIMS) + len(AFTERWARDS)
@@ -154,15 +153,15 @@ def test_tables_of_the_page_have_as_many_cells_as_their_header(records):
 
 def test_verdicts_on_other_seeds_are_given_where_there_are_such_seeds(records):
     told = "On the other seeds alone"
-    assert told not in readme(records, judge_all(records), [])
+    assert told not in report(find(records), [])
     more = make(as_in_the_paper(6))
-    text = readme(more, judge_all(more), [])
+    text = report(find(more), [])
     assert told in text
     assert "| 3 | Recursive has a slightly lower error than stacked | holds | holds |" in text
 
 
 def test_page_compares_each_recursive_model_with_its_stacked_twin(records):
-    section = readme(records, judge_all(records), []).split("## Recursive against stacked")[1]
+    section = report(find(records), []).split("## Recursive against stacked")[1]
     section = section.split("## Beyond the paper")[0]
     told = r"\| recursive, batch norm \| stacked, batch norm \| as described \| {} \| {} "
     assert re.search(told.format("averaged", r"0\.482"), section)
@@ -173,16 +172,16 @@ def test_page_compares_each_recursive_model_with_its_stacked_twin(records):
 def test_what_goes_beyond_the_paper_stands_beside_its_models():
     models = as_in_the_paper()
     plain = make(models)
-    assert "## Beyond the paper" not in readme(plain, judge_all(plain), [])
+    assert "## Beyond the paper" not in report(find(plain), [])
     settings = {"training": "joint", "norm": "tied", "averaging": 0.98}
     models["best"] = Made(around(129), high_frequency_ratio=0.5, settings=settings)
     models["broken"] = Made([INFINITE, 300.0, 310.0])
     records = make(models)
-    section = readme(records, judge_all(records), []).split("## Beyond the paper")[1]
+    section = report(find(records), []).split("## Beyond the paper")[1]
     header, _, best, broken = re.findall(r"^\|.*\|$", section, re.M)[:4]
     assert "error over that of stacked | error over that of recursive |" in header
     tuned = make(models | {"stacked_tuned": Made(around(215))})
-    section = readme(tuned, judge_all(tuned), []).split("## Beyond the paper")[1]
+    section = report(find(tuned), []).split("## Beyond the paper")[1]
     references = ("stacked", "stacked_tuned", "recursive")
     assert " | ".join(f"error over that of {name}" for name in references) in section
     assert "settings, unlike stacked |" in header
@@ -208,10 +207,10 @@ def test_the_best_is_recursive_whole_and_no_variational_model():
 
 def test_missing_variants_and_single_seeds_are_told():
     records = make({"stacked": Made([258.0]), "recursive": Made([239.0])})
-    text = readme(records, judge_all(records), [])
+    text = report(find(records), [])
     assert "8336 (Figure 5) | not among the variants | - |" in text
     assert "one seed decides nothing about a method" in text
-    assert "258 (1)" in summary(records, judge_all(records))
+    assert "258 (1)" in summary(find(records))
 
 
 def test_provenance_counts_images_steps_and_seeds(records):
@@ -234,7 +233,7 @@ def test_caveats_follow_the_data_and_the_training(records):
 
 
 def test_summary_fits_a_terminal_and_ends_with_the_verdicts(records):
-    lines = summary(records, judge_all(records)).splitlines()
+    lines = summary(find(records)).splitlines()
     assert max(map(len, lines)) <= 100
     assert [int(line.split()[0]) for line in lines[-len(CLAIMS) :]] == list(range(1, 10))
     assert any(line.split()[:2] == ["deeper", "100"] for line in lines)
@@ -244,8 +243,8 @@ def test_summary_fits_a_terminal_and_ends_with_the_verdicts(records):
 def test_plots_of_dvc_yaml_fit_the_tables_and_their_templates(records, template):
     """What `dvc plots show` does with the tables, without its start-up."""
     found = {
-        "reports/table1.csv": tables.table1(records),
-        "reports/curves.csv": tables.curves(records),
+        "reports/table1.csv": frame(records),
+        "reports/curves.csv": tables.curves_csv(records),
     }
     plots = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["plots"]
     titled = [

@@ -11,20 +11,27 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
-from stages.common.settings import IMPLEMENTATIONS, WEIGHTS
 from stages.measure.measures import MEASURES
-from stages.measure.records import Model, Record, Records
+from stages.measure.records import Record, Records
+from stages.report.catalogue import (
+    IMPLEMENTATION_LABELS,
+    KINDS,
+    WEIGHTS_LABELS,
+    Kind,
+    best_of,
+    distinct,
+    label,
+    looks_of,
+    mean_of,
+    models,
+)
 from stages.report.effect import number
-from stages.report.looks import colours_of
-from stages.report.models import best_of, distinct, models, valid, variants
-from stages.report.paper import IMPLEMENTATION_LABELS, PAPER, WEIGHTS_LABELS, label
-from stages.report.rule import Verdicts
-from stages.report.tables import LOSSES, explained_by
-from stages.report.words import caveats, mean_sd, provenance
+from stages.report.findings import Findings
+from stages.report.tables import LOSSES, Row
+from stages.report.text import environment
 
 HERE = Path(__file__).parent
 Cell = tuple[str, float | str]  # its text, and what it is sorted by; "" where there is nothing
@@ -35,7 +42,6 @@ ENCODINGS: list[dict[str, Any]] = [
     {"lossless": True, "method": 2},
     *({"quality": q} for q in (90, 75, 50)),
 ]
-DASHES = {"stacked": [6, 3], "joint": [2, 3], "recursive": []}
 # Of the table, what heads them; then every measure of the table of measures but these.
 COLUMNS = (
     *("model", "implementation", "weights", "seeds", "diverged", "error", "± over seeds"),
@@ -47,7 +53,7 @@ OTHERS = [
 ]
 
 
-def page(records: Records, verdicts: Verdicts) -> str:
+def page(records: Records, found: Findings) -> str:
     """reports/index.html, under 5 MB for up to forty variants."""
     faces = len(records.references.inputs)
     described = distinct(models(records, "described", "averaged"))
@@ -55,29 +61,22 @@ def page(records: Records, verdicts: Verdicts) -> str:
     names = [one.model.variant for one in shown]
     best = best_of(shown)
     first = ["stacked", "recursive", *([best.model.variant] if best else [])]
-    environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
-    )  # fmt: skip
-    by_claim = zip(*(verdicts[weights] for weights in WEIGHTS), strict=True)
-    claims = [dict(zip(WEIGHTS, each, strict=True)) for each in by_claim]
-    return environment.get_template("page.html").render(
-        dataset=records.dataset,
-        provenance=provenance(records),
-        caveats=caveats(records),
-        claims=claims,
-        columns=[*COLUMNS, *(MEASURES[name].label for name in OTHERS)],
-        rows=_rows(records),
-        models=[(name, label(name)) for name in names],
-        chosen=[name for name in first if name in names] or names[:2],
-        faces=faces,
-        weights_labels=WEIGHTS_LABELS,
-        implementation_labels=IMPLEMENTATION_LABELS,
-        data={"faces": _faces(records, shown), "curves": _curves(records)},
-        **{
-            name.replace(".", "_"): Markup((HERE / name).read_text(encoding="utf-8"))
-            for name in ("page.css", "page.js", "uPlot.min.css", "uPlot.iife.min.js")
-        },
+    return (
+        environment(HERE, finalize=lambda value: value, safe=True)
+        .get_template("page.html")
+        .render(
+            found=found,
+            columns=[*COLUMNS, *(MEASURES[name].label for name in OTHERS)],
+            rows=_rows(found.table),
+            models=[(name, label(name)) for name in names],
+            chosen=[name for name in first if name in names] or names[:2],
+            faces=faces,
+            data={"faces": _faces(records, shown), "curves": _curves(records)},
+            **{
+                name.replace(".", "_"): Markup((HERE / name).read_text(encoding="utf-8"))
+                for name in ("page.css", "page.js", "uPlot.min.css", "uPlot.iife.min.js")
+            },
+        )
     )
 
 
@@ -95,7 +94,7 @@ def _faces(records: Records, shown: list[Record]) -> dict[str, Any]:
         difference = (one.reconstructions.astype(float) - inputs) / 255
         found["models"][one.model.variant] = {
             "label": label(one.model.variant),
-            "error": mean_sd(one),
+            "error": str(mean_of(one)),
             "errors": [round(error) for error in np.square(difference).sum((1, 2, 3))],
             "pictures": [next(uris) for _ in inputs],
         }
@@ -108,34 +107,28 @@ def _webp(face: np.ndarray, how: dict[str, Any]) -> bytes:
     return file.getvalue()
 
 
-def _rows(records: Records) -> list[list[Cell]]:
+def _rows(table: list[Row]) -> list[list[Cell]]:
     """A row for each evaluated model, and for each of the paper's that was not."""
-    shown: list[Model] = []
-    for variant in variants(records):
-        four = [Model(variant, how, weights) for how in IMPLEMENTATIONS for weights in WEIGHTS]
-        shown += [model for model in four if model in records.found] or four[:1]
-    return [_row(records, model, position) for position, model in enumerate(shown)]
+    shown: list[tuple[Row, Kind]] = []
+    for row in table:
+        evaluated = [(row, kind) for kind in KINDS if kind not in row.absent]
+        shown += evaluated or [(row, KINDS[0])]
+    return [_row(*model, position) for position, model in enumerate(shown)]
 
 
-def _row(records: Records, model: Model, position: int) -> list[Cell]:
-    record, paper = records.found.get(model), PAPER.get(model.variant)
-
-    def values(measure: str, split: str = "test") -> "pd.Series[float]":
-        return valid(record, measure, split).value if record else pd.Series(dtype=float)
-
-    errors = values("error")
-    numbers = [len(errors), len(record.diverged) if record else None, errors.mean(), errors.std()]
-    numbers.append(values("error", "train").mean())
-    numbers += [paper.table1, paper.figure5] if paper else [None, None]
-    explained = explained_by(records, model.variant)
-    measures = [values("faces_found", "samples").mean(), *(values(name).mean() for name in OTHERS)]
+def _row(row: Row, kind: Kind, position: int) -> list[Cell]:
+    (implementation, weights), means = kind, row.means[kind]
+    error = means["error"]
+    counts = (None, None) if kind in row.absent else (error.n, error.diverged)
+    numbers = [*counts, error.value, error.deviation, means["train_error"].value]
+    numbers += [row.paper_table1, row.paper_figure5]
     return [
-        (label(model.variant), position),
-        (IMPLEMENTATION_LABELS[model.implementation], model.implementation),
-        (WEIGHTS_LABELS[model.weights], model.weights),
+        (row.label, position),
+        (IMPLEMENTATION_LABELS[implementation], implementation),
+        (WEIGHTS_LABELS[weights], weights),
         *map(_cell, numbers),
-        (explained, explained),
-        *map(_cell, measures),
+        (row.explained_by, row.explained_by),
+        *(_cell(means[name].value) for name in ("sample_faces_found", *OTHERS)),
     ]
 
 
@@ -146,17 +139,18 @@ def _cell(value: float | None) -> Cell:
 def _curves(records: Records) -> dict[str, Any]:
     """Held-out error by epoch of the models as described: over seeds the mean, and the ends."""
     shown = distinct(models(records, "described", "averaged"))
-    colours = colours_of(records)
+    looks = looks_of(records)
     tables = {one.model.variant: one.curve[one.curve.split == "test"] for one in shown}
     last = max((table.epoch.max() for table in tables.values() if len(table)), default=1)
     epochs = range(1, int(last) + 1)
     series = []
     for one in shown:
         name, table = one.model.variant, tables[one.model.variant]
+        colour, dash = looks[name]
         found: dict[str, Any] = {
             "label": label(name),
-            "colour": colours[name] if colours[name] != "black" else None,  # as the text
-            "dash": DASHES[one.settings.training],
+            "colour": colour if colour != "black" else None,  # as the text
+            "dash": [2 * length for length in dash],  # pixels
         }
         for loss, weights in LOSSES.items():
             own = table[(table.loss == loss) & ~table.seed.isin(list(one.diverged))]
