@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from dvc_render import VegaRenderer
@@ -16,13 +17,22 @@ from stages.report import tables
 from stages.report.catalogue import PAPER, best_of
 from stages.report.claims import AFTERWARDS, CLAIMS
 from stages.report.figures import FIGURES
-from stages.report.findings import find
+from stages.report.findings import Findings, find
 from stages.report.rule import judge_all
-from stages.report.text import report, summary
+from stages.report.text import readme_block, report, summary
 from tests.made_records import IMAGES, Made, around, as_in_the_paper, make
 
 ROOT = Path(__file__).parents[2]
 INFINITE = float("inf")
+
+
+def frame(records: Records) -> pd.DataFrame:
+    """table1.csv."""
+    return tables.table1_csv(tables.table1(records))
+
+
+def explained_by(records: Records, variant: str) -> str:
+    return {row.variant: row.explained_by for row in tables.table1(records)}[variant]
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +45,11 @@ def records() -> Records:
     models["broken"] = Made([12110.0, INFINITE, 22110.0])
     models["deeper"] = Made([99.0, 101.0], settings={"training": "recursive", "lr": 0.5})
     return make(models, {"recursive_bn": ruined})
+
+
+@pytest.fixture(scope="module")
+def found(records) -> Findings:
+    return find(records)
 
 
 def test_table_has_the_papers_rows_in_its_order_then_all_others(records):
@@ -65,10 +80,10 @@ def test_table_holds_what_was_measured(records):
     assert found.loc["stacked_vae"].averaged_sample_faces_found == pytest.approx(0.9)
 
 
-def test_numbers_of_diverged_seeds_are_counted_apart(records):
+def test_numbers_of_diverged_seeds_are_counted_apart(records, found):
     broken = frame(records).set_index("model").loc["broken"]
     assert (broken.n, broken.diverged, broken.error) == (2, 1, 17110)
-    assert "17110 ± 7071 (2/3)" in summary(find(records))
+    assert "17110 ± 7071 (2/3)" in summary(found)
     lost = make({"stacked": Made([INFINITE, INFINITE])})
     assert frame(lost).error.isna().all()
     for text in (report(find(lost), []), summary(find(lost))):
@@ -97,8 +112,8 @@ def test_the_paper_is_explained_by_the_implementation_that_gives_its_number(reco
     assert explained_by(flipped, "stacked_bn") == "neither"
 
 
-def test_each_number_of_the_paper_stands_beside_where_one_more_training_would_lie(records):
-    text = report(find(records), [])
+def test_each_number_of_the_paper_stands_beside_where_one_more_training_would_lie(records, found):
+    text = report(found, [])
     rows = dict(re.findall(r"^\| ([\w, ]+) \| (.* \((?:Table 1|Figure 5)\).*) \|$", text, re.M))
     assert len(rows) == len(PAPER)
     ruined = "7831 (Table 1), 8336 (Figure 5) | 297 ± 1 (3) | 294 to 300 | 7753 ± 155 (3) | "
@@ -126,9 +141,9 @@ def test_curves_are_the_held_out_errors_of_every_model(records):
     assert list(final[final.weights == "last_step"].error) == around(300)
 
 
-def test_page_states_both_verdicts_and_links_only_to_figures_there_are(records):
+def test_page_states_both_verdicts_and_links_only_to_figures_there_are(records, found):
     verdicts = judge_all(records)
-    text = report(find(records), ["figure5_errors.png"])
+    text = report(found, ["figure5_errors.png"])
     for last_step, averaged in zip(*verdicts.values(), strict=True):
         claim = last_step.claim
         told = f"| {claim.number} | {claim.statement} | **{last_step.verdict}** | "
@@ -136,12 +151,12 @@ def test_page_states_both_verdicts_and_links_only_to_figures_there_are(records):
         assert f"### {claim.number}. {claim.statement}" in text
     assert "| last step | averaged |" in text
     assert set(re.findall(r"\(figures/(.*?)\)", text)) == {"figure5_errors.png"}
-    everything = report(find(records), list(FIGURES))
+    everything = report(found, list(FIGURES))
     assert set(re.findall(r"\(figures/(.*?)\)", everything)) == set(FIGURES) - {"hero.png"}
 
 
-def test_tables_of_the_page_have_as_many_cells_as_their_header(records):
-    text = report(find(records), [])
+def test_tables_of_the_page_have_as_many_cells_as_their_header(found):
+    text = report(found, [])
     widths = [line.count(" | ") for line in text.splitlines() if line.startswith("| ")]
     headers = [k for k, line in enumerate(text.splitlines()) if line.startswith("| ---")]
     assert len(headers) == 6 + len(CLAIMS) + len(AFTERWARDS)
@@ -151,17 +166,17 @@ def test_tables_of_the_page_have_as_many_cells_as_their_header(records):
     assert widths
 
 
-def test_verdicts_on_other_seeds_are_given_where_there_are_such_seeds(records):
+def test_verdicts_on_other_seeds_are_given_where_there_are_such_seeds(records, found):
     told = "On the other seeds alone"
-    assert told not in report(find(records), [])
+    assert told not in report(found, [])
     more = make(as_in_the_paper(6))
     text = report(find(more), [])
     assert told in text
     assert "| 3 | Recursive has a slightly lower error than stacked | holds | holds |" in text
 
 
-def test_page_compares_each_recursive_model_with_its_stacked_twin(records):
-    section = report(find(records), []).split("## Recursive against stacked")[1]
+def test_page_compares_each_recursive_model_with_its_stacked_twin(found):
+    section = report(found, []).split("## Recursive against stacked")[1]
     section = section.split("## Beyond the paper")[0]
     told = r"\| recursive, batch norm \| stacked, batch norm \| as described \| {} \| {} "
     assert re.search(told.format("averaged", r"0\.482"), section)
@@ -213,27 +228,29 @@ def test_missing_variants_and_single_seeds_are_told():
     assert "258 (1)" in summary(find(records))
 
 
-def test_provenance_counts_images_steps_and_seeds(records):
-    text = words.provenance(records)
-    assert "9,600 training images" in text
+def test_provenance_counts_images_steps_and_seeds(records, found):
+    text = " ".join(summary(found).split())
+    assert "Dataset lfw-deepfunneled: 9,600 training images; " in text
     assert f"{IMAGES} held-out images" in text
     assert "2 epochs (600 training steps)" in text
     assert "1 to 3 seed(s)" in text
-    assert text.endswith("Trained with some processor (AVX2), torch 2.0.0.")
-    assert "steps" not in words.provenance(replace(records, images=None))
+    assert "Trained with some processor (AVX2), torch 2.0.0." in text
+    assert "training steps" not in summary(find(replace(records, images=None)))
 
 
-def test_caveats_follow_the_data_and_the_training(records):
-    assert words.caveats(records) == []
-    assert "synthetic" in words.caveats(replace(records, dataset="synthetic"))[0]
-    brief = replace(records, images={"train": 1600, "test": IMAGES})  # 100 steps
-    assert "keep 37% of their start" in words.caveats(brief)[0]
+def test_caveats_follow_the_data_and_the_training(records, found):
+    assert "**These are" not in report(found, []) and "not converged" not in report(found, [])
+    brief = replace(
+        records, images={"train": 1600, "test": IMAGES}, dataset="synthetic"
+    )  # 100 steps
+    text = report(find(brief), [])
+    assert "**These are synthetic pictures" in text and "keep 37% of their start" in text
     normless = {model: one for model, one in records.found.items() if model.variant == "stacked"}
-    assert words.caveats(replace(brief, found=normless)) == []
+    assert "not converged" not in report(find(replace(brief, found=normless)), [])
 
 
-def test_summary_fits_a_terminal_and_ends_with_the_verdicts(records):
-    lines = summary(find(records)).splitlines()
+def test_summary_fits_a_terminal_and_ends_with_the_verdicts(records, found):
+    lines = summary(found).splitlines()
     assert max(map(len, lines)) <= 100
     assert [int(line.split()[0]) for line in lines[-len(CLAIMS) :]] == list(range(1, 10))
     assert any(line.split()[:2] == ["deeper", "100"] for line in lines)
@@ -262,3 +279,41 @@ def test_plots_of_dvc_yaml_fit_the_tables_and_their_templates(records, template)
     fields = set(re.findall(r'"field": "(\w+)"', filled))
     assert {y} <= fields and x in filled
     assert fields <= {*found[path].columns, "rev", "kind", "held_out"}
+
+
+def test_what_comes_from_files_is_shown_as_it_is(records):
+    hostile = "<img src=x onerror=alert(1)> [a](b) | `c` **d**\n# e"
+    found = {model: replace(one, machines=[hostile]) for model, one in records.found.items()}
+    text = report(find(replace(records, found=found)), [])
+    shown = r"&lt;img src=x onerror=alert(1)> \[a\](b) \| \`c\` \*\*d\*\* # e"
+    assert f"Trained with {shown}." in text and "<img" not in text
+
+
+def test_what_is_found_follows_the_numbers():
+    def block(models: dict[str, Made]) -> str:
+        return " ".join(readme_block(find(make(models))).split())
+
+    models = as_in_the_paper()
+    told = "the error of recursive training is {} that of stacked training: {}".format
+    lower = block(models)
+    assert told("lower than", "0.926 times (95% interval over 3 seeds: 0.88") in lower
+    assert "Batch norm as the paper's text describes it ruins recursive training" in lower
+    assert "| 3 | Recursive has a slightly lower error than stacked | **holds** |" in lower
+    models["recursive"], models["recursive_bn"] = Made(around(516)), Made(around(600))
+    higher = block(models)
+    assert told("higher than", "2 times (") in higher and "does not ruin" in higher
+    models["recursive"] = Made(around(258, 0.2))
+    assert told("not clearly different from", "") in block(models)
+    assert "error of recursive training" not in block({"recursive": Made([1.0])})
+
+
+def test_each_verdict_stands_beside_the_question_that_decides_it(found):
+    text = report(found, [])
+    told = re.findall(r"^\| \d \| .* \| \*\*.*\*\* \| \*\*.*\*\* \| (.*) \|$", text, re.M)
+    assert len(told) == len(CLAIMS)
+    assert told[2].startswith("The error of recursive is 0.926 times (") and told[2] in text
+    assert told[3].endswith("that of recursive; the claim asks for more than 2 times.")
+    assert told[7].startswith(
+        "The rate of faces found in samples of stacked VAE is 0.410 higher than"
+    )
+    assert told[8].startswith("The spread of the error over variants of recursive training is ")
