@@ -29,7 +29,7 @@ from stages.report.claims import AFTERWARDS, Comparison, Spread
 from stages.report.comparisons import compare, compare_each_image, compare_spreads
 from stages.report.effect import Effect, number
 from stages.report.rule import SEEN_SEEDS, Finding, Judgement, Verdicts, answer, judge_all
-from stages.report.studies import Estimate, Studies, ratio
+from stages.report.studies import Compared, Studies, ratio
 from stages.report.tables import Row, table1
 
 # What Table 1 does not tell, and what an unspoilt picture has of it.
@@ -47,13 +47,13 @@ NO_STUDIES = Studies()
 
 class Answer(NamedTuple):
     """A verdict, and the question that decides it: the first that is answered no, else unclear,
-    else the first. estimate: how the two models of that question compare, the factor undone; None
+    else the first. compared: how the two models of that question compare, the factor undone; None
     where they cannot be compared, or on one seed."""
 
     judgement: Judgement
     question: Comparison | Spread
     finding: Finding
-    estimate: Estimate | None
+    compared: Compared | None
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Findings:
 
     provenance: Provenance
     start: tuple[int, float] | None
-    facts: dict[str, Estimate | None]
+    facts: dict[str, Compared | None]
     answers: list[tuple[Answer, ...]]
     others: list[tuple[Judgement, ...]]
     afterwards: list[tuple[str, list[tuple[str, Weights, list[Finding]]]]]
@@ -149,7 +149,7 @@ def _decided(judgement: Judgement, records: Records) -> Answer:
     place = next((answers.index(one) for one in ("no", "unclear", "missing") if one in answers), 0)
     question = judgement.claim.questions[place]
     effect = _effect(question, records, "described", judgement.weights)
-    return Answer(judgement, question, judgement.described[place], _estimate(effect))
+    return Answer(judgement, question, judgement.described[place], _compared(effect))
 
 
 def _effect(
@@ -169,16 +169,16 @@ def _effect(
     return compare(question.measure, found[0], second, question.split, question.factor)
 
 
-def _estimate(effect: Effect | None) -> Estimate | None:
+def _compared(effect: Effect | None) -> Compared | None:
     if effect is None or effect.seeds is None:
         return None
     if not effect.ratio:
-        return Estimate(effect.mean, *effect.seeds[0], effect.n)
+        return Compared(effect.mean, *effect.seeds[0], effect.n)
     value, low, high, n = ratio(effect.mean, effect.seeds[0], effect.n)
-    return Estimate(value * effect.factor, low * effect.factor, high * effect.factor, n)
+    return Compared(value * effect.factor, low * effect.factor, high * effect.factor, n)
 
 
-def _facts(records: Records) -> dict[str, Estimate | None]:
+def _facts(records: Records) -> dict[str, Compared | None]:
     asked: dict[str, tuple[str, str, str, Weights]] = {
         "last_step": ("recursive", "error", "stacked", "last_step"),
         "averaged": ("recursive", "error", "stacked", "averaged"),
@@ -188,7 +188,7 @@ def _facts(records: Records) -> dict[str, Estimate | None]:
     facts = {}
     for name, (one, measure, other, weights) in asked.items():
         question = Comparison(one, "lower", measure, other)
-        facts[name] = _estimate(_effect(question, records, "described", weights))
+        facts[name] = _compared(_effect(question, records, "described", weights))
     return facts
 
 

@@ -20,7 +20,7 @@ TEXT = {"faces": str}  # a hash may look like a number
 Found = TypeVar("Found")
 
 
-class Estimate(NamedTuple):
+class Compared(NamedTuple):
     """A ratio or difference of two models, its interval over seeds at CONFIDENCE, and how many."""
 
     value: float
@@ -29,10 +29,10 @@ class Estimate(NamedTuple):
     n: int
 
 
-def ratio(mean: float, interval: Interval, n: int) -> Estimate:
+def ratio(mean: float, interval: Interval, n: int) -> Compared:
     """Of natural logarithms."""
     value, low, high = np.exp([mean, *interval])
-    return Estimate(float(value), float(low), float(high), n)
+    return Compared(float(value), float(low), float(high), n)
 
 
 class Latents(NamedTuple):
@@ -56,7 +56,7 @@ class Longer(NamedTuple):
 
     epochs: list[int]
     models: list[tuple[str, list[str], int]]
-    lasting: Estimate | None
+    lasting: Compared | None
 
 
 class Searched(NamedTuple):
@@ -182,7 +182,7 @@ def _longer(rows: pd.DataFrame) -> Longer:
     return Longer(epochs, told, _lasting(errors, max(epochs, default=0)))
 
 
-def _lasting(errors: pd.DataFrame, epoch: int) -> Estimate | None:
+def _lasting(errors: pd.DataFrame, epoch: int) -> Compared | None:
     last = errors[errors["epoch"] == epoch].pivot(index="seed", columns="variant", values="value")
     if not {"recursive", "stacked"} <= {*last.columns}:
         return None
