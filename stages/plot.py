@@ -43,7 +43,7 @@ def main() -> None:
 
 def write_findings(found: Findings) -> None:
     """Put what was found on the paper's pictures into README.md, where it has a place for it."""
-    if found.provenance.dataset != "lfw-deepfunneled" or not README.exists():
+    if found.provenance["dataset"] != "lfw-deepfunneled" or not README.exists():
         return
     before = README.read_text(encoding="utf-8")
     after = BLOCK.sub(lambda _: text.readme_block(found), before)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -11,11 +11,11 @@ from stages.common.settings import CANDIDATE, IMPLEMENTATIONS, WEIGHTS, Implemen
 from stages.measure.measures import MEASURES
 from stages.measure.records import Model, Record, Records
 from stages.report.catalogue import (
-    BEST,
     IMPLEMENTATION_LABELS,
     KINDS,
     PAPER,
     WEIGHTS_LABELS,
+    Mean,
     distinct,
     label,
     mean_of,
@@ -38,8 +38,8 @@ CLARITY = [name for name, measure in MEASURES.items() if measure.function not in
 UNSPOILT = {"ssim": "1", "ms_ssim": "1", "colour_shift": "0"}
 # What is told of a variant beyond the paper, beside the error.
 BESIDE = ("high_frequency_ratio", "grid_ratio", "ssim")
-# The stacked training that was searched for as long as `best`; the search's lowest error.
-TUNED, LOWEST = "stacked_tuned", "recursive_then_stacked"
+TUNED = "stacked_tuned"  # the stacked training that was searched for as long as `best`
+SPLITS, SPANNED = ("test", "train"), ("epochs", "batch_size", "lr")
 MOMENTUM = 0.99  # what a norm's running statistic keeps of itself at every training step
 UNCONVERGED = 0.01  # of its initial value still in a running statistic
 NO_STUDIES = Studies()
@@ -56,38 +56,19 @@ class Answer(NamedTuple):
     compared: Compared | None
 
 
-@dataclass(frozen=True)
-class Provenance:
-    """What the numbers are of. Numbers that differ between models are spans, "10 to 40"."""
-
-    dataset: str
-    training_images: int | None
-    held_out: int
-    sample: int
-    epochs: str
-    steps: str  # "" where unknown
-    batch_size: str
-    lr: str
-    seeds: str
-    released: bool
-    machines: list[str]
-
-
-@dataclass(frozen=True)
-class Table:
-    header: list[str]
-    rows: list[list[object]]
+Table = tuple[list[str], list[list[object]]]  # its header and its rows
 
 
 @dataclass(frozen=True)
 class Findings:
-    """answers: by claim, of each kind of weights. others: the same on the seeds that nobody had
+    """provenance: what the numbers are of; what differs between models as a span, "10 to 40".
+    answers: by claim, of each kind of weights. others: the same on the seeds that nobody had
     looked at, empty where there are none. afterwards: of each reason to ask, a line a question and
     kind of weights: question, weights, a finding for each implementation. start: training steps of
     the shortest training with a norm, and what its norms' running statistics keep of their start,
     where that matters. facts: the numbers of the sentences on top, by name."""
 
-    provenance: Provenance
+    provenance: dict[str, Any]
     start: tuple[int, float] | None
     facts: dict[str, Compared | None]
     answers: list[tuple[Answer, ...]]
@@ -97,14 +78,12 @@ class Findings:
     standard_error: float  # the largest over images, of a seed's mean
     pairs: list[list[object]]
     beyond: Table
-    searched: bool
-    lowest: bool
     clarity: Table
     studies: Studies
 
 
 def find(records: Records, studies: Studies = NO_STUDIES) -> Findings:
-    variants = {model.variant for model in records.found if model[1:] == ("described", "averaged")}
+    table = table1(records)
     return Findings(
         provenance=_provenance(records),
         start=_start(records),
@@ -129,13 +108,11 @@ def find(records: Records, studies: Studies = NO_STUDIES) -> Findings:
             )
             for reason, questions in AFTERWARDS
         ],
-        table=table1(records),
+        table=table,
         standard_error=_standard_error(records),
         pairs=_pairs(records),
         beyond=_beyond(records),
-        searched=BEST in variants,
-        lowest=LOWEST in variants,
-        clarity=_clarity(records),
+        clarity=_clarity(records, table),
         studies=studies,
     )
 
@@ -199,26 +176,20 @@ def _others(records: Records) -> list[tuple[Judgement, ...]]:
     return by_claim(judge_all(others))
 
 
-def _provenance(records: Records) -> Provenance:
+def _provenance(records: Records) -> dict[str, Any]:
     found = list(records.found.values())
-    held_out, sample = (
-        int(max(record.per_seed("error", split).n.max() for record in found))
-        for split in ("test", "train")
-    )
+    errors = {split: [one.per_seed("error", split).n for one in found] for split in SPLITS}
     settings = [record.settings for record in found]
-    return Provenance(
-        dataset=records.dataset,
-        training_images=records.images["train"] if records.images else None,
-        held_out=held_out,
-        sample=sample,
-        epochs=_span([one.epochs for one in settings]),
-        steps=_span(_steps(records)),
-        batch_size=_span([one.batch_size for one in settings]),
-        lr=_span([one.lr for one in settings]),
-        seeds=_span([len(record.seeds) for record in found]),
-        released=bool(models(records, "released", "last_step")),
-        machines=sorted({machine for record in found for machine in record.machines}),
-    )
+    spans = {name: [getattr(one, name) for one in settings] for name in SPANNED}
+    spans |= {"steps": _steps(records), "seeds": [len(record.seeds) for record in found]}
+    return {
+        "dataset": records.dataset,
+        "training_images": records.images and records.images["train"],
+        "measured": {split: int(max(n.max() for n in counts)) for split, counts in errors.items()},
+        "released": bool(models(records, "released", "last_step")),
+        "machines": sorted({machine for record in found for machine in record.machines}),
+        **{name: _span(values) for name, values in spans.items()},
+    }
 
 
 def _start(records: Records) -> tuple[int, float] | None:
@@ -252,10 +223,6 @@ def _kinds(records: Records) -> list[list[Record]]:
     return [distinct(models(records, *kind)) for kind in KINDS]
 
 
-def _named(model: Model) -> list[object]:
-    return [IMPLEMENTATION_LABELS[model.implementation], WEIGHTS_LABELS[model.weights]]
-
-
 def _pairs(records: Records) -> list[list[object]]:
     """Each recursive model beside the stacked one of otherwise the same settings."""
     pairs = [pair for shown in _kinds(records) for pair in twins(shown)]
@@ -263,7 +230,9 @@ def _pairs(records: Records) -> list[list[object]]:
 
 
 def _pair(recursive: Record, stacked: Record) -> list[object]:
-    named = [label(recursive.model.variant), label(stacked.model.variant), *_named(recursive.model)]
+    variant, how, weights = recursive.model
+    named: list[object] = [label(variant), label(stacked.model.variant)]
+    named += [IMPLEMENTATION_LABELS[how], WEIGHTS_LABELS[weights]]
     effect = compare("error", recursive, stacked)
     if effect is None:
         return [*named, "no seed in common", *["-"] * 6]
@@ -302,7 +271,7 @@ def _beyond(records: Records) -> Table:
         row += [_against("error", one, other) for other in beside]
         row += [_against(measure, one, beside[0]) for measure in BESIDE if beside]
         rows.append(row)
-    return Table(header, rows)
+    return header, rows
 
 
 def _against(measure: str, one: Record, other: Record) -> str:
@@ -310,22 +279,25 @@ def _against(measure: str, one: Record, other: Record) -> str:
     return effect.estimate if effect else "-"
 
 
-def _clarity(records: Records) -> Table:
+def _clarity(records: Records, table: Sequence[Row]) -> Table:
     """What was measured of the pictures, beside the input and, for faces, noise."""
-    shown = [record for kind in _kinds(records) for record in kind]
-    shown.sort(key=lambda record: rank(record.model.variant))
-    measures = [m for m in CLARITY if any(len(record.per_seed(m)) for record in shown)]
+    shown = {record.model for kind in _kinds(records) for record in kind}
+    found = [
+        (row.label, kind, row.means[kind])
+        for row in table
+        for kind in KINDS
+        if Model(row.variant, *kind) in shown
+    ]
+    measures = [m for m in CLARITY if any(means[m].n for _, _, means in found)]
     rows: list[list[object]] = [
         [of, "-", "-", "-", *(_of(records, of, measure) for measure in measures), "-"]
         for of in ("input", "noise")
     ]
-    for record in shown:
-        n = len(record.seeds) - len(record.diverged)
-        cells = [_cell(record, measure) for measure in measures]
-        named = [label(record.model.variant), *_named(record.model), n]
-        rows.append([*named, *cells, _cell(record, "faces_found", "samples")])
+    for name, (how, weights), means in found:
+        named = [name, IMPLEMENTATION_LABELS[how], WEIGHTS_LABELS[weights], means["error"].n]
+        rows.append([*named, *(_cell(m, means[m]) for m in (*measures, "sample_faces_found"))])
     header = ["model", "implementation", "weights", "n", *(MEASURES[m].label for m in measures)]
-    return Table([*header, "faces found in samples"], rows)
+    return [*header, "faces found in samples"], rows
 
 
 def _of(records: Records, of: str, measure: str) -> str:
@@ -338,8 +310,7 @@ def _of(records: Records, of: str, measure: str) -> str:
     return UNSPOILT.get(measure, "1" if MEASURES[measure].comparison == "ratio" else "-")
 
 
-def _cell(record: Record, measure: str, split: str = "test") -> str:
-    mean = mean_of(record, measure, split)
+def _cell(measure: str, mean: Mean) -> str:
     numbers = [mean.value, mean.deviation][: mean.n]
-    rate = measure == "faces_found"
+    rate = measure.endswith("faces_found")
     return " ± ".join(f"{x:.1%}" if rate else number(x) for x in numbers) or "-"
