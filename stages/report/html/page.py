@@ -6,19 +6,23 @@ is beside it).
 
 import base64
 import io
+import re
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from PIL import Image
 
 from stages.measure.measures import MEASURES
 from stages.measure.records import Record, Records
 from stages.report.catalogue import (
+    COLOURS,
     IMPLEMENTATION_LABELS,
     KINDS,
+    OWN_COLOURS,
     WEIGHTS_LABELS,
     Kind,
     best_of,
@@ -30,6 +34,7 @@ from stages.report.catalogue import (
 )
 from stages.report.effect import number
 from stages.report.findings import Findings
+from stages.report.rule import RULE
 from stages.report.tables import LOSSES, Row
 from stages.report.text import environment
 
@@ -60,24 +65,44 @@ def page(records: Records, found: Findings) -> str:
     shown = [one for one in described if len(one.reconstructions) == faces]  # else all diverged
     names = [one.model.variant for one in shown]
     best = best_of(shown)
-    first = ["stacked", "recursive", *([best.model.variant] if best else [])]
-    return (
-        environment(HERE, finalize=lambda value: value, safe=True)
-        .get_template("page.html")
-        .render(
-            found=found,
-            columns=[*COLUMNS, *(MEASURES[name].label for name in OTHERS)],
-            rows=_rows(found.table),
-            models=[(name, label(name)) for name in names],
-            chosen=[name for name in first if name in names] or names[:2],
-            faces=faces,
-            data={"faces": _faces(records, shown), "curves": _curves(records)},
-            **{
-                name.replace(".", "_"): Markup((HERE / name).read_text(encoding="utf-8"))
-                for name in ("page.css", "page.js", "uPlot.min.css", "uPlot.iife.min.js")
-            },
-        )
+    wished = ["stacked", "recursive", *([best.model.variant] if best else [])]
+    chosen = [name for name in wished if name in names] or names[:2]
+    pictures = _faces(records, shown)
+    template = environment(HERE, finalize=lambda value: value, safe=True).get_template("page.html")
+    return template.render(
+        found=found,
+        columns=[*COLUMNS, *(MEASURES[name].label for name in OTHERS)],
+        rows=_rows(found.table),
+        models=[(name, _named(name)) for name in names],
+        chosen=chosen,
+        faces=faces,
+        hero=_hero(pictures, chosen),
+        rule=_rule(),
+        data={"faces": pictures, "curves": _curves(records, chosen)},
+        **{
+            name.replace(".", "_"): Markup((HERE / name).read_text(encoding="utf-8"))
+            for name in ("page.css", "page.js", "uPlot.min.css", "uPlot.iife.min.js")
+        },
     )
+
+
+def _named(variant: str) -> str:
+    """Labels of one kind: words, for variants beyond the paper, too."""
+    return label(variant).replace("_", " ")
+
+
+def _hero(pictures: dict[str, Any], chosen: list[str]) -> list[tuple[str, str, str]]:
+    """The first face and what the first two models make of it: title, what is told of it, URI."""
+    shown = [pictures["models"][name] for name in chosen[:2]]
+    found = [(one["label"], f"held-out error {one['error']}", one["pictures"][0]) for one in shown]
+    return [("original", "a held-out face", pictures["inputs"][0]), *found]
+
+
+def _rule() -> list[Markup]:
+    """The points of the rule, which is Markdown, as HTML."""
+    points = str(escape(RULE)).removeprefix("- ").split("\n- ")
+    strong = [re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", point, flags=re.S) for point in points]
+    return [Markup(re.sub(r"\*(.+?)\*", r"<em>\1</em>", point, flags=re.S)) for point in strong]
 
 
 def _faces(records: Records, shown: list[Record]) -> dict[str, Any]:
@@ -93,7 +118,7 @@ def _faces(records: Records, shown: list[Record]) -> dict[str, Any]:
     for one in shown:
         difference = (one.reconstructions.astype(float) - inputs) / 255
         found["models"][one.model.variant] = {
-            "label": label(one.model.variant),
+            "label": _named(one.model.variant),
             "error": str(mean_of(one)),
             "errors": [round(error) for error in np.square(difference).sum((1, 2, 3))],
             "pictures": [next(uris) for _ in inputs],
@@ -123,7 +148,7 @@ def _row(row: Row, kind: Kind, position: int) -> list[Cell]:
     numbers = [*counts, error.value, error.deviation, means["train_error"].value]
     numbers += [row.paper_table1, row.paper_figure5]
     return [
-        (row.label, position),
+        (_named(row.variant), position),
         (IMPLEMENTATION_LABELS[implementation], implementation),
         (WEIGHTS_LABELS[weights], weights),
         *map(_cell, numbers),
@@ -136,21 +161,26 @@ def _cell(value: float | None) -> Cell:
     return ("", "") if value is None or pd.isna(value) else (number(value), float(value))
 
 
-def _curves(records: Records) -> dict[str, Any]:
-    """Held-out error by epoch of the models as described: over seeds the mean, and the ends."""
+def _curves(records: Records, first: list[str]) -> dict[str, Any]:
+    """Held-out error by epoch of the models as described: over seeds the mean, and the ends.
+
+    first: those that are shown at first. Every model has a colour of its own here.
+    """
     shown = distinct(models(records, "described", "averaged"))
     looks = looks_of(records)
+    order = [*first, *(one.model.variant for one in shown if one.model.variant not in first)]
+    colours = dict(zip(order, cycle([*COLOURS.values(), *OWN_COLOURS]), strict=False))
     tables = {one.model.variant: one.curve[one.curve.split == "test"] for one in shown}
     last = max((table.epoch.max() for table in tables.values() if len(table)), default=1)
     epochs = range(1, int(last) + 1)
     series = []
     for one in shown:
         name, table = one.model.variant, tables[one.model.variant]
-        colour, dash = looks[name]
         found: dict[str, Any] = {
-            "label": label(name),
-            "colour": colour if colour != "black" else None,  # as the text
-            "dash": [2 * length for length in dash],  # pixels
+            "label": _named(name),
+            "colour": colours[name],
+            "dash": [2 * length for length in looks[name].dash],  # pixels
+            "shown": name in first,
         }
         for loss, weights in LOSSES.items():
             own = table[(table.loss == loss) & ~table.seed.isin(list(one.diverged))]
