@@ -87,7 +87,7 @@ def find(records: Records, studies: Studies = NO_STUDIES) -> Findings:
     return Findings(
         provenance=_provenance(records),
         start=_start(records),
-        facts=_facts(records) | {"longer": studies.longer.lasting if studies.longer else None},
+        facts=_facts(records) | {"longer": studies.longer["lasting"] if studies.longer else None},
         answers=[
             tuple(_decided(judgement, records) for judgement in claim)
             for claim in by_claim(judge_all(records))

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,7 @@ KINDS = ("running", "of_batch")
 EPOCHS = 10  # of the authors
 AS_RELEASED = "as released"  # without a further difference
 TEXT = {"faces": str}  # a hash may look like a number
-Found = TypeVar("Found")
+Study = dict[str, Any]
 
 
 class Compared(NamedTuple):
@@ -35,46 +35,23 @@ def ratio(mean: float, interval: Interval, n: int) -> Compared:
     return Compared(float(value), float(low), float(high), n)
 
 
-class Latents(NamedTuple):
-    """rows: model, seeds, and of each density the faces found and the high frequencies."""
-
-    densities: list[str]
-    rows: list[list[object]]
-
-
-class Published(NamedTuple):
-    """rows: model, the error with each of the differences after `epochs`, the paper's numbers."""
-
-    differences: list[str]
-    epochs: int
-    rows: list[list[object]]
-
-
-class Longer(NamedTuple):
-    """models: name, error after each of the epochs, seeds. lasting: after the last, recursive over
-    stacked, where both have several seeds."""
-
-    epochs: list[int]
-    models: list[tuple[str, list[str], int]]
-    lasting: Compared | None
-
-
-class Searched(NamedTuple):
-    faces: str
-    trials: int
-    finals: int
-    hours: float
-
-
 @dataclass(frozen=True)
 class Studies:
-    """norms: model, weights, seeds, and the error with each of KINDS of statistics."""
+    """What there is of each, None without.
 
-    latents: Latents | None = None
-    norms: list[list[object]] | None = None
-    published: Published | None = None
-    longer: Longer | None = None
-    searched: Searched | None = None
+    latents: densities; rows: model, seeds, and of each density the faces found and the high
+    frequencies. norms: rows: model, weights, seeds, and the error with each of KINDS of statistics.
+    published: differences; epochs; rows: model, the error with each difference after as many
+    epochs, the paper's numbers. longer: epochs; models: name, error after each of the epochs,
+    seeds; lasting: recursive over stacked after the last epoch, where both have several seeds.
+    searched: faces, trials, finals, hours.
+    """
+
+    latents: Study | None = None
+    norms: Study | None = None
+    published: Study | None = None
+    longer: Study | None = None
+    searched: Study | None = None
 
 
 def short_hash(faces: str) -> str:
@@ -88,19 +65,16 @@ def read(faces: str, folder: Path = FOLDER) -> Studies:
     Raises PipelineError where a table is damaged.
     """
 
-    def told(name: str, of: Callable[[pd.DataFrame], Found]) -> Found | None:
-        return _told(folder / name, faces, of)
-
     return Studies(
-        latents=told("latents.csv", _latents),
-        norms=told("norms.csv", _norms),
-        published=told("published.csv", _published),
-        longer=told("longer.csv", _longer),
+        latents=_told(folder / "latents.csv", faces, _latents),
+        norms=_told(folder / "norms.csv", faces, _norms),
+        published=_told(folder / "published.csv", faces, _published),
+        longer=_told(folder / "longer.csv", faces, _longer),
         searched=_searched(folder / "search/trials.csv"),
     )
 
 
-def _told(path: Path, faces: str, told: Callable[[pd.DataFrame], Found]) -> Found | None:
+def _told(path: Path, faces: str, told: Callable[[pd.DataFrame], Study]) -> Study | None:
     if not path.exists():
         return None
     try:
@@ -112,14 +86,19 @@ def _told(path: Path, faces: str, told: Callable[[pd.DataFrame], Found]) -> Foun
         raise _damaged(path) from None
 
 
-def _searched(path: Path) -> Searched | None:
+def _searched(path: Path) -> Study | None:
     if not path.exists():
         return None
     try:
         trials = pd.read_csv(path)
         finals = int(trials["final_of"].notna().sum())
         hours = float(trials["seconds"].sum()) / 3600
-        return Searched(trials["dataset"].iloc[0], len(trials) - finals, finals, hours)
+        return {
+            "faces": trials["dataset"].iloc[0],
+            "trials": len(trials) - finals,
+            "finals": finals,
+            "hours": hours,
+        }
     except (IndexError, KeyError, ValueError, TypeError):
         raise _damaged(path) from None
 
@@ -128,7 +107,7 @@ def _damaged(path: Path) -> PipelineError:
     return PipelineError(f"{path} cannot be read; `git checkout {path}` brings it back")
 
 
-def _latents(rows: pd.DataFrame) -> Latents:
+def _latents(rows: pd.DataFrame) -> Study:
     densities = [*dict.fromkeys(rows["density"])]
     table = []
     for variant, own in rows.groupby("variant", sort=False):
@@ -140,18 +119,19 @@ def _latents(rows: pd.DataFrame) -> Latents:
             for density in densities
         ]
         table.append([label(str(variant)), own["seed"].nunique(), *cells])
-    return Latents(densities, table)
+    return {"densities": densities, "rows": table}
 
 
-def _norms(rows: pd.DataFrame) -> list[list[object]]:
+def _norms(rows: pd.DataFrame) -> Study:
     named = rows.assign(model=rows["variant"].map(label), told=rows["weights"].map(WEIGHTS_LABELS))
-    return [
+    table = [
         [*key, len(own), *(_mean_sd(own[kind]) for kind in KINDS)]
         for key, own in named.groupby(["model", "told"], sort=False)
     ]
+    return {"rows": table}
 
 
-def _published(rows: pd.DataFrame) -> Published:
+def _published(rows: pd.DataFrame) -> Study:
     """Each error after the authors' epochs, or as many as those with a difference have; of what
     went on without one, at its end, too."""
     epochs = rows[rows["difference"] != AS_RELEASED]["epoch"].clip(upper=EPOCHS).max()
@@ -163,14 +143,14 @@ def _published(rows: pd.DataFrame) -> Published:
     cells = pd.concat([at_end, longer]).pivot(index="variant", columns="told", values="error")
     differences = [*dict.fromkeys([*rows["difference"], *longer["told"]])]
     numbers = cells.reindex(index=[*dict.fromkeys(rows["variant"])], columns=differences)
-    table: list[list[object]] = [
+    table = [
         [label(str(name)), *(x if pd.isna(x) else round(x) for x in own), PAPER[str(name)].printed]
         for name, own in numbers.iterrows()
     ]
-    return Published(differences, int(epochs), table)
+    return {"differences": differences, "epochs": int(epochs), "rows": table}
 
 
-def _longer(rows: pd.DataFrame) -> Longer:
+def _longer(rows: pd.DataFrame) -> Study:
     errors = rows[rows["measure"] == "averaged_error"]
     epochs = sorted({*rows[rows["measure"] == "high_frequency_ratio"]["epoch"]})
     told = []
@@ -179,7 +159,8 @@ def _longer(rows: pd.DataFrame) -> Longer:
         by_epoch = [finite[finite["epoch"] == epoch]["value"] for epoch in epochs]
         seeds = own["seed"].nunique()
         told.append((label(str(name)), [_of_finished(one, seeds) for one in by_epoch], seeds))
-    return Longer(epochs, told, _lasting(errors, max(epochs, default=0)))
+    lasting = _lasting(errors, max(epochs, default=0))
+    return {"epochs": epochs, "models": told, "lasting": lasting}
 
 
 def _lasting(errors: pd.DataFrame, epoch: int) -> Compared | None:

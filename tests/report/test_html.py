@@ -185,7 +185,9 @@ class Visitor:
 @pytest.mark.slow
 def test_a_visitor_compares_faces(browser: Any, text: str) -> None:
     visitor, faces = Visitor(browser), data(text)["faces"]
-    captions = "[...document.querySelectorAll('#pictures figcaption')].map(c => c.firstChild.textContent)"
+    captions = (
+        "[...document.querySelectorAll('#pictures figcaption')].map(c => c.firstChild.textContent)"
+    )
     assert visitor.script(captions) == ["original", "stacked", "recursive", "best"]
     visitor.click("[name=model][value=stacked_bn]")
     assert visitor.script(captions) == [

@@ -106,7 +106,7 @@ def test_published_numbers_are_told_whatever_the_epochs(
         for epoch in range(1, last + 1)
     ]
 
-    def published(rows: list[str]) -> studies.Published:
+    def published(rows: list[str]) -> studies.Study:
         text = "\n".join([PUBLISHED.splitlines()[0], *rows])
         (tmp_path / "published.csv").write_text(text, encoding="utf-8")
         found = studies.read(FACES, tmp_path).published
@@ -115,12 +115,15 @@ def test_published_numbers_are_told_whatever_the_epochs(
 
     end, last = ends
     found = published(rows)
-    assert found.epochs == end and found.differences == [*trained, "20 epochs"]
-    numbers = found.rows[0][1:-1]
+    assert found["epochs"] == end and found["differences"] == [*trained, "20 epochs"]
+    numbers = found["rows"][0][1:-1]
     assert numbers[:3] == [1000 + end, 2000 + end, 3000 + end] and numbers[4] == 1000 + last
     assert numbers[3] != numbers[3], "nan"
     found = published(rows[:20])
-    assert found.differences == ["as released", "20 epochs"] and found.rows[0][1:3] == [1010, 1020]
+    assert found["differences"] == ["as released", "20 epochs"] and found["rows"][0][1:3] == [
+        1010,
+        1020,
+    ]
 
 
 def test_longer_trainings_are_told_at_the_epochs_of_their_clarity(tmp_path: Path) -> None:
@@ -135,7 +138,7 @@ def test_longer_trainings_are_told_at_the_epochs_of_their_clarity(tmp_path: Path
     lasting += "012345678901,stacked,1,40,9,averaged_error,160\n"
     (tmp_path / "longer.csv").write_text(lasting, encoding="utf-8")
     longer = studies.read(FACES, tmp_path).longer
-    assert longer and longer.lasting == pytest.approx((2, 2, 2, 2))
+    assert longer and longer["lasting"] == pytest.approx((2, 2, 2, 2))
 
 
 TABLES = ("latents.csv", "norms.csv", "published.csv", "longer.csv", "search/trials.csv")
