@@ -240,9 +240,8 @@ def test_provenance_counts_images_steps_and_seeds(records, found):
 
 def test_caveats_follow_the_data_and_the_training(records, found):
     assert "**These are" not in report(found, []) and "not converged" not in report(found, [])
-    brief = replace(
-        records, images={"train": 1600, "test": IMAGES}, dataset="synthetic"
-    )  # 100 steps
+    images = {"train": 1600, "test": IMAGES}  # 100 steps
+    brief = replace(records, images=images, dataset="synthetic")
     text = report(find(brief), [])
     assert "**These are synthetic pictures" in text and "keep 37% of their start" in text
     normless = {model: one for model, one in records.found.items() if model.variant == "stacked"}
@@ -282,11 +281,13 @@ def test_plots_of_dvc_yaml_fit_the_tables_and_their_templates(records, template)
 
 
 def test_what_comes_from_files_is_shown_as_it_is(records):
-    hostile = "<img src=x onerror=alert(1)> [a](b) | `c` **d**\n# e"
+    hostile = "<img src=x onerror=alert(1)> [a](b) | `c` **d**\n# e\x1b[2J"
     found = {model: replace(one, machines=[hostile]) for model, one in records.found.items()}
-    text = report(find(replace(records, found=found)), [])
-    shown = r"&lt;img src=x onerror=alert(1)> \[a\](b) \| \`c\` \*\*d\*\* # e"
+    hostile_ones = find(replace(records, found=found))
+    text = report(hostile_ones, [])
+    shown = r"&lt;img src=x onerror=alert(1)> \[a\](b) \| \`c\` \*\*d\*\* # e?\[2J"
     assert f"Trained with {shown}." in text and "<img" not in text
+    assert "e?[2J" in summary(hostile_ones)
 
 
 def test_what_is_found_follows_the_numbers():

@@ -26,6 +26,7 @@ from stages.report.tables import NEAR
 
 HERE = Path(__file__).parent
 SPECIAL = re.compile(r"[\\`*\[\]|~]")
+CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")  # a terminal would obey them
 WIDTH = 100  # columns of the terminal's lines
 
 
@@ -76,6 +77,8 @@ def _render(name: str, finalize: Callable[[object], object], **values: Any) -> s
 
 
 def _plain(value: object) -> object:
+    if isinstance(value, str):
+        return CONTROL.sub("?", value)
     return "-" if value is None or (isinstance(value, float) and pd.isna(value)) else value
 
 
