@@ -1,28 +1,36 @@
-"""models/<variant> -> reports/models/<variant>.safetensors, a copy for git in half precision.
+"""models/ -> reports/models/<variant>.safetensors, copies for git in half precision.
 
-`python -m stages.publish VARIANT` takes the averaged weights of the first seed as described.
+Of each variant that `publish` in params.yaml lists, the averaged weights of the first seed as
+described. A copy stays where its model is not here, and goes where its variant is not listed.
 """
 
+import shutil
 import sys
 
 from stages.common.entry import entry_point
 from stages.common.errors import PipelineError
-from stages.common.files import atomic
+from stages.common.files import atomic_folder
+from stages.common.settings import PUBLISH
+from stages.common.yaml_files import read_yaml
 
 
 @entry_point
-def main(variant: str) -> None:
+def main() -> None:
     from stages.model import checkpoint, trained
 
-    paths = trained.seeds(variant)
-    if not paths:
-        raise PipelineError(
-            f"models/{variant} has no trained model; run `dvc repro train-variant@{variant}`"
-        )
-    copy = trained.copy_of(variant)
-    with atomic(copy) as unfinished:
-        checkpoint.copy_in_half(paths[0], unfinished)
-    print(f"{copy}: {copy.stat().st_size:,} bytes of {paths[0]}")
+    variants = read_yaml(PUBLISH)
+    if not isinstance(variants, list):
+        raise PipelineError(f"{PUBLISH} should be a list; run `dvc repro configure`")
+    with atomic_folder(trained.COPIES) as folder:
+        for variant in variants:
+            copy = trained.copy_of(variant)
+            if paths := trained.seeds(variant):
+                checkpoint.copy_in_half(paths[0], folder / copy.name)
+                print(f"{copy}: {(folder / copy.name).stat().st_size:,} bytes of {paths[0]}")
+            elif copy.exists():
+                shutil.copy(copy, folder)
+            else:
+                print(f"{copy}: not there; `dvc repro train-variant@{variant}` trains it")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 """Your own pictures beside their reconstructions by trained models, with errors.
 
   python -m stages.reconstruct photo.jpg folder/ --variants stacked best -o out.png
-      Pictures, folders and archives of them, cropped to the central square: a face should fill it.
+      Pictures, folders and archives of them, cropped to the largest face that is found, else to the
+      central square (--crop centre: always). --json prints the errors as JSON, --latents FILE.npy
+      keeps the 384 numbers that one of --variants makes of each picture.
   python -m stages.reconstruct --sample 16 --variants stacked_vae -o out.png
       New faces, drawn by variational models; --seed N draws others.
   python -m stages.reconstruct --export model.onnx --variants stacked
@@ -10,14 +12,20 @@
 that are kept there if you name none.
 """
 
+import json
 import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
+
+import numpy as np
 
 from stages.common.entry import entry_point
 from stages.common.errors import PipelineError
 from stages.common.files import atomic
+
+if TYPE_CHECKING:
+    from stages.model.network import Autoencoder
 
 MOST = 50  # pictures in one image
 SEEDS = 2**63  # as many as params.yaml may name
@@ -36,15 +44,26 @@ def parse(words: tuple[str, ...]) -> Namespace:
     parser.add_argument("--sample", type=int)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--export", type=Path)
+    parser.add_argument("--crop", choices=["face", "centre"], default="face")
+    parser.add_argument("--latents", type=Path)
+    parser.add_argument("--json", action="store_true")
     given = parser.parse_intermixed_args(words)
     if (bool(given.pictures), given.sample is not None, bool(given.export)).count(True) != 1:
         parser.error("give one of pictures (before --variants), --sample N and --export FILE")
-    if given.export and len(given.variants or []) != 1:
-        parser.error("--export takes one of --variants")
+    for word in ("export", "latents"):
+        if getattr(given, word) and len(given.variants or []) != 1:
+            parser.error(f"--{word} takes one of --variants")
+    if (given.latents or given.json) and not given.pictures:
+        parser.error("--latents and --json are for pictures")
+    if given.latents and given.latents.suffix != ".npy":
+        parser.error(f"--latents {given.latents} should end in .npy")
     if not 0 <= given.seed < SEEDS:
         parser.error(f"--seed {given.seed} is not 0 to {SEEDS - 1}")
     if given.output.suffix.lower() != ".png":
         parser.error(f"--output {given.output} should end in .png")
+    output = given.output.resolve()
+    if output.exists() and {output, *output.parents} & {Path(p).resolve() for p in given.pictures}:
+        parser.error(f"--output {given.output} is one of the pictures; name another file")
     return given
 
 
@@ -52,9 +71,7 @@ def parse(words: tuple[str, ...]) -> Namespace:
 def main(*words: str) -> None:
     wanted = parse(words)
     # Torch takes seconds: wrong words are told before.
-    from stages.data import given as pictures
-    from stages.data.pictures import tell_skipped
-    from stages.measure.reconstructions import draw, reconstruct
+    from stages.measure.reconstructions import draw
     from stages.model import onnx, trained
     from stages.report import beside
 
@@ -63,20 +80,35 @@ def main(*words: str) -> None:
         with atomic(wanted.export) as unfinished:
             onnx.to_onnx(models[wanted.variants[0]], unfinished)
         print(wanted.export)
-        return
-    if wanted.sample is not None:
+    elif wanted.sample is not None:
         drawn = {name: draw(model, wanted.sample, wanted.seed) for name, model in models.items()}
-        told, sheet = [], beside.samples(drawn)
+        with atomic(wanted.output) as unfinished:
+            beside.samples(drawn).save(unfinished)
+        print(wanted.output)
     else:
-        names, pixels, skipped = pictures.read(wanted.pictures, MOST)
-        if skipped:
-            print(tell_skipped(skipped))
-        made = {name: reconstruct(model, pixels) for name, model in models.items()}
-        told = [beside.table(names, made)]
-        sheet = beside.reconstructions(names, pixels, made)
+        _reconstruct(wanted, models)
+
+
+def _reconstruct(wanted: Namespace, models: "dict[str, Autoencoder]") -> None:
+    from stages.data import given
+    from stages.data.pictures import tell_skipped
+    from stages.measure.reconstructions import held_out_error, latents, reconstruct
+    from stages.report import beside
+
+    names, crops, pixels, skipped = given.read(wanted.pictures, MOST, wanted.crop)
+    made = {name: reconstruct(model, pixels) for name, model in models.items()}
+    held_out = {name: held_out_error(name) for name in models}
     with atomic(wanted.output) as unfinished:
-        sheet.save(unfinished)
-    print(*told, wanted.output, sep="\n")
+        beside.reconstructions(names, crops, pixels, made, held_out).save(unfinished)
+    if wanted.latents:
+        with atomic(wanted.latents) as unfinished:
+            np.save(unfinished, latents(models[wanted.variants[0]], pixels))
+    if wanted.json:
+        errors = beside.errors(names, crops, made)
+        print(json.dumps({"pictures": errors, "held_out": held_out, "skipped": skipped}, indent=2))
+        return
+    told = [tell_skipped(skipped)] if skipped else []
+    print(*told, beside.table(names, crops, made, held_out), wanted.output, sep="\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The held-out inputs, and noise, measured once -> reports/references/ (in git)."""
+"""The held-out inputs, noise, the mean training picture, measured once -> reports/references/."""
 
 import sys
 
@@ -15,11 +15,12 @@ def main() -> None:
     memory.keep_freed()
     dataset = read_config(DownloadSettings, CONFIGS / "download.yaml").dataset
     prepared = faces.load()
-    test, _ = measured_faces(prepared)
+    test, train = measured_faces(prepared)
     with threads() as pool:
-        references = measure_references(pool, test)
+        references = measure_references(pool, test, train)
     images = {split: len(prepared.rows(split)) for split in ("train", "test")}
-    records.write_references(references, dataset, prepared.hash, images)
+    people = len({*prepared.people[prepared.rows("test")]})
+    records.write_references(references, dataset, prepared.hash, images, people=people)
     print(references.measures.to_string(float_format="{:.3g}".format))
 
 

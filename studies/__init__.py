@@ -9,3 +9,5 @@
 
 Whatever is chosen by looking is chosen on `validation`, a part of the training people.
 """
+
+import stages  # noqa: F401  # before PyTorch, as it prepares the environment

@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +97,13 @@ def make(
                 else:
                     missing[model] = "not trained (no released_seeds)"
     return Records(found, missing, _references(), dataset, dict(SPLITS))
+
+
+def with_mean_picture(records: Records, error: float) -> Records:
+    """The same, and the held-out error of the mean training picture."""
+    measures = records.references.measures.copy()
+    measures.loc[("mean", "error"), :] = [error, 1.0, IMAGES]
+    return replace(records, references=replace(records.references, measures=measures))
 
 
 def write(

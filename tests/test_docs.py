@@ -111,20 +111,6 @@ def test_make_takes_the_versions_of_python_that_readme_names(tmp_path: Path) -> 
             assert not said.stdout and said.stderr.startswith(error)
 
 
-def test_demo_and_a_first_look_train_one_seed_of_every_variant() -> None:
-    params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    own = {name for name, own in params["variants"].items() if own.get("seeds", [0]) != [0]}
-    changes = {"train.seeds=[0]", *(f"variants.{name}.seeds=[0]" for name in own)}
-    for target in ("demo", "one-seed"):
-        said = subprocess.run(
-            ["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True, check=True
-        ).stdout
-        assert set(re.findall(r"--set-param '(\S*\bseeds=\S*)'", said)) == changes
-        # Trained side by side once the faces are there, and before the stages ask for it.
-        steps = r"dvc exp run .* preprocess\n.*stages\.train_variant --all && dvc repro\b"
-        assert re.search(steps, said)
-
-
 def test_every_stage_is_in_the_tree() -> None:
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     for stage in stages:

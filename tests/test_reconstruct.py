@@ -1,5 +1,7 @@
 """`python -m stages.reconstruct`: what it shows, says and refuses."""
 
+import io
+import json
 import re
 from pathlib import Path
 
@@ -9,6 +11,10 @@ import torch
 from PIL import Image
 
 from stages import reconstruct
+from stages.data import given
+from stages.data.pictures import tell_skipped
+from stages.data.sources.synthetic.drawn_faces import draw
+from stages.measure import clarity
 from stages.model.network import Autoencoder
 from tests.model.test_trained import keep
 
@@ -35,10 +41,13 @@ def test_pictures_stand_beside_their_reconstructions(
     Path("folder/broken.jpg").write_bytes(b"no picture")
     reconstruct.main("photo.jpg", "folder", "--variants", "stacked", "best", "-o", "to/out.png")
     told = capsys.readouterr().out
-    assert "1 pictures skipped: folder/broken.jpg cannot be decoded" in told
-    errors = dict(re.findall(r"^(\S+, \S+): error ([\d.]+), mean", told, re.M))
+    assert "2 files skipped: cannot be decoded: it is no JPEG or" in told
+    assert "ends in .txt (1): folder/notes.txt" in told
+    errors = dict(re.findall(r"^(\S+ \(centre\), \S+): error ([\d.]+), mean", told, re.M))
     names = ("photo.jpg", "folder/deep/turned.png")
-    assert [*errors] == [f"{name}, {variant}" for name in names for variant in ("stacked", "best")]
+    assert [*errors] == [
+        f"{name} (centre), {variant}" for name in names for variant in ("stacked", "best")
+    ]
 
     shown = np.asarray(Image.open("to/out.png"))
     faces = tiles(shown, rows=2, columns=3)
@@ -49,13 +58,67 @@ def test_pictures_stand_beside_their_reconstructions(
         output = model(images)
     np.testing.assert_allclose(faces[1][2], output[0].permute(1, 2, 0) * 255, atol=1)
     expected = (output - images).square().sum()
-    assert float(errors["folder/deep/turned.png, best"]) == pytest.approx(float(expected), rel=1e-3)
+    assert float(errors["folder/deep/turned.png (centre), best"]) == pytest.approx(
+        float(expected), rel=1e-3
+    )
 
 
 def test_any_name_is_shown(model: Autoencoder, capsys: pytest.CaptureFixture[str]) -> None:
-    picture("a\nb\t.png", 128, 128)
-    reconstruct.main("a\nb\t.png", "--variants", "stacked")
-    assert capsys.readouterr().out.startswith(r"'a\nb\t.png', stacked: error")
+    names = ("a\nb\t.png", "\u540d.png")  # the sheet's font lacks the latter
+    for name in names:
+        picture(name, 128, 128)
+    reconstruct.main(*names, "--variants", "stacked")
+    first, second, _ = capsys.readouterr().out.splitlines()
+    assert first.startswith(r"'a\nb\t.png' (centre), stacked: error")
+    assert second.startswith("picture 2, \u540d.png (centre), stacked: error")
+
+
+def test_the_largest_face_is_shown_wherever_it_is(model: Autoencoder) -> None:
+    faces = [Image.open(io.BytesIO(content)) for _, content in draw(8)]
+    face = next(face for face in faces if clarity.detect(np.asarray(face)[None, 61:189, 61:189])[0])
+    scene = Image.new("RGB", (1600, 1200), "darkgreen")
+    scene.paste(face.resize((700, 700)), (850, 300))
+    scene.save("scene.png")
+    Image.new("RGB", (300, 300)).save("without.png")
+    (_, where, pixels, _) = given.read(["scene.png", "without.png"], 10)
+    assert where == ["face", "centre"]
+    expected = np.asarray(face.resize((128, 128), box=(61, 61, 189, 189))).astype(float)
+    shown = pixels[0].astype(float)
+    assert np.corrcoef(shown.ravel(), expected.ravel())[0, 1] > 0.7
+    assert given.read(["scene.png"], 10, crop="centre").crops == ["centre"]
+
+
+def test_the_first_pictures_are_shown_and_the_rest_counted(tmp_path: Path) -> None:
+    for number in range(12):
+        picture(f"{tmp_path}/few/photo{number}.png", 128, 128, seed=number)
+    few = given.read([f"{tmp_path}/few"], 5)
+    assert few.names == [f"few/photo{number}.png" for number in range(5)]
+    assert "7 files skipped: beyond the first 5 pictures (7): " in tell_skipped(few.skipped)
+
+
+def test_numbers_are_for_programs_too(
+    model: Autoencoder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("reports/metrics").mkdir(parents=True)
+    Path("reports/metrics/best.json").write_text('{"averaged_error": 12.34}', encoding="utf-8")
+    picture("a.png", 128, 128)
+    reconstruct.main("a.png", "--variants", "best")
+    assert ", held out 12.3 on average, mean squared" in capsys.readouterr().out
+    reconstruct.main("a.png", "--json", "--latents", "codes.npy", "--variants", "best")
+    told = json.loads(capsys.readouterr().out)
+    images = torch.from_numpy(np.asarray(Image.open("a.png")) / np.float32(255))
+    images = images.permute(2, 0, 1)[None]
+    with torch.inference_mode():
+        error = float((model(images) - images).square().sum())
+        codes = model.encode(images).flatten(1)
+    assert told == {
+        "pictures": [
+            {"name": "a.png", "crop": "centre", "errors": {"best": pytest.approx(error, rel=1e-3)}}
+        ],
+        "held_out": {"best": 12.34},
+        "skipped": [],
+    }
+    np.testing.assert_allclose(np.load("codes.npy"), codes, atol=1e-5)
 
 
 def test_the_picture_is_there_whoever_reads_what_is_printed(
@@ -102,11 +165,17 @@ def test_samples_are_drawn_anew_for_another_seed(model: Autoencoder) -> None:
         ("lacking.jpg --variants best", "lacking.jpg does not exist"),
         ("small.png --variants best", "small.png is 90x90 pixels"),
         ("empty --variants best", "there is no picture in empty"),
-        ("few --variants best", "no picture in few (1 pictures skipped: few/b.png is 60x60 pixels"),
+        ("few --variants best", "no picture in few (1 files skipped: is 60x60 pixels; at least"),
         ("a.png", "reports/models has no models"),
         ("a.png --variants lacking", "no trained model 'lacking'; here are best, stacked"),
         ("a.png --sample 3", "give one of pictures"),
         ("a.png -o out.gif", "out.gif should end in .png"),
+        ("a.png --variants best -o few/../a.png", "few/../a.png is one of the pictures"),
+        ("few --variants best -o few/b.png", "few/b.png is one of the pictures"),
+        ("a.png --variants best --latents codes", "codes should end in .npy"),
+        ("a.png --latents codes.npy", "--latents takes one of --variants"),
+        ("--sample 3 --variants best --json", "--latents and --json are for pictures"),
+        ("a.png --crop left", "invalid choice: 'left'"),
         ("--sample 3 --variants stacked", "only a variational model draws"),
         ("--sample 0 --variants best", "1 to 1000"),
         ("--sample 3 --variants best --seed -1", "--seed -1 is not 0 to 9223372036854775807"),

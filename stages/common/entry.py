@@ -1,5 +1,6 @@
 """How a stage begins and ends: its arguments, its errors in one line, its life tied to dvc's."""
 
+import ast
 import atexit
 import gc
 import inspect
@@ -27,7 +28,8 @@ def entry_point(main: Callable[..., None]) -> Callable[..., None]:
             _never_fails(stream)
         module = sys.modules[main.__module__]
         if {"-h", "--help"} & {*words}:
-            print((module.__doc__ or "").strip())
+            # Not __doc__, which `python -OO` leaves out.
+            print(ast.get_docstring(ast.parse(inspect.getsource(module))) or "")
             return
         _spare_collections()
         try:

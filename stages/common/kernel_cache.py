@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-import stat
+import tempfile
 from pathlib import Path
 
 
@@ -12,7 +12,7 @@ def keep_kernels_by_content() -> None:
     numba knows compiled code by the file that its function is in, and kernels have functions of
     other files compiled into them. In a folder of their own, processes that run former code, or
     that began before an edit, neither find what is new nor leave what is old. The folder lies
-    beside the source, or, where that cannot be written to, in a cache of the user's; or in the
+    beside the source, where that cannot be written to in the system's temporary folder, or in the
     user's NUMBA_CACHE_DIR.
     """
     beside = Path(__file__).parents[1] / "kernels" / "__pycache__"
@@ -20,7 +20,7 @@ def keep_kernels_by_content() -> None:
     given = os.environ.get("NUMBA_CACHE_DIR")
     # What a process of another checkout has named for itself, it passes on to those it starts.
     if not given or Path(given).parent.match("stages/kernels/__pycache__"):
-        given = str(beside) if _writable(beside) else _own_folder()
+        given = str(beside) if _writable(beside) else _private_folder()
     content = hashlib.sha256(sources).hexdigest()
     if given and os.path.basename(given) != content:
         os.environ["NUMBA_CACHE_DIR"] = os.path.join(given, content)
@@ -34,20 +34,12 @@ def _writable(folder: Path) -> bool:
     return os.access(folder, os.W_OK)
 
 
-def _own_folder() -> str | None:
-    """One of this user alone, as whoever could write into it could run code as this user.
-
-    `jit.temporary_folder` is where numba ends when there is none; to call it loads numba, too late.
-    """
-    caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    for parent in (caches, os.environ.get("TMPDIR") or "/tmp"):
-        folder = Path(parent, f"recursive-autoencoder-kernels-{os.getuid()}")
-        try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            found = folder.lstat()
-        except OSError:
-            continue
-        closed = stat.S_ISDIR(found.st_mode) and not found.st_mode & 0o077
-        if closed and found.st_uid == os.getuid() and os.access(folder, os.W_OK):
-            return str(folder)
-    return None
+def _private_folder() -> str | None:
+    """One of this user alone, as whoever could write into it could run code as this user."""
+    try:
+        folder = Path(tempfile.gettempdir(), f"recursive-autoencoder-kernels-{os.getuid()}")
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+    except OSError:
+        return None
+    return str(folder) if found.st_uid == os.getuid() and not found.st_mode & 0o077 else None

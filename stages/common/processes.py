@@ -5,7 +5,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from multiprocessing import parent_process, resource_tracker
 from threading import Thread
@@ -23,11 +23,13 @@ def end_with_dvc() -> None:
     Left over, a stage would go on beside that of the next `dvc repro`. One that was started by
     hand may outlive its shell. Raises PipelineError where that dvc is gone already.
     """
-    if "DVC_STAGE" not in os.environ:  # dvc tells it to every stage
+    if "DVC_STAGE" not in os.environ:  # dvc sets it for every stage, and not for itself
         return
-    for process in psutil.Process().parents():
-        if any(os.path.basename(word) == "dvc" for word in _command(process)):
-            _end_after(partial(_wait_for, process))
+    dvc = next((p for p in psutil.Process().parents() if not _in_stage(p)), None)
+    # When dvc is gone, this is the process that takes in orphans, which is of another group.
+    with suppress(ProcessLookupError):
+        if dvc and os.getpgid(dvc.pid) == os.getpgrp():
+            _end_after(partial(_wait_for, dvc))
             return
     raise PipelineError("the dvc that started this stage is gone; run `dvc repro` again")
 
@@ -74,8 +76,8 @@ def alive(process: psutil.Process) -> bool:
         return False
 
 
-def _command(process: psutil.Process) -> list[str]:
+def _in_stage(process: psutil.Process) -> bool:
     try:
-        return process.cmdline()
-    except psutil.Error:
-        return []
+        return "DVC_STAGE" in process.environ()
+    except psutil.Error:  # another user's
+        return False

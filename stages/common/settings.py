@@ -1,12 +1,12 @@
 """params.yaml, checked and typed; and what `configure` makes of it, resolved settings a file."""
 
 import re
+import reprlib
 from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from stages.common.errors import PipelineError
+from stages.common.yaml_files import read_yaml
 
 # The paper's text, or the same with the accidents of the authors' released code.
 Implementation = Literal["described", "released"]
@@ -31,41 +32,38 @@ CANDIDATE = "candidate"
 # The top level of params.yaml describes the candidate's network, section `train` every recipe.
 NETWORK_KEYS = ("training", "norm", "activation", "variational")
 TRAIN_KEYS = ("epochs", "batch_size", "lr", "averaging", "seeds", "released_seeds")
-# What the authors' code did not have; at the top level they are the candidate's, too.
-BEYOND = ("upsample", "downsample", "level_weights", "stacked_epochs", "schedule")
-ADVICE = "set released_seeds: []"
 # Where `configure` writes what it resolved.
 CONFIGS = Path("configs")
 VARIANTS = CONFIGS / "variants"
+PUBLISH = CONFIGS / "publish.yaml"
 # Names are folders' and files', too.
 NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,63}")
 
 
-def _yaml_number(value: object) -> object:
-    """YAML reads 1e-5, without a point, as text."""
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value
+def _seeds(given: object) -> object:
+    """`10` means the first ten seeds, 0 to 9; a list is taken as it is."""
+    if type(given) is int and 0 <= given <= 1000:
+        return [*range(given)]
+    if isinstance(given, list) and len({*map(str, given)}) == len(given):
+        return given
+    raise ValueError("it should be a number of seeds, up to 1000, or a list of different seeds")
 
 
-def _distinct(seeds: list[int]) -> list[int]:
-    if len(set(seeds)) < len(seeds):
-        raise ValueError("must not repeat a seed")
-    return seeds
+def _not_home(path: str) -> str:
+    if path.startswith("~"):
+        raise ValueError("write the whole path, as ~ means no folder here")
+    return path
 
 
-Number = Annotated[float, BeforeValidator(_yaml_number), Field(allow_inf_nan=False)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
 Names = Literal["equal", "image", "latent"]
 Numbers = Annotated[list[Annotated[Number, Field(gt=0)]], Field(min_length=7, max_length=7)]
-# Told apart first, so that what is said of a wrong value is of one of them alone.
+# The kind is decided first, so that an error speaks of that kind alone.
 LevelWeights = Annotated[
     Annotated[Names, Tag("name")] | Annotated[Numbers, Tag("numbers")],
     Discriminator(lambda value: "numbers" if isinstance(value, list) else "name"),
 ]
-Seeds = Annotated[list[Annotated[int, Field(ge=0, lt=2**63)]], AfterValidator(_distinct)]
+Seeds = Annotated[list[Annotated[int, Field(ge=0, lt=2**63)]], BeforeValidator(_seeds)]
 
 
 class Checked(BaseModel):
@@ -84,7 +82,7 @@ class DownloadSettings(Checked):
     count: int = Field(
         default=1000, ge=64, le=100_000, description="pictures to draw, for `synthetic` only"
     )
-    pictures: str = Field(
+    pictures: Annotated[str, AfterValidator(_not_home)] = Field(
         default="pictures",
         min_length=1,
         description="a folder or archive (.tar, .tgz, .zip) of pictures, for `own` only",
@@ -109,17 +107,21 @@ class ModelSettings(Checked):
     authors, Adam 1e-3 with batches of 32 for 10 epochs."""
 
     training: Literal["stacked", "recursive", "joint"] = Field(
+        default="recursive",
         description="one loss end to end, one for each level on its own, or `joint`: end to end "
-        "with a loss at every level"
+        "with a loss at every level",
     )
     norm: Literal["none", "batch", "shared", "tied"] = Field(
+        default="none",
         description="batch normalisation after every level; `shared`: one for both halves of a "
-        "level; `tied`: as shared, but each half has statistics of its own"
+        "level; `tied`: as shared, but each half has statistics of its own",
     )
     activation: Literal["selu", "relu"] = Field(
-        description="of every level but the last, which is a sigmoid"
+        default="selu", description="of every level but the last, which is a sigmoid"
     )
-    variational: bool = Field(description="level 7's output becomes a mean and a log variance")
+    variational: bool = Field(
+        default=False, description="level 7's output becomes a mean and a log variance"
+    )
     epochs: int = Field(ge=1, description="passes through the training faces")
     batch_size: int = Field(
         ge=2, description="faces a step; on a CPU multiples of 16 are several times faster"
@@ -161,6 +163,11 @@ class ModelSettings(Checked):
         return self
 
 
+# What the authors' code did not have.
+_THEIRS = (*NETWORK_KEYS, *TRAIN_KEYS, "implementation")
+BEYOND = tuple(key for key in ModelSettings.model_fields if key not in _THEIRS)
+
+
 class Training(Checked):
     """What decides the weights of one training but for code and machine, and nothing else.
 
@@ -183,13 +190,13 @@ class Variant(ModelSettings):
 
     @model_validator(mode="after")
     def _released_is_the_paper_s(self) -> Self:
-        if self.released_seeds and (self.training == "joint" or self.norm == "tied"):
+        lacking = [key for key in BEYOND if getattr(self, key) != Variant.model_fields[key].default]
+        lacking += ["training: joint"] * (self.training == "joint")
+        lacking += ["norm: tied"] * (self.norm == "tied")
+        if self.released_seeds and lacking:
             raise ValueError(
-                f"the authors' code has no training: joint and no norm: tied; {ADVICE}"
+                f"the authors' code has no {', '.join(lacking)}; set released_seeds: 0"
             )
-        ours = [key for key in BEYOND if getattr(self, key) != Variant.model_fields[key].default]
-        if self.released_seeds and ours:
-            raise ValueError(f"the authors' code has no {', '.join(ours)}; {ADVICE}")
         return self
 
     def seeds_of(self, implementation: Implementation) -> list[int]:
@@ -206,11 +213,8 @@ class Variant(ModelSettings):
 
 
 class Params(Checked):
-    """params.yaml: sections `download` and `preprocess`, what to publish, and every variant,
-    resolved.
-
-    `variants`: from `train`, the top-level keys, and a variant's own entry.
-    """
+    """params.yaml, every variant resolved: from the fields' defaults, section `train`, and its own
+    entry; the candidate also from the keys at the top."""
 
     download: DownloadSettings
     preprocess: PreprocessSettings
@@ -224,64 +228,59 @@ Settings = TypeVar("Settings", bound=Checked)
 
 
 def read_params(path: str | Path = "params.yaml") -> Params:
-    """The checked content of params.yaml, every variant resolved.
+    """The checked content of params.yaml. Raises PipelineError as `resolve` and `read_yaml` do."""
+    return resolve(read_yaml(path), path)
+
+
+def resolve(values: object, name: object = "params.yaml") -> Params:
+    """Values as params.yaml holds them, checked and resolved. Errors call them `name`.
 
     Raises PipelineError that names every bad key, its value and what is allowed.
     """
-    values = _read_yaml(Path(path))
     if not isinstance(values, dict):
-        raise PipelineError(f"{path} should be a mapping of settings, but holds {values!r}")
+        raise PipelineError(f"{name} should be a mapping of settings, but holds {_shown(values)}")
     problems: list[str] = []
     download, preprocess, train, entries = (
-        _section(values, name, problems) for name in ("download", "preprocess", "train", "variants")
+        _mapping(values.get(key, {}), key, problems)
+        for key in ("download", "preprocess", "train", "variants")
     )
-    network = {key: value for key, value in values.items() if key in (*NETWORK_KEYS, *BEYOND)}
-    sections = {"download": DownloadSettings.model_fields, "train": TRAIN_KEYS}
-    sections["preprocess"] = PreprocessSettings.model_fields
-    known = [f"{section}.{key}" for section, keys in sections.items() for key in keys]
-    known += [*NETWORK_KEYS, *BEYOND, *sections, "publish", "variants"]
+    known = [*NETWORK_KEYS, *BEYOND, *Params.model_fields, "train"]
+    known += [f"train.{key}" for key in TRAIN_KEYS]
+    known += [f"download.{key}" for key in DownloadSettings.model_fields]
+    known += [f"preprocess.{key}" for key in PreprocessSettings.model_fields]
     given = [*values, *(f"train.{key}" for key in train)]
     problems += [_unknown(key, known) for key in given if key not in known]
-    train = {key: value for key, value in train.items() if key in TRAIN_KEYS}
+    train = {key: train[key] for key in TRAIN_KEYS if key in train}
+    top = {key: values[key] for key in (*NETWORK_KEYS, *BEYOND) if key in values}
 
-    checked_download = _check(DownloadSettings, download, "download.{}".format, problems)
-    checked_preprocess = _check(PreprocessSettings, preprocess, "preprocess.{}".format, problems)
+    sections: dict[str, Checked | None] = {
+        "download": _check(DownloadSettings, download, "download.{}".format, problems),
+        "preprocess": _check(PreprocessSettings, preprocess, "preprocess.{}".format, problems),
+    }
     # The defaults are checked as one variant, so that a bad one is named once.
-    top = {key: f"train.{key}" for key in TRAIN_KEYS} | {key: key for key in network}
-    top |= {key: key for key in NETWORK_KEYS}
-    _check(Variant, train | network, top.get, problems)
+    names = {key: f"train.{key}" for key in TRAIN_KEYS} | {key: key for key in top}
+    _check(Variant, train | top, names.get, problems)
     variants = {}
-    for name, own in entries.items():
-        where = f"variants.{name}"
-        if not isinstance(name, str) or not NAME.fullmatch(name):
+    for variant, own in entries.items():
+        where = f"variants.{variant}"
+        if not isinstance(variant, str) or not NAME.fullmatch(variant):
             problems.append(
                 f"{where}: a variant's name is at most 64 of a-z, 0-9 and _, in quotes where YAML "
                 "would not read it as text"
             )
-        elif not isinstance(own, dict):
-            problems.append(f"{where} is {own!r}: it should be a mapping of settings")
-        elif lacking := [key for key in NETWORK_KEYS if key not in own and name != CANDIDATE]:
-            problems.append(
-                f"{where} does not set {', '.join(lacking)}; every variant but {CANDIDATE} sets "
-                f"all of {', '.join(NETWORK_KEYS)}"
-            )
-        else:
-            names = {str(key): f"{where}.{key}" for key in own}
-            defaults = train | network if name == CANDIDATE else train
-            checked = _check(Variant, defaults | own, names.get, problems, where)
-            if checked:
-                variants[name] = checked
+            continue
+        own = _mapping(own, where, problems)
+        names = {str(key): f"{where}.{key}" for key in own}
+        defaults = train | top if variant == CANDIDATE else train
+        variants[variant] = _check(Variant, defaults | own, names.get, problems, where)
     if not entries:
         problems.append("variants: there is nothing to train")
-    publish = _published(values.get("publish"), entries, problems)
-    if problems or not checked_download or not checked_preprocess:
-        raise PipelineError(f"{path}: {'; '.join(problems)}")
-    return Params(
-        download=checked_download,
-        preprocess=checked_preprocess,
-        publish=publish,
-        variants=variants,
-    )
+    publish = values.get("publish")
+    if not isinstance(publish, list) or len({x for x in publish if type(x) is str}) < len(publish):
+        problems.append(f"publish is {_shown(publish)}: it should be a list of different variants")
+    if problems:
+        raise PipelineError(f"{name}: {'; '.join(problems)}")
+    return Params.model_validate(sections | {"publish": publish, "variants": variants})
 
 
 def read_config(kind: type[Settings], path: str | Path) -> Settings:
@@ -292,9 +291,9 @@ def read_config(kind: type[Settings], path: str | Path) -> Settings:
     where = f"{path}, which `dvc repro configure` writes"
     if not Path(path).exists():
         raise PipelineError(f"{where}, does not exist here")
-    values, problems = _read_yaml(Path(path)), list[str]()
+    values, problems = read_yaml(path), list[str]()
     if not isinstance(values, dict):
-        raise PipelineError(f"{where}, should hold settings, but holds {values!r}")
+        raise PipelineError(f"{where}, should hold settings, but holds {_shown(values)}")
     checked = _check(kind, values, str, problems, str(path))
     if checked is None:
         raise PipelineError(f"{where}: {'; '.join(problems)}")
@@ -310,67 +309,47 @@ def read_variant(name: str, root: str | Path = ".") -> Variant:
 
 def _check(
     kind: type[Settings],
-    values: dict[str, object],
+    values: dict[Any, object],
     name_of: Callable[[str], str | None],
     problems: list[str],
     whole: str = "",
 ) -> Settings | None:
     """`kind` made of `values`; None where something is wrong, which is added to `problems`.
 
-    name_of: what to call a key; None for one whose problems have been told. whole: what to call all
-    of them, where they are to fit together.
+    name_of: what to call a key; None for one whose problems are named elsewhere. whole: what to
+    call all of them, where they do not fit together.
     """
     try:
-        return kind.model_validate(values)
+        return kind.model_validate({str(key): value for key, value in values.items()})
     except ValidationError as error:
         for problem in error.errors(include_url=False):
-            told = problem["msg"].removeprefix("Value error, ")
+            reason = problem["msg"].removeprefix("Value error, ")
             if not problem["loc"]:  # of several keys together
-                problems += [f"{whole}: {told}"] if whole else []
+                problems += [f"{whole}: {reason}"] if whole else []
             elif name := name_of(key := str(problem["loc"][0])):
                 if problem["type"] == "extra_forbidden":
                     section = name.removesuffix(key)
-                    known = [f"{section}{field}" for field in kind.model_fields]
-                    problems.append(_unknown(name, known))
+                    problems.append(_unknown(name, [f"{section}{x}" for x in kind.model_fields]))
                     continue
                 places = [str(place) for place in problem["loc"][1:] if isinstance(place, int)]
-                value = "" if problem["type"] == "missing" else f" is {problem['input']!r}"
-                problems.append(f"{'.'.join([name, *places])}{value}: {told}")
+                value = "" if problem["type"] == "missing" else f" is {_shown(problem['input'])}"
+                problems.append(f"{'.'.join([name, *places])}{value}: {reason}")
         return None
 
 
-def _section(values: dict[str, object], name: str, problems: list[str]) -> dict[str, object]:
-    section = values.get(name, {})
-    if isinstance(section, dict):
-        return section
-    problems.append(f"{name} is {section!r}: it should be a mapping")
+def _mapping(value: object, name: str, problems: list[str]) -> dict[Any, object]:
+    if isinstance(value, dict):
+        return value
+    problems.append(f"{name} is {_shown(value)}: it should be a mapping")
     return {}
 
 
-def _published(names: object, entries: dict[str, object], problems: list[str]) -> list[str]:
-    if not isinstance(names, list):
-        problems.append(f"publish is {names!r}: it should be a list of variants")
-        return []
-    if lacking := [str(name) for name in names if str(name) not in entries]:
-        problems.append(f"publish is {names!r}: variants has no {', '.join(lacking)}")
-    elif len(set(names)) < len(names):
-        problems.append(f"publish is {names!r}: it must not repeat a variant")
-    return names
-
-
 def _unknown(key: object, known: list[str]) -> str:
-    """That `key` means nothing here, and which key may have been meant."""
-    last = str(key).split(".")[-1]
-    meant = [name for name in known if name.split(".")[-1] == last]
-    meant += get_close_matches(str(key), known, n=1, cutoff=0.7)
-    advice = f"; did you mean {meant[0]}?" if meant else ""
-    return f"{key} is no setting{advice}"
+    """That `key` means nothing here, and the setting with the nearest last word."""
+    last_words = {name.split(".")[-1]: name for name in known}
+    near = get_close_matches(str(key).split(".")[-1], last_words, n=1, cutoff=0.75)
+    return f"{key} is no setting" + (f"; did you mean {last_words[near[0]]}?" if near else "")
 
 
-def _read_yaml(path: Path) -> object:
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise PipelineError(f"{path} does not exist here; run from the repository's root") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise PipelineError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+def _shown(value: object) -> str:
+    return reprlib.repr(value)[:100]

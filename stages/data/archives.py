@@ -6,12 +6,13 @@ followed, each folder is read once, and what is no regular file is never opened.
 
 import gzip
 import os
+import re
 import stat
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial as bind
 from pathlib import Path
@@ -93,7 +94,7 @@ def _members(path: Path) -> Iterator[Member | None]:
             file.seek(0)
             if start.startswith(b"\x1f\x8b"):
                 yield from gzipped_tar_members(file)
-            elif start[257:262] == b"ustar":
+            elif _is_tar_header(start):
                 yield from _tar_members(file)
             elif zipfile.is_zipfile(file):
                 yield from _zip_members(file)
@@ -101,6 +102,19 @@ def _members(path: Path) -> Iterator[Member | None]:
                 page = b"<html" in start.lower() or b"<!doctype" in start.lower()
                 what = "a web page, " if page else ""
                 raise PipelineError(f"{path} is {what}neither {KINDS}")
+
+
+def _is_tar_header(block: bytes) -> bool:
+    """Whether it is one of any kind of tar; those of the oldest, v7, have no name in them."""
+    with suppress(tarfile.HeaderError):
+        return bool(tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape"))
+    return False
+
+
+def _in_natural_order(name: str) -> tuple[list[str | int], str]:
+    """What sorts photo2 before photo10."""
+    parts = re.split(r"(\d+)", name)
+    return [int(part) if part.isdecimal() else part for part in parts], name
 
 
 def _folder_members(root: Path) -> Iterator[Member | None]:
@@ -117,7 +131,7 @@ def _folder_members(root: Path) -> Iterator[Member | None]:
         seen.add((state.st_dev, state.st_ino))
         inside = list[tuple[Path, str]]()
         with os.scandir(folder) as entries:
-            for entry in sorted(entries, key=lambda entry: entry.name):
+            for entry in sorted(entries, key=lambda entry: _in_natural_order(entry.name)):
                 inner, path = f"{name}/{entry.name}", Path(entry.path)
                 if path.is_file():  # neither a broken link nor one to a device
                     size = path.stat().st_size
@@ -156,7 +170,10 @@ def gzipped_tar_members(file: Stream) -> Iterator[Member | None]:
 
 
 def _tar_members(stream: Stream) -> Iterator[Member | None]:
-    """Read to the end of `stream`, too, which then finds out whether its checksum is right."""
+    """Read to the end of `stream`, too, which then finds out whether its checksum is right.
+
+    What follows the end of a tar, as a second one would, is refused: it is not to be lost.
+    """
     bounded = _Bounded(stream)
     with tarfile.open(fileobj=cast(IO[bytes], bounded), mode="r|", tarinfo=WholeHeader) as tar:
         while member := tar.next():
@@ -167,9 +184,10 @@ def _tar_members(stream: Stream) -> Iterator[Member | None]:
             repeats = member.linkname if member.islnk() else ""
             known = member.isreg() or repeats
             yield Member(name, member.size, read, repeats) if known else None
-    bounded.allow(TOTAL_BYTES)
-    while bounded.read(1 << 20):
-        pass
+        bounded.allow(TOTAL_BYTES)
+        while rest := tar.fileobj.read(1 << 20):
+            if any(rest):
+                raise tarfile.ReadError("something follows its end; give a second tar on its own")
 
 
 def _read_tarred(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:

@@ -1,10 +1,12 @@
 """An encoded picture -> 128x128 pixels: decoded by Pillow, cropped and resized by torchvision."""
 
 import io
+import zlib
 from collections.abc import Callable
+from contextlib import suppress
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 from torchvision.transforms.v2 import functional as transforms
 
 from stages.common.errors import PipelineError
@@ -12,6 +14,18 @@ from stages.data.faces import SIZE
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 MAX_PIXELS = 2**26  # of a picture, 67 million: more than most cameras have
+PNG = b"\x89PNG\r\n\x1a\n"
+ORIENTATION = 274  # of EXIF's tags
+# What turns a picture upright, by its orientation.
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 Crop = Callable[[bytes], np.ndarray]
 
@@ -24,27 +38,28 @@ def centre_crop(picture: bytes) -> np.ndarray:
     Raises PipelineError, which does not know the picture's name, where it does not decode or is
     smaller than that.
     """
-    return np.asarray(transforms.center_crop(_decode(picture, ("JPEG",)), [SIZE, SIZE]))
+    return np.asarray(transforms.center_crop(decode(picture, ("JPEG",)), [SIZE, SIZE]))
 
 
 def fit(picture: bytes) -> np.ndarray:
     """(128, 128, 3) uint8 RGB of a JPEG, PNG, WebP or BMP: resized so that the shorter side fits,
     then cropped to the centre.
 
-    Transparent parts become white; 16 bit of grey are scaled to 8. Raises as `centre_crop` does.
+    Transparent parts become white; 16 bits are scaled to 8. Raises as `centre_crop` does.
     """
-    small = transforms.resize(_decode(picture, FORMATS, reduce=True), [SIZE], antialias=True)
+    small = transforms.resize(decode(picture, FORMATS, 2 * SIZE), [SIZE], antialias=True)
     return np.asarray(transforms.center_crop(small, [SIZE, SIZE]))
 
 
-def _decode(picture: bytes, formats: tuple[str, ...], reduce: bool = False) -> Image.Image:
-    """The picture upright, in RGB; if `reduce`, perhaps smaller, but twice the crop at least."""
+def decode(picture: bytes, formats: tuple[str, ...], side: int | None = None) -> Image.Image:
+    """The picture upright, in RGB; with `side`, perhaps smaller, but each side is at least that or
+    as it was. Raises as `centre_crop` does."""
     try:
-        with Image.open(io.BytesIO(picture), formats=formats) as image:
+        with Image.open(io.BytesIO(_readable(picture)), formats=formats) as image:
             _check_size(image.width, image.height)
-            if reduce:  # a JPEG decodes several times as fast at a half, quarter or eighth
-                image.draft(None, (2 * SIZE, 2 * SIZE))
-            return _to_rgb(ImageOps.exif_transpose(image))
+            if side:  # a JPEG decodes several times as fast at a half, quarter or eighth
+                image.draft(None, (side, side))
+            return _upright(_to_rgb(image, depth=picture[24]), image)
     except PipelineError:
         raise
     except UnidentifiedImageError:
@@ -54,6 +69,20 @@ def _decode(picture: bytes, formats: tuple[str, ...], reduce: bool = False) -> I
         raise PipelineError(f"cannot be decoded: {reason}") from None
 
 
+def _readable(picture: bytes) -> bytes:
+    """Without the ancillary chunks of a PNG whose checksum is wrong: Pillow would refuse it."""
+    if not picture.startswith(PNG):
+        return picture
+    kept, at = [PNG], len(PNG)
+    while at < len(picture):
+        chunk = picture[at : at + 12 + int.from_bytes(picture[at : at + 4])]
+        ancillary = chunk[4:5].islower()
+        if not ancillary or zlib.crc32(chunk[4:-4]) == int.from_bytes(chunk[-4:]):
+            kept.append(chunk)
+        at += len(chunk)
+    return b"".join(kept)
+
+
 def _check_size(width: int, height: int) -> None:
     if min(width, height) < SIZE:
         raise PipelineError(f"is {width}x{height} pixels; at least {SIZE}x{SIZE} needed")
@@ -61,9 +90,28 @@ def _check_size(width: int, height: int) -> None:
         raise PipelineError(f"is {width}x{height} pixels; at most {MAX_PIXELS:,} in all allowed")
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _upright(pixels: Image.Image, image: Image.Image) -> Image.Image:
+    """`pixels` turned as the EXIF data of `image` ask for, where they can be read."""
+    turn = None
+    with suppress(Exception):  # Pillow does not say what damaged EXIF data may raise
+        turn = UPRIGHT.get(image.getexif().get(ORIENTATION, 1))
+    return pixels if turn is None else pixels.transpose(turn)
+
+
+def _to_rgb(image: Image.Image, depth: int) -> Image.Image:
+    """depth: bits a channel of a PNG, whose transparent colour Pillow leaves in these."""
+    colour = image.info.get("transparency")
     if image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+        grey = np.asarray(image)
+        image = Image.fromarray((grey >> 8).astype(np.uint8))
+        if colour is not None:
+            image.putalpha(Image.fromarray(grey != colour).convert("L"))
+    elif image.mode == "L" and colour is not None:
+        image.info["transparency"] = colour * 255 // (2**depth - 1)
+    elif image.mode == "RGB" and depth == 16 and colour is not None:
+        image.info["transparency"] = tuple(value >> 8 for value in colour)
+    if image.format == "BMP" and image.mode == "RGBA" and not image.getchannel("A").getbbox():
+        image = image.convert("RGB")  # a fourth byte that is always 0 is no alpha
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")

@@ -7,12 +7,15 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial as bind
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, TypeVar
 
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
 from tqdm import tqdm
 
 from stages.common.errors import PipelineError
@@ -21,16 +24,21 @@ from stages.data.archives import UNREADABLE, Member
 from stages.data.pictures import Pictures
 
 if TYPE_CHECKING:
-    import requests  # drawn faces and a copy from LFW_ARCHIVE need no network
     from typing_extensions import Buffer
 
 ATTEMPTS = 4  # at each HTTP source
-PAUSE = 0.5  # seconds before the second attempt, doubled before each further one
+PAUSE = 0.5  # seconds, doubled before each further attempt
 LONGEST_PAUSE = 30  # seconds, whatever the server asks for
 TIMEOUT = (10, 60)  # seconds to connect, seconds without a byte
 SLOWEST = 1000  # bytes a second, over the latter of them
 BLOCK = 1 << 16
-PASSING = {408, 429}  # statuses below 500 for which a server is asked again
+PASSING = (408, 429, *range(500, 600))  # statuses for which a server is asked again
+REASONS: dict[type[Exception] | tuple[type[Exception], ...], str] = {
+    requests.exceptions.SSLError: "its certificate is not accepted",
+    requests.TooManyRedirects: "it redirects without end",
+    (requests.Timeout, urllib3.exceptions.TimeoutError): "timed out",
+    (requests.RequestException, urllib3.exceptions.HTTPError): "connection failed",
+}
 
 Result = TypeVar("Result")
 Keep = Callable[[Iterable[Member]], Pictures]  # what chooses and stores the pictures among files
@@ -97,7 +105,7 @@ class Archive:
 
     def _download(self, path: Path) -> None:
         have = path.stat().st_size if path.exists() else 0
-        with _get(self.url, {"Range": f"bytes={have}-"} if have else {}) as response:
+        with _get(self.url, have) as response:
             span = response.headers.get("Content-Range", "")
             if not span.startswith(f"bytes {have}-"):
                 have = 0  # the server sends the whole archive
@@ -116,7 +124,7 @@ class Archive:
 class _Body(io.RawIOBase):
     """The bytes of a response, as they come. Raises TimeoutError where they trickle."""
 
-    def __init__(self, response: "requests.Response", url: str, have: int = 0) -> None:
+    def __init__(self, response: requests.Response, url: str, have: int = 0) -> None:
         """have: how many bytes there are from an earlier attempt."""
         length = response.headers.get("Content-Length", "")
         total = have + int(length) if length.isdecimal() else None
@@ -171,45 +179,41 @@ def _git(clone: Path, seconds: int, *arguments: str) -> None:
         raise PipelineError(f"git {arguments[0]}: {said[-1]}") from None
 
 
-def _get(url: str, headers: Mapping[str, str] | None = None) -> "requests.Response":
-    import requests
-
-    headers = {"Accept-Encoding": "identity"} | dict(headers or {})
-    response = requests.get(url, headers=headers, stream=True, timeout=TIMEOUT)
+def _get(url: str, first: int = 0) -> requests.Response:
+    """A response from byte `first` on, if the server can; tried again where the fault may pass."""
+    again = urllib3.Retry(
+        ATTEMPTS - 1,
+        other=0,
+        status_forcelist=PASSING,
+        backoff_factor=PAUSE,
+        retry_after_max=LONGEST_PAUSE,
+        raise_on_status=False,
+    )
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={first}-"} if first else {})
+    with requests.Session() as session:
+        for scheme in ("http://", "https://"):
+            session.mount(scheme, HTTPAdapter(max_retries=again))
+        response = session.get(url, headers=headers, stream=True, timeout=TIMEOUT)
     if response.status_code != 416:  # a range beyond the end is for the caller to judge
         response.raise_for_status()
     return response
 
 
 def _with_retries(action: Callable[[], Result]) -> Result:
-    """What `action` returns. Raises PipelineError, why the last attempt failed."""
-    import requests
-    import urllib3
-
-    reason, pause = "", 0.0
-    for attempt in range(ATTEMPTS):
-        time.sleep(pause)
-        pause = PAUSE * 2**attempt
+    """What `action` returns once what it gets is whole. Raises PipelineError, what went wrong."""
+    failed = Exception()
+    for _ in range(ATTEMPTS):
         try:
             return action()
-        except requests.HTTPError as error:
-            status = error.response.status_code
-            reason = f"HTTP {status}"
-            if status < 500 and status not in PASSING:
-                break
-            asked = error.response.headers.get("Retry-After", "")
-            if asked.isdecimal():
-                pause = min(float(asked), LONGEST_PAUSE)
-        except requests.exceptions.SSLError:
-            reason = "its certificate is not accepted"
-            break
-        except requests.TooManyRedirects:
-            reason = "it redirects without end"
-            break
-        except (requests.Timeout, urllib3.exceptions.TimeoutError):
-            reason = "timed out"
-        except (requests.RequestException, urllib3.exceptions.HTTPError):
-            reason = "connection failed"
-        except UNREADABLE as error:
-            reason = str(error) or type(error).__name__
-    raise PipelineError(reason)
+        except requests.RequestException as error:  # tried again already
+            raise PipelineError(_reason(error)) from None
+        except (urllib3.exceptions.HTTPError, *UNREADABLE) as error:
+            failed = error
+    raise PipelineError(_reason(failed))
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, requests.HTTPError):
+        return f"HTTP {error.response.status_code}"
+    known = (reason for kind, reason in REASONS.items() if isinstance(error, kind))
+    return next(known, str(error) or type(error).__name__)

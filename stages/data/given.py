@@ -9,6 +9,7 @@ import numpy as np
 from stages.common.errors import PipelineError
 from stages.data.archives import PICTURE_BYTES
 from stages.data.crops import fit
+from stages.data.face_crop import fit_face
 from stages.data.pictures import Skipped, because_of
 from stages.data.sources.own import own_pictures
 
@@ -16,36 +17,42 @@ ARCHIVES = (".tar", ".tgz", ".tar.gz", ".zip")
 
 
 class Given(NamedTuple):
-    """names: (n). pixels: uint8 (n, 128, 128, 3). skipped: names and reasons of what lacks."""
+    """names: (n). crops: "face" or "centre" (n). pixels: uint8 (n, 128, 128, 3). skipped: names and
+    reasons of what lacks."""
 
     names: list[str]
+    crops: list[str]
     pixels: np.ndarray
     skipped: Skipped
 
 
-def read(paths: Sequence[str], most: int) -> Given:
-    """The first `most` pictures of these files, folders and archives, cropped by `crops.fit`.
+def read(paths: Sequence[str], most: int, crop: str = "face") -> Given:
+    """The first `most` pictures of these files, folders and archives, cropped to the largest face
+    or, where none is found or `crop` is "centre", by `crops.fit`.
 
     Raises PipelineError where there is none, and for a file that is no picture; in folders and
     archives those are skipped.
     """
-    names, pixels, skipped = list[str](), list[np.ndarray](), Skipped()
+    names, crops, pixels, skipped = list[str](), list[str](), list[np.ndarray](), Skipped()
     for path in map(Path, paths):
         alone = not (path.is_dir() or path.name.lower().endswith(ARCHIVES))
         for name, picture in _file(path) if alone else own_pictures.encoded(path, skipped):
             if len(names) == most:
-                skipped.append((name, f"and whatever follows: {most} pictures are shown"))
-                return Given(names, np.stack(pixels), skipped)
+                skipped.append((name, f"beyond the first {most} pictures"))
+                continue
             try:
-                pixels.append(fit(picture))
-                names.append(name)
+                face = fit_face(picture) if crop == "face" else None
+                pixels.append(fit(picture) if face is None else face)
             except PipelineError as error:
                 if alone:
                     raise PipelineError(f"{path} {error}") from None
                 skipped.append((name, str(error)))
+            else:
+                names.append(name)
+                crops.append("centre" if face is None else "face")
     if not names:
         raise PipelineError(f"there is no picture in {', '.join(paths)}{because_of(skipped)}")
-    return Given(names, np.stack(pixels), skipped)
+    return Given(names, crops, np.stack(pixels), skipped)
 
 
 def _file(path: Path) -> Iterator[tuple[str, bytes]]:

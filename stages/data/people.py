@@ -1,12 +1,24 @@
 """Who is held out: the split is by person, so that nobody is on both sides."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from unicodedata import normalize
 
 
 def person_of(name: str) -> str:
-    """Of a picture's name, the first folder; where it lies in none, the picture itself."""
-    return name.split("/")[0]
+    """Of a picture's name, the first folder; where it lies in none, the picture itself.
+
+    In Unicode's form NFC: macOS writes the same letters in another one.
+    """
+    return normalize("NFC", name.split("/")[0])
+
+
+def differ_in_case(people: Iterable[str]) -> list[str]:
+    """Those who would be one person if capital and small letters were the same, sorted."""
+    alike: dict[str, list[str]] = {}
+    for person in people:
+        alike.setdefault(person.casefold(), []).append(person)
+    return sorted(person for names in alike.values() if len(names) > 1 for person in names)
 
 
 def held_out_people(pictures: Mapping[str, bytes], held_out: float) -> set[str]:

@@ -8,7 +8,7 @@ import io
 import os
 import tarfile
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Self
@@ -17,7 +17,7 @@ from stages.common.errors import PipelineError
 from stages.common.files import atomic
 
 PARTIAL = Path("data/partial")  # unfinished downloads; git-ignored
-TOLD = 20  # names of skipped pictures
+TOLD = 20  # reasons why pictures were skipped, and names for each
 
 Skipped = list[tuple[str, str]]  # names and reasons, as "is 90x90 pixels"
 
@@ -131,7 +131,16 @@ def because_of(skipped: Skipped) -> str:
 
 
 def tell_skipped(skipped: Skipped) -> str:
-    """How many pictures were left out, and of the first of them which and why."""
-    named = [f"{name} {reason}" for name, reason in skipped[:TOLD]]
-    more = [f"and {len(skipped) - TOLD:,} more"] if len(skipped) > TOLD else []
-    return f"{len(skipped):,} pictures skipped: {'; '.join(named + more)}"
+    """How many files were left out, and for the first reasons how many, why and which."""
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in skipped:
+        by_reason.setdefault(reason, []).append(name)
+    told = [
+        f"{reason} ({len(names):,}): {_first(names, ', ')}" for reason, names in by_reason.items()
+    ]
+    return f"{len(skipped):,} files skipped: {_first(told, '; ')}"
+
+
+def _first(parts: Sequence[str], separator: str) -> str:
+    more = [f"and {len(parts) - TOLD:,} more"] if len(parts) > TOLD else []
+    return separator.join([*parts[:TOLD], *more])

@@ -14,7 +14,7 @@ from stages.common.errors import PipelineError
 from stages.common.files import atomic_set
 from stages.data.crops import Crop
 from stages.data.faces import SIZE
-from stages.data.people import held_out_people, person_of
+from stages.data.people import differ_in_case, held_out_people, person_of
 from stages.data.pictures import Skipped, because_of
 
 BATCH = 64  # pictures decoded side by side, 3 MB of crops
@@ -40,6 +40,8 @@ def prepare(
                 f"held_out {held_out} puts {len(held)} of {len(people)} people into the test "
                 f"split; use a value nearer to 0.5, or more pictures{because_of(skipped)}"
             )
+        if alike := differ_in_case(people):
+            print(f"different people, though only the case of letters differs: {', '.join(alike)}")
         with table.open("w", newline="", encoding="utf-8") as file_:
             rows = csv.writer(file_, lineterminator="\n")
             rows.writerow(("path", "person", "split"))

@@ -88,8 +88,11 @@ def measure(pool: Executor, model: Autoencoder, test: np.ndarray, train: np.ndar
     )
 
 
-def measure_references(pool: Executor, test: np.ndarray) -> References:
-    """What is measured of the held-out images and of noise: uint8 (n, 128, 128, 3)."""
+def measure_references(pool: Executor, test: np.ndarray, train: np.ndarray) -> References:
+    """What is measured of the held-out images, of noise and of the mean of the training images.
+
+    test, train: uint8 (n, 128, 128, 3).
+    """
     noise = np.random.default_rng(0).integers(0, 256, (NOISE, SIZE, SIZE, 3), np.uint8)
     rows = []
     for one in _of_one_picture():
@@ -97,6 +100,13 @@ def measure_references(pool: Executor, test: np.ndarray) -> References:
         for of, pictures in (("input", chosen), ("noise", noise)):
             for _, *row in of_pictures(pool, "samples", [one], pictures, pictures):
                 rows.append((of, *row))
+    mean = torch.tensor(train.mean(0) / 255, dtype=torch.float32, device=device()).movedim(-1, 0)
+
+    def errors(images: np.ndarray) -> dict[str, Tensor]:
+        return {"": fidelity.squared_error(mean.expand(len(images), -1, -1, -1), _tensor(images))}
+
+    far = in_batches(pool, errors, test)[""]
+    rows.append(("mean", "error", *statistics.mean(far), len(far)))
     table = pd.DataFrame(rows, columns=["of", "measure", "value", "standard_error", "n"])
     spectra = in_batches(pool, lambda images: {"": _spectrum(_tensor(images))}, test)[""]
     return References(

@@ -1,5 +1,8 @@
 """What a trained model makes of a few pictures, and what it draws itself."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import torch
 
@@ -9,6 +12,7 @@ from stages.measure import clarity, fidelity
 from stages.model.network import LATENT, Autoencoder
 
 MOST = 1000
+METRICS = Path("reports/metrics")
 
 
 @torch.inference_mode()
@@ -18,6 +22,21 @@ def reconstruct(model: Autoencoder, faces: np.ndarray) -> tuple[np.ndarray, np.n
     outputs = model(images).contiguous()
     errors = fidelity.squared_error(outputs, images)
     return clarity.to_pictures(outputs).numpy(), errors.numpy()
+
+
+@torch.inference_mode()
+def latents(model: Autoencoder, faces: np.ndarray) -> np.ndarray:
+    """The codes, float32 (n, 384), of faces, uint8 (n, 128, 128, 3); variational: their means."""
+    return model.encode(to_tensor(faces)).flatten(1).numpy()
+
+
+def held_out_error(variant: str) -> float | None:
+    """The mean error of held-out faces that `evaluate` measured; None where it did not."""
+    try:
+        metrics = json.loads((METRICS / f"{variant}.json").read_text(encoding="utf-8"))
+        return float(metrics["averaged_error"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 @torch.inference_mode()

@@ -122,10 +122,11 @@ class Record:
 
 @dataclass(frozen=True)
 class References:
-    """Measured once, of no model: the held-out inputs, and noise in which no face should be found.
+    """Measured once, of no model: the held-out inputs, noise in which no face should be found, and
+    the mean training picture in place of every reconstruction.
 
     inputs: uint8 (8, 128, 128, 3). input_spectrum: (65,). measures: columns value, standard_error
-    and n, indexed by `of` ("input" or "noise") and measure.
+    and n, indexed by `of` ("input", "noise" or "mean") and measure.
     """
 
     inputs: np.ndarray
@@ -137,7 +138,7 @@ class References:
 class Records:
     """Every model of configs/: those evaluated, sorted by name, and why the others are not.
 
-    images: pictures a split.
+    images: pictures a split. people: held out; None where that was not counted.
     """
 
     found: dict[Model, Record]
@@ -145,6 +146,7 @@ class Records:
     references: References
     dataset: str
     images: dict[str, int] | None
+    people: int | None = None
 
 
 class _Contents(Checked):
@@ -168,6 +170,7 @@ class _VariantContents(_Contents):
 class _ReferencesContents(_Contents):
     dataset: str
     images: dict[str, int]
+    people: int | None = None
 
 
 Contents = TypeVar("Contents", bound=_Contents)
@@ -228,8 +231,9 @@ def write_references(
     faces: str,
     images: dict[str, int],
     root: str | Path = ".",
+    people: int | None = None,
 ) -> None:
-    """Replace reports/references/. images: pictures a split."""
+    """Replace reports/references/. images: pictures a split. people: held out."""
     reports = Path(root) / REPORTS
     folder = reports / "references"
     with files.atomic_folder(folder) as unfinished:
@@ -239,7 +243,9 @@ def write_references(
             unfinished / "spectrum.npz", input_spectrum=references.input_spectrum.astype(np.float32)
         )
         hashes = _hashes({unfinished: folder}, reports)
-        contents = _ReferencesContents(faces=faces, files=hashes, dataset=dataset, images=images)
+        contents = _ReferencesContents(
+            faces=faces, files=hashes, dataset=dataset, images=images, people=people
+        )
         _write_contents(contents, unfinished)
 
 
@@ -334,6 +340,7 @@ def read(root: str | Path = ".") -> Records:
         references=_read_references(references),
         dataset=dataset,
         images=references.contents.images,
+        people=references.contents.people,
     )
 
 

@@ -14,6 +14,7 @@ import torch
 from tqdm import tqdm
 
 from stages.common import memory
+from stages.common.cores import CORES, cores
 from stages.common.errors import PipelineError
 from stages.common.processes import end_with_parent, interrupts_held_back
 from stages.common.settings import Training
@@ -65,8 +66,9 @@ def _each(missing: Mapping[Path, Training]) -> Generator[Path, None, None]:
                 yield futures[future]
         except BrokenProcessPool:
             raise PipelineError(
-                f"one of {workers} training processes was killed, most likely for want of memory; "
-                "`dvc repro` goes on from the last finished epoch of each training"
+                f"one of {workers} training processes was killed, most likely for lack of memory; "
+                f"`dvc repro` goes on from the last finished epoch of each training, {CORES}=N "
+                "lets it train N at a time"
             ) from None
         except BaseException:
             for process in active_children():
@@ -76,13 +78,10 @@ def _each(missing: Mapping[Path, Training]) -> Generator[Path, None, None]:
 
 def room() -> int:
     """How many trainings this machine carries at a time: by its cores or its GPU's free memory."""
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
     if device().type == "cpu":
-        return cores
+        return cores()
     free, _ = torch.cuda.mem_get_info()
-    return max(1, min(cores, free // (GPU_MEMORY + faces.load().images.nbytes)))
+    return max(1, min(cores(), free // (GPU_MEMORY + faces.load().images.nbytes)))
 
 
 def _begin() -> None:

@@ -3,31 +3,51 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.ft2font import FT2Font
 from PIL import Image
 
 from stages.report.catalogue import label
-from stages.report.sheets import FACE, Block, sheet
+from stages.report.sheets import FACE, FONT, Block, sheet
 
 Made = Mapping[str, tuple[np.ndarray, np.ndarray]]  # by model: reconstructions, squared errors
+HeldOut = Mapping[str, float | None]  # by model: the mean squared error of held-out faces
 VALUES = 3 * FACE * FACE
 
 
-def table(names: Sequence[str], made: Made) -> str:
-    """A line for each picture and model: both errors."""
+def errors(names: Sequence[str], crops: Sequence[str], made: Made) -> list[dict[str, object]]:
+    """Of each picture its name, its crop ("face" or "centre") and its squared error by model."""
+    return [
+        {
+            "name": name,
+            "crop": crop,
+            "errors": {model: float(values[row]) for model, (_, values) in made.items()},
+        }
+        for row, (name, crop) in enumerate(zip(names, crops, strict=True))
+    ]
+
+
+def table(names: Sequence[str], crops: Sequence[str], made: Made, held_out: HeldOut) -> str:
+    """A line for each picture and model."""
     return "\n".join(
-        f"{name}, {model}: {_told(errors[row])}"
-        for row, name in enumerate(names)
-        for model, (_, errors) in made.items()
+        f"{name} ({crop}), {model}: {_told(values[row], held_out[model])}, "
+        f"mean squared error {values[row] / VALUES:.5f}"
+        for row, (name, crop) in enumerate(zip(_captions(names, True), crops, strict=True))
+        for model, (_, values) in made.items()
     )
 
 
-def reconstructions(names: Sequence[str], pixels: np.ndarray, made: Made) -> Image.Image:
+def reconstructions(
+    names: Sequence[str], crops: Sequence[str], pixels: np.ndarray, made: Made, held_out: HeldOut
+) -> Image.Image:
     """A row for each picture, uint8 (n, 128, 128, 3): itself, then what each model makes of it."""
     rows = []
-    for row, name in enumerate(names):
-        blocks: list[Block] = [(name, f"{FACE} x {FACE} pixels of it", pixels[row, None, None])]
-        for model, (pictures, errors) in made.items():
-            blocks.append((label(model), _told(errors[row]), pictures[row, None, None]))
+    for row, (name, crop) in enumerate(zip(_captions(names), crops, strict=True)):
+        blocks: list[Block] = [
+            (name, f"its {crop}, {FACE} x {FACE} pixels", pixels[row, None, None])
+        ]
+        for model, (pictures, values) in made.items():
+            told = _told(values[row], held_out[model])
+            blocks.append((label(model), told, pictures[row, None, None]))
         rows.append(blocks)
     return sheet(rows)
 
@@ -46,5 +66,18 @@ def _square(faces: np.ndarray) -> np.ndarray:
     return np.concatenate([faces, white]).reshape(rows, side, *faces.shape[1:])
 
 
-def _told(error: float) -> str:
-    return f"error {error:.1f}, mean squared error {error / VALUES:.5f}"
+def _captions(names: Sequence[str], with_name: bool = False) -> list[str]:
+    """The names, but a number where the sheet's font lacks a letter; `with_name`: and the name."""
+    letters = FT2Font(str(FONT)).get_charmap()
+    return [
+        name
+        if all(ord(letter) in letters for letter in name)
+        else f"picture {number}" + (f", {name}" if with_name else "")
+        for number, name in enumerate(names, 1)
+    ]
+
+
+def _told(error: float, held_out: float | None) -> str:
+    return f"error {error:.1f}" + (
+        "" if held_out is None else f", held out {held_out:.1f} on average"
+    )

@@ -23,12 +23,18 @@ from stages.report.catalogue import (
     rank,
     twins,
     valid,
-    without_seeds,
 )
-from stages.report.claims import AFTERWARDS, Comparison, Spread
-from stages.report.comparisons import compare, compare_each_image, compare_spreads
-from stages.report.effect import Effect, number
-from stages.report.rule import SEEN_SEEDS, Finding, Judgement, Verdicts, answer, judge_all
+from stages.report.claims import (
+    AFTERWARDS,
+    Comparison,
+    Finding,
+    Judgement,
+    Spread,
+    answer,
+    judge_all,
+    robustness,
+)
+from stages.report.statistics import Effect, compare, compare_each_image, compare_spreads, number
 from stages.report.studies import Compared, Studies, ratio
 from stages.report.tables import Row, table1
 
@@ -62,17 +68,17 @@ Table = tuple[list[str], list[list[object]]]  # its header and its rows
 @dataclass(frozen=True)
 class Findings:
     """provenance: what the numbers are of; what differs between models as a span, "10 to 40".
-    answers: by claim, of each kind of weights. others: the same on the seeds that nobody had
-    looked at, empty where there are none. afterwards: of each reason to ask, a line a question and
-    kind of weights: question, weights, a finding for each implementation. start: training steps of
-    the shortest training with a norm, and what its norms' running statistics keep of their start,
-    where that matters. facts: the numbers of the sentences on top, by name."""
+    answers: by claim, of each kind of weights. readings: by name, the verdict on every claim.
+    afterwards: of each reason to ask, a line a question and kind of weights: question, weights, a
+    finding for each implementation. start: training steps of the shortest training with a norm, and
+    what its norms' running statistics keep of their start, where that matters. facts: the numbers
+    of the sentences on top, by name."""
 
     provenance: dict[str, Any]
     start: tuple[int, float] | None
     facts: dict[str, Compared | None]
     answers: list[tuple[Answer, ...]]
-    others: list[tuple[Judgement, ...]]
+    readings: dict[str, list[str]]
     afterwards: list[tuple[str, list[tuple[str, Weights, list[Finding]]]]]
     table: list[Row]
     standard_error: float  # the largest over images, of a seed's mean
@@ -90,9 +96,9 @@ def find(records: Records, studies: Studies = NO_STUDIES) -> Findings:
         facts=_facts(records) | {"longer": studies.longer["lasting"] if studies.longer else None},
         answers=[
             tuple(_decided(judgement, records) for judgement in claim)
-            for claim in by_claim(judge_all(records))
+            for claim in zip(*judge_all(records).values(), strict=True)
         ],
-        others=_others(records),
+        readings=robustness(records),
         afterwards=[
             (
                 reason,
@@ -115,10 +121,6 @@ def find(records: Records, studies: Studies = NO_STUDIES) -> Findings:
         clarity=_clarity(records, table),
         studies=studies,
     )
-
-
-def by_claim(verdicts: Verdicts) -> list[tuple[Judgement, ...]]:
-    return list(zip(*(verdicts[weights] for weights in WEIGHTS), strict=True))
 
 
 def _decided(judgement: Judgement, records: Records) -> Answer:
@@ -150,8 +152,8 @@ def _compared(effect: Effect | None) -> Compared | None:
     if effect is None or effect.seeds is None:
         return None
     if not effect.ratio:
-        return Compared(effect.mean, *effect.seeds[0], effect.n)
-    value, low, high, n = ratio(effect.mean, effect.seeds[0], effect.n)
+        return Compared(effect.mean, *effect.seeds.interval(), effect.n)
+    value, low, high, n = ratio(effect.mean, effect.seeds.interval(), effect.n)
     return Compared(value * effect.factor, low * effect.factor, high * effect.factor, n)
 
 
@@ -167,13 +169,6 @@ def _facts(records: Records) -> dict[str, Compared | None]:
         question = Comparison(one, "lower", measure, other)
         facts[name] = _compared(_effect(question, records, "described", weights))
     return facts
-
-
-def _others(records: Records) -> list[tuple[Judgement, ...]]:
-    others = without_seeds(records, SEEN_SEEDS)
-    if not any(model.implementation == "described" for model in others.found):
-        return []
-    return by_claim(judge_all(others))
 
 
 def _provenance(records: Records) -> dict[str, Any]:
@@ -240,8 +235,8 @@ def _pair(recursive: Record, stacked: Record) -> list[object]:
     return [
         *named,
         number(float(np.exp(effect.mean))),
-        effect.interval(effect.seeds[0]) if effect.seeds else "one seed",
-        effect.interval(effect.images[0]),
+        effect.interval(effect.seeds) if effect.seeds else "one seed",
+        effect.interval(effect.images),
         effect.n,
         f"{effect.agreement('lower'):.0%}" if effect.n > 1 else "-",
         f"{number(mean)} ({number(low)} to {number(high)})",

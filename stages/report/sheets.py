@@ -34,6 +34,8 @@ HERO_FACES = 2
 SAMPLES = 6  # of a model
 GAP = 12  # pixels between two blocks of a sheet
 CAPTION = 62  # pixels above a block, for two lines
+# The one that comes with matplotlib, whatever the system has.
+FONT = Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf")
 TEXT = 21  # pixels, less where a caption would be wider than its block
 
 Block = tuple[str, str, np.ndarray]  # two lines of caption, uint8 (rows, columns, 128, 128, 3)
@@ -73,8 +75,7 @@ def _paste(
 
 @cache
 def _font(size: int) -> ImageFont.FreeTypeFont:
-    """The one that comes with matplotlib, whatever the system has."""
-    return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf"), size)
+    return ImageFont.truetype(FONT, size)
 
 
 def reconstructions(records: Records, implementation: Implementation) -> Image.Image | None:

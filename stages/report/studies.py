@@ -10,7 +10,7 @@ import pandas as pd
 
 from stages.common.errors import PipelineError
 from stages.report.catalogue import PAPER, WEIGHTS_LABELS, label
-from stages.report.inference import CONFIDENCE, Interval, t_interval
+from stages.report.statistics import CONFIDENCE, Interval, t_interval
 
 FOLDER = Path("reports/studies")
 KINDS = ("running", "of_batch")

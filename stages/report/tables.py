@@ -20,7 +20,7 @@ from stages.report.catalogue import (
     valid,
     variants,
 )
-from stages.report.inference import CONFIDENCE, Interval, prediction_interval
+from stages.report.statistics import CONFIDENCE, Interval, prediction_interval
 
 # The paper's two draws of 100 images give numbers up to 35 % apart: ours may lie a little outside.
 NEAR = 1.25

@@ -22,25 +22,38 @@ end_with_dvc()
 print("running", flush=True)
 sys.stdin.read()
 """
-# It runs a stage as dvc does: through a shell, told that it is one.
+# It runs a stage as dvc does: through a shell, with its name in the environment.
 DVC = """
 import os, subprocess, sys
 command = f'"{sys.executable}" -c "$STAGE"; echo ended'
 subprocess.run(command, shell=True, env=os.environ | {"DVC_STAGE": "train-variant@stacked"})
 """
+# Its stage begins when it has ended, which closes the pipe.
+GONE = """
+import os, subprocess, sys
+command = f'read _; "{sys.executable}" -c "$STAGE"'
+environment = os.environ | {"DVC_STAGE": "train-variant@stacked"}
+subprocess.Popen(command, shell=True, env=environment, stdin=os.pipe()[0])
+"""
 
 
-def environment(**changes: str) -> dict[str, str]:
+def environment() -> dict[str, str]:
     own = {key: value for key, value in os.environ.items() if key != "DVC_STAGE"}
-    return own | {"PYTHONPATH": str(ROOT), "STAGE": STAGE} | changes
+    return own | {"PYTHONPATH": str(ROOT), "STAGE": STAGE}
 
 
 @contextmanager
-def started(command: list[str], **changes: str) -> Iterator[subprocess.Popen[str]]:
+def started(command: list[str], session: bool = False) -> Iterator[subprocess.Popen[str]]:
     """A process whose standard input ends with the block, and with it what reads from it."""
     pipe = subprocess.PIPE
     with subprocess.Popen(
-        command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=environment(**changes)
+        command,
+        stdin=pipe,
+        stdout=pipe,
+        stderr=pipe,
+        text=True,
+        env=environment(),
+        start_new_session=session,
     ) as process:
         try:
             yield process
@@ -54,15 +67,9 @@ def line(process: subprocess.Popen[str]) -> str:
 
 
 @pytest.mark.parametrize("kind", [signal.SIGKILL, signal.SIGTERM])
-@pytest.mark.parametrize("module", [False, True], ids=["dvc", "python -m dvc"])
-def test_a_stage_ends_when_its_dvc_is_killed(
-    kind: signal.Signals, module: bool, tmp_path: Path
-) -> None:
-    script = tmp_path / ("dvc.py" if module else "dvc")
-    script.write_text(DVC, encoding="utf-8")
-    command = [sys.executable, *(["-m", "dvc"] if module else [str(script)]), "repro"]
-    path = os.pathsep.join([str(tmp_path), str(ROOT)])
-    with started(command, PYTHONPATH=path) as dvc:
+def test_a_stage_ends_when_its_dvc_is_killed_however_that_is_called(kind: signal.Signals) -> None:
+    """As `dvc repro`, by a Python program, or by one that it is a part of."""
+    with started([sys.executable, "-c", DVC]) as dvc:
         assert line(dvc) == "running\n"
         below = psutil.Process(dvc.pid).children(recursive=True)
         assert len(below) == 2
@@ -72,9 +79,9 @@ def test_a_stage_ends_when_its_dvc_is_killed(
 
 
 def test_a_stage_whose_dvc_was_gone_before_it_looked_does_not_begin() -> None:
-    with started([sys.executable, "-c", STAGE], DVC_STAGE="train-variant@stacked") as stage:
-        _, told = stage.communicate()
-    assert "the dvc that started this stage is gone; run `dvc repro` again" in told
+    with started([sys.executable, "-c", GONE], session=True) as dvc:
+        _, said = dvc.communicate()
+    assert "the dvc that started this stage is gone; run `dvc repro` again" in said
 
 
 def test_a_stage_started_by_hand_outlives_its_shell() -> None:

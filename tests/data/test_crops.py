@@ -77,9 +77,13 @@ def test_a_picture_is_turned_upright(crop: crops.Crop, orientation: int) -> None
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "EPS"])
-def test_lfw_has_nothing_but_jpegs(kind: str) -> None:
+def test_lfw_has_nothing_but_jpegs_and_own_pictures_are_of_four_kinds(kind: str) -> None:
+    picture = encoded(noise(250, 250, 3), kind)
     with pytest.raises(PipelineError, match=r"^cannot be decoded: it is no JPEG$"):
-        centre_crop(encoded(noise(250, 250, 3), kind))
+        centre_crop(picture)
+    if kind not in crops.FORMATS:
+        with pytest.raises(PipelineError, match=r"it is no JPEG or PNG or WEBP or BMP$"):
+            fit(picture)
 
 
 @pytest.mark.parametrize(
@@ -100,44 +104,39 @@ def test_the_shorter_side_fits_and_the_centre_is_kept(
     assert difference(crop, np.asarray(expected)) < 6
 
 
-@pytest.mark.parametrize("kind", ["TIFF", "GIF", "PPM", "EPS"])
-def test_own_pictures_are_of_four_kinds(kind: str) -> None:
-    with pytest.raises(PipelineError, match=r"it is no JPEG or PNG or WEBP or BMP$"):
-        fit(encoded(noise(250, 250, 3), kind))
-
-
-def test_every_mode_becomes_rgb() -> None:
+@pytest.mark.parametrize("mode", ["RGB", "L", "LA", "I;16", "1", "P"])
+def test_every_mode_becomes_rgb(mode: str) -> None:
     image = smooth(128, 128)
-    grey = np.asarray(image.convert("L"))
-    thrice = np.stack([grey] * 3, -1)
-    assert difference(fit(encoded(image.convert("L"))), thrice) == 0
-    assert difference(fit(encoded(image.convert("LA"))), thrice) == 0
-    assert difference(fit(encoded(grey.astype(np.uint16) * 257)), thrice) == 0
-    bits = image.convert("1")
-    assert difference(fit(encoded(bits)), np.asarray(bits.convert("RGB"))) == 0
-    palette = image.quantize(16)
-    assert difference(fit(encoded(palette)), np.asarray(palette.convert("RGB"))) == 0
-    cmyk = image.convert("CMYK")
-    assert difference(fit(encoded(cmyk, "JPEG", quality=95)), np.asarray(image)) < 12
+    if mode == "I;16":
+        image = image.convert("L")
+        picture = encoded(np.asarray(image).astype(np.uint16) * 257)
+    else:
+        image = image.quantize(16) if mode == "P" else image.convert(mode)
+        picture = encoded(image)
+    assert difference(fit(picture), np.asarray(image.convert("RGB"))) == 0
+
+
+def png(
+    pixels: np.ndarray, depth: int, colour: int, transparent: bytes = b"", check: int = 0
+) -> bytes:
+    """A PNG of kinds that Pillow does not write; `check` is added to the checksum of tRNS."""
+
+    def chunk(name: bytes, content: bytes, add: int = 0) -> bytes:
+        sum_ = zlib.crc32(name + content) + add & 0xFFFFFFFF
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", sum_)
+
+    height = len(pixels)
+    width = pixels[0].nbytes * 8 // depth // (3 if colour == 2 else 1)
+    rows = b"".join(b"\0" + row.tobytes() for row in pixels)
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    transparency = chunk(b"tRNS", transparent, check) if transparent else b""
+    body = chunk(b"IHDR", header) + transparency + chunk(b"IDAT", zlib.compress(rows))
+    return crops.PNG + body + chunk(b"IEND", b"")
 
 
 def test_sixteen_bits_of_colour_are_scaled() -> None:
     pixels = np.asarray(smooth(128, 128)).astype(np.uint16) * 257
     assert difference(fit(png(pixels.astype(">u2"), 16, 2)), pixels >> 8) == 0
-
-
-def png(pixels: np.ndarray, depth: int, colour: int) -> bytes:
-    """A PNG, which Pillow does not write with 16 bits of colour."""
-
-    def chunk(name: bytes, content: bytes) -> bytes:
-        check = zlib.crc32(name + content)
-        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", check)
-
-    height, width = pixels.shape[:2]
-    rows = b"".join(b"\0" + row.tobytes() for row in pixels)
-    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
-    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + body
 
 
 def test_transparent_parts_are_white() -> None:
@@ -150,6 +149,45 @@ def test_transparent_parts_are_white() -> None:
     palette = Image.fromarray(np.zeros((128, 128), np.uint8), "P")
     palette.putpalette([9, 9, 9])
     assert (fit(encoded(palette, transparency=0)) == 255).all()
+
+
+@pytest.mark.parametrize(
+    ("depth", "colour"), [(1, 0), (2, 0), (4, 0), (8, 0), (16, 0), (8, 2), (16, 2)]
+)
+def test_a_transparent_colour_is_white_at_every_depth(depth: int, colour: int) -> None:
+    dark = {1: 0, 2: 1, 4: 5, 8: 85, 16: 85 * 257}[depth]
+    packed = {1: 0, 2: 0x55, 4: 0x55, 8: 85, 16: 85 * 257}[depth]
+    channels = 3 if colour == 2 else 1
+    kind = ">u2" if depth == 16 else "u1"
+    pixels = np.full((128, 128 * channels * depth // (16 if depth == 16 else 8)), packed, kind)
+    pixels[64:] = 0xFFFF if depth == 16 else 0xFF
+    pixels[96:] = 0xAAAA if depth == 16 else 0xAA
+    transparent = struct.pack(">H", dark) * channels
+    opaque = fit(png(pixels, depth, colour))
+    assert opaque[0].max() < 128
+    expected = opaque.copy()
+    expected[(opaque == opaque[0, 0]).all(-1)] = 255
+    np.testing.assert_array_equal(fit(png(pixels, depth, colour, transparent)), expected)
+    # A chunk that is not needed may be damaged: it is as if it was not there.
+    np.testing.assert_array_equal(fit(png(pixels, depth, colour, transparent, 1)), opaque)
+
+
+def test_a_bmp_whose_fourth_bytes_are_all_zero_is_not_white() -> None:
+    pixels = np.dstack([noise(128, 128, 3), np.zeros((128, 128), np.uint8)])
+    masks = struct.pack("<4I", 0xFF, 0xFF00, 0xFF0000, 0xFF000000)
+    header = struct.pack("<IiiHHIIiiII", 56, 128, -128, 1, 32, 3, pixels.nbytes, 0, 0, 0, 0)
+    start = struct.pack("<2sIHHI", b"BM", 70 + pixels.nbytes, 0, 0, 70)
+    assert difference(fit(start + header + masks + pixels.tobytes()), pixels[..., :3]) == 0
+
+
+def test_damaged_exif_data_lose_no_picture() -> None:
+    """Width is a text here, which Pillow reads and cannot write."""
+    fields = struct.pack(">HHI4sHHIHH", 256, 2, 4, b"wide", ORIENTATION, 3, 1, 3, 0)
+    exif = b"Exif\0\0MM\0*" + struct.pack(">IH", 8, 2) + fields + bytes(4)
+    image = smooth(128, 128)
+    turned = np.asarray(image)[::-1, ::-1]
+    for crop in (centre_crop, fit):
+        assert difference(crop(encoded(image, "JPEG", quality=95, exif=exif)), turned) < 8
 
 
 NOISE = encoded(noise(250, 250, 3), "JPEG")

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from stages.data.people import held_out_people
+from stages.data.people import differ_in_case, held_out_people, person_of
 
 
 def people(number: int, start: int = 0) -> dict[str, bytes]:
@@ -26,6 +26,18 @@ def test_nobody_changes_sides_when_pictures_are_added() -> None:
     old = {path.split("/")[0] for path in before}
     assert held_out_people(after, 0.3) & old == held_out_people(before, 0.3)
     assert held_out_people(dict(reversed(after.items())), 0.3) == held_out_people(after, 0.3)
+
+
+def test_people_are_told_apart_by_letters_not_by_their_encoding() -> None:
+    """As macOS writes letters beside others: a letter and an accent, or one letter."""
+    names = [f"Zo\N{LATIN SMALL LETTER E WITH DIAERESIS} {index}" for index in range(200)]
+    split = [name.replace("\N{LATIN SMALL LETTER E WITH DIAERESIS}", "e\u0308") for name in names]
+    pictures = {f"{name}/a.jpg": name.encode() for name in [*names, *split]}
+    assert set(map(person_of, pictures)) == set(names)
+    assert held_out_people(pictures, 0.5) < set(names)
+    assert differ_in_case(["Zoe", "zoe", "STRASSE", "Stra\xdfe", "Ann"]) == [
+        *("STRASSE", "Stra\xdfe", "Zoe", "zoe")
+    ]
 
 
 def test_people_with_identical_pictures_follow_the_first_of_them() -> None:

@@ -282,7 +282,7 @@ def test_a_diverged_seed_counts_as_an_infinite_error_beside_the_others(records: 
         assert alone.curve.value.tolist() == [300, 0.5]
 
 
-def test_references_are_the_inputs_and_noise(project: Path, records: Records) -> None:
+def test_references_are_inputs_noise_and_the_mean_picture(project: Path, records: Records) -> None:
     _, tensors = held_out(project)
     found = records.references
     spectrum = clarity.radial_spectrum(clarity.power_spectrum(tensors)).mean(0)
@@ -290,9 +290,11 @@ def test_references_are_the_inputs_and_noise(project: Path, records: Records) ->
     assert found.measures.n.to_dict() == {
         ("input", "faces_found"): DETECTED,
         ("noise", "faces_found"): NOISE,
+        ("mean", "error"): TEST,
     }
     assert found.measures.value["noise", "faces_found"] == 0
     assert records.images == {"train": TRAIN, "test": TEST} and records.dataset == "lfw"
+    assert records.people == TEST
 
 
 def test_once_more_gives_the_same_bytes(

@@ -26,7 +26,7 @@ def test_a_new_entry_is_measured_with_its_function(monkeypatch: pytest.MonkeyPat
     model = Autoencoder(model_settings(variational=True)).eval()
     with compute.threads() as pool:
         found = compute.measure(pool, model, images[:2], images)
-        references = compute.measure_references(pool, images)
+        references = compute.measure_references(pool, images, images[:2])
     rows = {(split, name): rest for split, name, *rest in found.rows}
     assert ("test", "darkness") not in rows
     with torch.inference_mode():
@@ -35,3 +35,5 @@ def test_a_new_entry_is_measured_with_its_function(monkeypatch: pytest.MonkeyPat
     assert rows["train", "darkness"][0] == pytest.approx(float(expected), rel=1e-4)
     assert rows["samples", "darkness"][::2] == [1, 2]
     assert references.measures.value["input", "darkness"] == 1
+    far = np.square(images / 255 - images[:2].mean(0) / 255).sum((1, 2, 3))
+    assert references.measures.value["mean", "error"] == pytest.approx(far.mean(), rel=1e-5)

@@ -182,8 +182,9 @@ def test_a_killed_worker_is_told_in_one_line_and_finished_trainings_stay(
     status, output, errors = process.ends()
     assert (status, output) == (1, "")
     assert re.fullmatch(
-        r"error: one of 1 training processes was killed, most likely for want of memory; "
-        r"`dvc repro` goes on from the last finished epoch of each training\n",
+        r"error: one of 1 training processes was killed, most likely for lack of memory; "
+        r"`dvc repro` goes on from the last finished epoch of each training, "
+        r"RECURSIVE_AUTOENCODER_CORES=N lets it train N at a time\n",
         errors,
     )
     assert finished.exists() and state.exists()

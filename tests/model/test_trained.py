@@ -1,6 +1,7 @@
 """Trained models by name, their small copies in half precision, and ONNX."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -34,11 +35,13 @@ def keep(folder: Path, seed: int = 0, **changes: object) -> Autoencoder:
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    Path("configs").mkdir()
+    Path("configs/publish.yaml").write_text("[stacked, best]", encoding="utf-8")
 
 
 def test_a_published_copy_is_found_where_nothing_is_trained(images: torch.Tensor) -> None:
     model = keep(Path("models/best"), norm="shared", variational=True)
-    publish.main("best")
+    publish.main()
     copy = Path("reports/models/best.safetensors")
     original = Path("models/best/described/seed0/averaged.safetensors")
     assert copy.stat().st_size < 0.51 * original.stat().st_size
@@ -57,19 +60,29 @@ def test_a_published_copy_is_found_where_nothing_is_trained(images: torch.Tensor
 def test_the_first_seed_that_is_trained_is_published(capsys: pytest.CaptureFixture[str]) -> None:
     for seed in (10, 9):
         keep(Path("models/stacked"), seed)
-    publish.main("stacked")
+    publish.main()
     assert "seed9" in capsys.readouterr().out
 
 
-def test_nothing_is_published_of_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        publish.main("best")
-    assert "dvc repro train-variant@best" in capsys.readouterr().err
+def test_a_copy_stays_without_its_model_and_goes_with_its_variant(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    keep(Path("models/best"))
+    publish.main()
+    assert "stacked.safetensors: not there; `dvc repro train-var" in capsys.readouterr().out
+    copy = trained.copy_of("best")
+    before = copy.read_bytes()
+    shutil.rmtree("models")
+    publish.main()
+    assert copy.read_bytes() == before
+    Path("configs/publish.yaml").write_text("[]", encoding="utf-8")
+    publish.main()
+    assert not copy.exists()
 
 
 def test_where_a_file_can_grow_no_further_nothing_is_published(tmp_path: Path) -> None:
     keep(Path("models/best"))
-    status, errors = faults.run(tmp_path, "publish", "best", blocks=100)
+    status, errors = faults.run(tmp_path, "publish", blocks=100)
     assert status == 1
     assert "File too large" in errors and errors.count("\n") == 1
     assert not faults.tree(tmp_path, "reports")
@@ -81,17 +94,17 @@ def test_on_a_full_disk_nothing_is_published_and_with_space_it_works(
     tmp_path: Path, free: int
 ) -> None:
     keep(Path("models/best"))
-    errors, first, second = faults.fill(tmp_path, "publish", "best", place="reports", free=free)
+    errors, first, second = faults.fill(tmp_path, "publish", place="reports", free=free)
     assert "No space left on device" in errors and errors.count("\n") == 1
     assert not faults.tree(first, "reports")
-    publish.main("best")
+    publish.main()
     assert faults.tree(second, "reports") == faults.tree(tmp_path, "reports")
 
 
 def test_half_precision_is_no_training_s(tmp_path: Path) -> None:
     """Weights of that type, but without the word for it in the metadata, are damaged."""
     keep(Path("models/best"))
-    publish.main("best")
+    publish.main()
     path = trained.copy_of("best")
     with safe_open(path, "pt") as file:
         metadata = json.loads(file.metadata()["training"])
@@ -110,7 +123,7 @@ def test_weights_beyond_half_precision_are_not_published(
     training = Training(settings=model.settings, seed=0, faces="faces")
     checkpoint.save(state(model), trained.find("best"), training, "averaged")
     with pytest.raises(SystemExit):
-        publish.main("best")
+        publish.main()
     assert "encoder.0.bias has values that half precision cannot hold" in capsys.readouterr().err
     assert not trained.copy_of("best").exists()
 

@@ -16,9 +16,9 @@ from PIL import Image
 
 from stages.measure.records import Records
 from stages.report.catalogue import label
+from stages.report.claims import judge_all
 from stages.report.findings import find
 from stages.report.html.page import page
-from stages.report.rule import judge_all
 from tests.made_records import Made, around, as_in_the_paper, make
 
 MEGABYTE = 2**20

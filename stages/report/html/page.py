@@ -32,9 +32,9 @@ from stages.report.catalogue import (
     mean_of,
     models,
 )
-from stages.report.effect import number
+from stages.report.claims import RULE
 from stages.report.findings import Findings
-from stages.report.rule import RULE
+from stages.report.statistics import number
 from stages.report.tables import LOSSES, Row
 from stages.report.text import environment
 

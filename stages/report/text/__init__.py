@@ -16,12 +16,10 @@ from markupsafe import Markup
 from stages.common.settings import IMPLEMENTATIONS, WEIGHTS
 from stages.measure.measures import MEASURES
 from stages.report.catalogue import IMPLEMENTATION_LABELS, KINDS, WEIGHTS_LABELS, label
-from stages.report.claims import RUINED
-from stages.report.effect import number
+from stages.report.claims import RUINED, RULE
 from stages.report.figures import FIGURES
 from stages.report.findings import Findings
-from stages.report.inference import CONFIDENCE
-from stages.report.rule import RULE, SEEN_SEEDS
+from stages.report.statistics import CONFIDENCE, number
 from stages.report.tables import NEAR
 
 HERE = Path(__file__).parent
@@ -64,7 +62,6 @@ def environment(*folders: Path, finalize: Callable[[object], object], safe: bool
         "measures": MEASURES,
         "near": NEAR,
         "ruined": RUINED,
-        "seen": f"{min(SEEN_SEEDS)} to {max(SEEN_SEEDS)}",
         "weights": WEIGHTS,
         "weights_labels": WEIGHTS_LABELS,
     }

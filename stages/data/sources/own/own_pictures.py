@@ -2,21 +2,22 @@
 
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from unicodedata import category
+from unicodedata import category, normalize
 
 from stages.common.errors import PipelineError
 from stages.data.archives import PICTURE_BYTES, TOTAL_BYTES, members
 from stages.data.pictures import PARTIAL, Pictures, Skipped, because_of, store
 
-ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
+ENDINGS = {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp"}
+NO_PICTURES = {"__MACOSX", "README.md"}  # left out without a word, as hidden files are
 
 
 def read(path: Path, partial: Path = PARTIAL) -> tuple[Pictures, Skipped]:
     """The pictures in a folder or archive, named by their paths below the folders that all of them
     share, and those that were left out.
 
-    Hidden files and other endings than those above are not even told. Whether a picture decodes is
-    not looked at. Raises PipelineError where there is none, or the archive cannot be read.
+    Whether a picture decodes is not looked at. Raises PipelineError where there is none, or the
+    archive cannot be read.
     """
     skipped = Skipped()
     try:
@@ -38,12 +39,15 @@ def encoded(path: Path, skipped: Skipped) -> Iterator[tuple[str, bytes]]:
     for member in members(path):
         path_inside = PurePosixPath(member.name)
         inner, parts = str(path_inside), path_inside.parts
-        if path_inside.suffix.lower() not in ENDINGS or _hidden(parts):
+        ending = path_inside.suffix.lower()
+        if path_inside.name.startswith(".") or NO_PICTURES.intersection(parts):
             continue
         if ".." in parts or path_inside.is_absolute():
             skipped.append((inner, "has a path that leads out of the archive"))
         elif any(category(letter) in ("Cc", "Cs") for letter in inner):
             skipped.append((ascii(inner), "has characters in its path that are no text"))
+        elif ending not in ENDINGS:
+            skipped.append((inner, f"ends in {ending}" if ending else "has no ending"))
         elif member.repeats:
             skipped.append((inner, f"is a link to {member.repeats!r} in the archive"))
         elif member.size > PICTURE_BYTES:
@@ -52,14 +56,10 @@ def encoded(path: Path, skipped: Skipped) -> Iterator[tuple[str, bytes]]:
             yield inner, member.read()
 
 
-def _hidden(parts: tuple[str, ...]) -> bool:
-    return parts[-1].startswith(".") or "__MACOSX" in parts
-
-
 def _without_shared_folders(names: list[str]) -> dict[str, str]:
     """Of every name, the rest below the folders that all are in."""
-    parts = [name.split("/") for name in names]
+    parts = [normalize("NFC", name).split("/") for name in names]
     shared = 0
     while all(len(path) > shared + 1 and path[shared] == parts[0][shared] for path in parts):
         shared += 1
-    return {name: "/".join(path[shared:]) for name, path in zip(names, parts, strict=True)}
+    return {name: name.split("/", shared)[-1] for name in names}
