@@ -1,5 +1,6 @@
 """All variants -> reports/: table1.csv, curves.csv, README.md, index.html and figures/*.png."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -9,35 +10,45 @@ from stages.common.entry import entry_point
 from stages.common.files import atomic_folder, write_text
 from stages.common.settings import VARIANTS
 from stages.measure.records import CONTENTS, read
-from stages.report import studies
-from stages.report.claims import judge_all
+from stages.report import studies, text
 from stages.report.figures import draw_all
+from stages.report.findings import Findings, find
 from stages.report.html.page import page
-from stages.report.readme import readme
-from stages.report.tables import curves, table1
-from stages.report.terminal import summary
+from stages.report.tables import curves_csv, table1_csv
 
 REPORTS = Path("reports")
 FIGURES = REPORTS / "figures"
+README = Path("README.md")
+BLOCK = re.compile(r"(?<=<!-- findings: written by plot -->\n).*(?=<!-- end of findings -->)", re.S)
 
 
 @entry_point
 def main() -> None:
     records = read()
     contents = yaml.safe_load((REPORTS / "references" / CONTENTS).read_text(encoding="utf-8"))
-    verdicts, told = judge_all(records), studies.read(contents["faces"])
+    found = find(records, studies.read(contents["faces"]))
     with atomic_folder(FIGURES) as folder:
         drawn = draw_all(records, folder)
-        texts = {"README.md": readme(records, verdicts, drawn, told)}
-        for name, table in (("table1", table1(records)), ("curves", curves(records))):
+        texts = {"README.md": text.report(found, drawn), "index.html": page(records, found)}
+        for name, table in (("table1", table1_csv(found.table)), ("curves", curves_csv(records))):
             texts[f"{name}.csv"] = table.to_csv(index=False, float_format="%.6g")
-        texts["index.html"] = page(records, verdicts)
-    for name, text in texts.items():
-        write_text(REPORTS / name, text)
-    print(summary(records, verdicts))
+    for name, content in texts.items():
+        write_text(REPORTS / name, content)
+    write_findings(found)
+    print(text.summary(found))
     print(f"\nThe evidence: {REPORTS}/README.md; to look at: {REPORTS}/index.html, {FIGURES}/")
     if removed := of_removed_variants():
         print(f"\nOf variants that params.yaml no longer has: `rm -r {' '.join(removed)}`")
+
+
+def write_findings(found: Findings) -> None:
+    """Put what was found on the paper's pictures into README.md, where it has a place for it."""
+    if found.provenance["dataset"] != "lfw-deepfunneled" or not README.exists():
+        return
+    before = README.read_text(encoding="utf-8")
+    after = BLOCK.sub(lambda _: text.readme_block(found), before)
+    if after != before:
+        write_text(README, after)
 
 
 def of_removed_variants() -> list[str]:

@@ -30,7 +30,8 @@ from stages.model import checkpoint, store
 from stages.model.network import device
 from stages.model.side_by_side import obtain_all
 from stages.model.training import Diverged, Trainer
-from stages.report.looks import OWN_COLOURS, band, log_axis, own_style, rendered, whole_epochs
+from stages.report.catalogue import OWN_COLOURS
+from stages.report.charts import band, log_axis, own_style, rendered, whole_epochs
 from stages.report.statistics import CONFIDENCE, t_interval
 from stages.report.studies import short_hash
 from studies.clear import clarity_of

@@ -33,7 +33,7 @@ from stages.model import network
 from stages.model.released import accidents
 from stages.model.side_by_side import room
 from stages.model.training import Batches, Diverged, Trainer, held_out_error
-from stages.report.paper import PAPER
+from stages.report.catalogue import PAPER
 from stages.report.studies import AS_RELEASED, short_hash
 
 # Nothing that is known explains the paper's numbers of these.

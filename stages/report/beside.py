@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.ft2font import FT2Font
 from PIL import Image
 
-from stages.report.paper import label
+from stages.report.catalogue import label
 from stages.report.sheets import FACE, FONT, Block, sheet
 
 Made = Mapping[str, tuple[np.ndarray, np.ndarray]]  # by model: reconstructions, squared errors

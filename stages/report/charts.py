@@ -1,6 +1,11 @@
-"""The charts. Each takes the records and returns a figure of matplotlib, made in `own_style`."""
+"""The charts. Each takes the records and returns a figure of matplotlib, made in `own_style`.
 
-from collections.abc import Callable, Sequence
+Nothing of them depends on the settings of the user's own matplotlib.
+"""
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import matplotlib
@@ -9,22 +14,27 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from PIL import Image
 
 from stages.common.settings import IMPLEMENTATIONS, WEIGHTS, Implementation, Weights
 from stages.measure.measures import LEVELS, MEASURES
 from stages.measure.records import Model, Record, Records
-from stages.report.looks import (
-    band,
-    colours_of,
+from stages.report.catalogue import (
+    IMPLEMENTATION_LABELS,
+    PAPER,
+    WEIGHTS_LABELS,
+    Look,
+    dashes_of,
+    distinct,
     families,
     family,
-    line_key,
-    line_of,
-    log_axis,
-    whole_epochs,
+    label,
+    looks_of,
+    models,
+    valid,
+    variants,
 )
-from stages.report.models import distinct, models, valid, variants
-from stages.report.paper import IMPLEMENTATION_LABELS, PAPER, WEIGHTS_LABELS, label
 
 ERROR = f"held-out {MEASURES['error'].label}"
 LOSS: dict[Weights, str] = {"last_step": "error", "averaged": "averaged_error"}
@@ -38,10 +48,40 @@ LANES: dict[tuple[Implementation, Weights], float] = {
     ("released", "averaged"): 0.38,
 }
 
+STYLE: Any = {
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#E4E4E4",
+    "grid.linewidth": 0.7,
+    "legend.frameon": False,
+    "figure.dpi": 150,
+    "figure.constrained_layout.use": True,
+}
+
+
+@contextmanager
+def own_style() -> Iterator[None]:
+    """matplotlib's defaults and STYLE, nothing else; figures are made and rendered within."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(STYLE)
+        yield
+
+
+def rendered(figure: Figure) -> Image.Image:
+    """A chart's pixels in 256 colours: a chart needs no more, and its file is half as large."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return Image.open(buffer).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+
 
 def errors(records: Records) -> Figure:
     """Figure 5: the held-out error of every model and seed, with the paper's numbers."""
-    colours, rows = colours_of(records), variants(records)
+    looks, rows = looks_of(records), variants(records)
     figure = Figure(figsize=(9.5, 0.75 * len(rows) + 1.4))
     axes = figure.subplots()
     for y, variant in enumerate(rows):
@@ -50,7 +90,7 @@ def errors(records: Records) -> Figure:
         for (implementation, weights), lane in LANES.items():
             record = records.found.get(Model(variant, implementation, weights))
             if record:
-                _seeds(axes, record, y + lane, colours[variant])
+                _seeds(axes, record, y + lane, looks[variant].colour)
         if variant in PAPER:
             paper = PAPER[variant]
             for value, marker, size in ((paper.table1, "v", 6), (paper.figure5, "1", 9)):
@@ -108,7 +148,7 @@ def _errors_key(records: Records) -> list[Line2D]:
 
 def curves(records: Records) -> Figure:
     """Held-out error by epoch of every model, and the seven losses of those that train levels."""
-    colours = colours_of(records)
+    looks = looks_of(records)
     shown = {weights: distinct(models(records, "described", weights)) for weights in WEIGHTS}
     by_level = [record for record in shown["last_step"] if record.settings.training != "stacked"]
     columns = min(max(len(by_level), 1), 6)
@@ -121,7 +161,13 @@ def curves(records: Records) -> Figure:
         for record in shown[weights]:
             table = _error_by_epoch(record)
             name = label(record.model.variant)
-            band(axes, table.columns, table.to_numpy(), line_of(record, colours), name)
+            band(
+                axes,
+                table.columns,
+                table.to_numpy(),
+                line_of(record, looks[record.model.variant]),
+                name,
+            )
         log_axis(axes)
         axes.set(xlabel="epoch", title=WEIGHTS_LABELS[weights])
         whole_epochs(axes)
@@ -228,7 +274,7 @@ Row = tuple[Weights, Draw, str, str]
 
 def _by_family(records: Records, rows: Sequence[Row], extra_key: Sequence[Line2D] = ()) -> Figure:
     """A column a family of models, a row a way to look at them; every row shares its axes."""
-    columns, colours = families(records), colours_of(records)
+    columns, looks = families(records), looks_of(records)
     figure = Figure(figsize=(max(2.45 * len(columns) + 0.8, 7), 2.75 * len(rows) + 0.5))
     grid = figure.subplots(len(rows), len(columns), sharey="row", sharex="row", squeeze=False)
     for row, (weights, draw, x_label, y_label) in enumerate(rows):
@@ -242,13 +288,66 @@ def _by_family(records: Records, rows: Sequence[Row], extra_key: Sequence[Line2D
                 if family(record) == name:
                     own = record.model.variant not in PAPER
                     told = label(record.model.variant) if own else ""
-                    draw(axes, record, line_of(record, colours), told)
+                    draw(axes, record, line_of(record, looks[record.model.variant]), told)
             axes.set_xlabel(x_label)
             if row == 0:
                 axes.set_title(name)
                 if any(axes.get_legend_handles_labels()[1]):
                     axes.legend(fontsize=8)
         grid[row, 0].set_ylabel(y_label)
-    key = line_key(records, extra_key)
+    key = _line_key(records, extra_key)
     figure.legend(handles=key, loc="outside lower center", ncols=len(key))
     return figure
+
+
+def line_of(record: Record, look: Look) -> dict[str, Any]:
+    """How a model's line is drawn, as keywords of matplotlib's plot."""
+    released = record.model.implementation == "released"
+    return {
+        "color": look.colour,
+        "linestyle": (0, look.dash) if look.dash else "-",
+        "linewidth": 1.1 if released else 2.0,
+        "alpha": 0.6 if released else 1.0,
+    }
+
+
+def _line_key(records: Records, extra: Sequence[Line2D] = ()) -> list[Line2D]:
+    """What the lines mean, for a legend."""
+    grey: dict[str, Any] = {"color": "#444444"}
+    dashes = dashes_of(record.settings.training for record in records.found.values())
+    key = [
+        Line2D([], [], **grey, linestyle=(0, dash) if dash else "-", linewidth=2.0, label=training)
+        for training, dash in dashes.items()
+    ]
+    if models(records, "released", "last_step"):
+        thin: dict[str, Any] = {"linestyle": "-", "linewidth": 1.1, "alpha": 0.6}
+        key.append(Line2D([], [], **grey, **thin, label=IMPLEMENTATION_LABELS["released"]))
+    return [*key, *extra]
+
+
+def band(axes: Axes, x: Any, values: np.ndarray, line: dict[str, Any], name: str = "") -> None:
+    """The mean over seeds as a line, from the least to the most of them as a band.
+
+    values: (seeds, len(x)); nothing is drawn of no seed.
+    """
+    if not len(values):
+        return
+    axes.plot(x, values.mean(0), label=name, **line)
+    if len(values) > 1:
+        axes.fill_between(
+            x, values.min(0), values.max(0), color=line["color"], alpha=0.15, linewidth=0
+        )
+
+
+def log_axis(axes: Axes, which: str = "y") -> None:
+    """A logarithmic axis with plain numbers, at least at every power of ten."""
+    axes.set(**{f"{which}scale": "log"})
+    low, high = axes.get_ylim() if which == "y" else axes.get_xlim()
+    axis = axes.yaxis if which == "y" else axes.xaxis
+    axis.set_major_locator(LogLocator(subs=(1,) if high > 300 * low else (1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_locator(NullLocator())
+
+
+def whole_epochs(axes: Axes) -> None:
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -11,8 +11,7 @@ from typing import get_args
 from stages.common.settings import WEIGHTS, Implementation, Weights
 from stages.measure.measures import MEASURES
 from stages.measure.records import Model, Record, Records
-from stages.report.models import absence, without_seeds
-from stages.report.paper import PAPER, WEIGHTS_LABELS, label
+from stages.report.catalogue import PAPER, WEIGHTS_LABELS, absence, label, without_seeds
 from stages.report.statistics import (
     ALPHA,
     CONFIDENCE,

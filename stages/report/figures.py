@@ -10,7 +10,7 @@ from PIL import Image
 
 from stages.measure.records import Records
 from stages.report import charts, sheets
-from stages.report.looks import own_style, rendered
+from stages.report.charts import own_style, rendered
 
 Section = Literal["Table 1", "Clarity", "Samples", "Training and sensitivity"]
 

@@ -14,9 +14,19 @@ from PIL import Image, ImageDraw, ImageFont
 
 from stages.common.settings import CANDIDATE, IMPLEMENTATIONS, WEIGHTS, Implementation, Weights
 from stages.measure.records import Model, Record, Records
-from stages.report.models import best_of, distinct, models, twins, valid
-from stages.report.paper import IMPLEMENTATION_LABELS, PAPER, WEIGHTS_LABELS, label, rank
-from stages.report.words import mean_sd
+from stages.report.catalogue import (
+    IMPLEMENTATION_LABELS,
+    PAPER,
+    WEIGHTS_LABELS,
+    best_of,
+    distinct,
+    label,
+    mean_of,
+    models,
+    rank,
+    twins,
+    valid,
+)
 
 FACE = 128  # pixels a side
 ZOOM = 2
@@ -166,7 +176,7 @@ def hero(records: Records) -> Image.Image | None:
     have = min((len(one.reconstructions) for one in shown if len(one.reconstructions)), default=1)
     faces = np.linspace(0, have - 1, min(HERO_FACES, have)).round().astype(int)
     inputs = ("", "input", records.references.inputs[faces, None])
-    outputs = (_output(record, f"error {mean_sd(record)}", faces) for record in shown)
+    outputs = (_output(record, f"error {mean_of(record)}", faces) for record in shown)
     return sheet([[inputs, *outputs]])
 
 
@@ -177,7 +187,7 @@ def _is(record: Record, variant: str) -> bool:
 def _by_weights(record: Record | None) -> Block | None:
     if record is None:
         return None
-    return _output(record, f"{WEIGHTS_LABELS[record.model.weights]}: {mean_sd(record)}", [0])
+    return _output(record, f"{WEIGHTS_LABELS[record.model.weights]}: {mean_of(record)}", [0])
 
 
 def _output(record: Record, told: str, faces: Sequence[int] | np.ndarray) -> Block:

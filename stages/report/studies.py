@@ -1,29 +1,57 @@
 """What studies beside the pipeline found on the same faces, for the report."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from stages.common.errors import PipelineError
-from stages.report import markdown
-from stages.report.paper import PAPER, WEIGHTS_LABELS, label
-from stages.report.words import plain
+from stages.report.catalogue import PAPER, WEIGHTS_LABELS, label
+from stages.report.statistics import CONFIDENCE, Interval, t_interval
 
 FOLDER = Path("reports/studies")
+KINDS = ("running", "of_batch")
+EPOCHS = 10  # of the authors
+AS_RELEASED = "as released"  # without a further difference
+TEXT = {"faces": str}  # a hash may look like a number
+Study = dict[str, Any]
+
+
+class Compared(NamedTuple):
+    """A ratio or difference of two models, its interval over seeds at CONFIDENCE, and how many."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+def ratio(mean: float, interval: Interval, n: int) -> Compared:
+    """Of natural logarithms."""
+    value, low, high = np.exp([mean, *interval])
+    return Compared(float(value), float(low), float(high), n)
 
 
 @dataclass(frozen=True)
 class Studies:
-    """Markdown. beside_claim: by claim. published: beside Table 1. longer: beyond the paper.
-    searched: how much was, for the variant `best`."""
+    """What there is of each, None without.
 
-    beside_claim: dict[int, list[str]] = field(default_factory=dict)
-    published: list[str] = field(default_factory=list)
-    longer: list[str] = field(default_factory=list)
-    searched: str = ""
+    latents: densities; rows: model, seeds, and of each density the faces found and the high
+    frequencies. norms: rows: model, weights, seeds, and the error with each of KINDS of statistics.
+    published: differences; epochs; rows: model, the error with each difference after as many
+    epochs, the paper's numbers. longer: epochs; models: name, error after each of the epochs,
+    seeds; lasting: recursive over stacked after the last epoch, where both have several seeds.
+    searched: faces, trials, finals, hours.
+    """
+
+    latents: Study | None = None
+    norms: Study | None = None
+    published: Study | None = None
+    longer: Study | None = None
+    searched: Study | None = None
 
 
 def short_hash(faces: str) -> str:
@@ -37,50 +65,49 @@ def read(faces: str, folder: Path = FOLDER) -> Studies:
     Raises PipelineError where a table is damaged.
     """
 
-    def told(name: str, of: Callable[[pd.DataFrame], list[str]]) -> list[str]:
-        return _told(folder / name, faces, of)
-
     return Studies(
-        beside_claim={8: told("latents.csv", _new_faces), 9: told("norms.csv", _statistics)},
-        published=told("published.csv", _published),
-        longer=told("longer.csv", _longer),
+        latents=_told(folder / "latents.csv", faces, _latents),
+        norms=_told(folder / "norms.csv", faces, _norms),
+        published=_told(folder / "published.csv", faces, _published),
+        longer=_told(folder / "longer.csv", faces, _longer),
         searched=_searched(folder / "search/trials.csv"),
     )
 
 
-def _told(path: Path, faces: str, told: Callable[[pd.DataFrame], list[str]]) -> list[str]:
+def _told(path: Path, faces: str, told: Callable[[pd.DataFrame], Study]) -> Study | None:
     if not path.exists():
-        return []
+        return None
     try:
         # A variant may be called nan.
         rows = pd.read_csv(path, keep_default_na=False, na_values={"copies": ""}, dtype=TEXT)
         rows = rows[(rows["faces"] == short_hash(faces)) & (rows["variant"] != "")]
-        return told(rows) if len(rows) else []
+        return told(rows) if len(rows) else None
     except (KeyError, ValueError, TypeError):
         raise _damaged(path) from None
 
 
-def _searched(path: Path) -> str:
+def _searched(path: Path) -> Study | None:
     if not path.exists():
-        return ""
+        return None
     try:
         trials = pd.read_csv(path)
-        faces = trials["dataset"].iloc[0]
         finals = int(trials["final_of"].notna().sum())
         hours = float(trials["seconds"].sum()) / 3600
+        return {
+            "faces": trials["dataset"].iloc[0],
+            "trials": len(trials) - finals,
+            "finals": finals,
+            "hours": hours,
+        }
     except (IndexError, KeyError, ValueError, TypeError):
         raise _damaged(path) from None
-    return (
-        f" of {faces}, {len(trials) - finals} trainings of few epochs, {finals} of as many "
-        f"as a variant's, and {hours:.1f} hours of a core in all"
-    )
 
 
 def _damaged(path: Path) -> PipelineError:
     return PipelineError(f"{path} cannot be read; `git checkout {path}` brings it back")
 
 
-def _new_faces(rows: pd.DataFrame) -> list[str]:
+def _latents(rows: pd.DataFrame) -> Study:
     densities = [*dict.fromkeys(rows["density"])]
     table = []
     for variant, own in rows.groupby("variant", sort=False):
@@ -92,35 +119,19 @@ def _new_faces(rows: pd.DataFrame) -> list[str]:
             for density in densities
         ]
         table.append([label(str(variant)), own["seed"].nunique(), *cells])
-    return [
-        "[A study](studies/latents.md) beside the pipeline asked decoders where the training "
-        "faces lie, too, by densities fitted to their latents, and not only at standard normal "
-        "ones. Faces found (and high frequencies over the held-out faces'), averaged weights:",
-        markdown.table(["model", "n", *densities], table),
-    ]
+    return {"densities": densities, "rows": table}
 
 
-def _statistics(rows: pd.DataFrame) -> list[str]:
-    named = rows.assign(
-        model=rows["variant"].map(label), weights=rows["weights"].map(WEIGHTS_LABELS.__getitem__)
-    )
+def _norms(rows: pd.DataFrame) -> Study:
+    named = rows.assign(model=rows["variant"].map(label), told=rows["weights"].map(WEIGHTS_LABELS))
     table = [
         [*key, len(own), *(_mean_sd(own[kind]) for kind in KINDS)]
-        for key, own in named.groupby(["model", "weights"], sort=False)
+        for key, own in named.groupby(["model", "told"], sort=False)
     ]
-    return [
-        "A shared norm keeps one running mean and variance of all that it normalises. Trained end "
-        "to end it normalises the encoder's and the decoder's activations, and a mixture of both "
-        "fits neither. [A study](../studies/norms.py) beside the pipeline measured the same "
-        "weights with the statistics of each batch instead, as in training "
-        "([every seed](studies/norms.csv)); where that error is far lower, it is these statistics "
-        "that fail in evaluation, not the training, and they widen the spread of the stacked "
-        "models above. Held-out error:",
-        markdown.table(["model", "weights", "n", *KINDS.values()], table),
-    ]
+    return {"rows": table}
 
 
-def _published(rows: pd.DataFrame) -> list[str]:
+def _published(rows: pd.DataFrame) -> Study:
     """Each error after the authors' epochs, or as many as those with a difference have; of what
     went on without one, at its end, too."""
     epochs = rows[rows["difference"] != AS_RELEASED]["epoch"].clip(upper=EPOCHS).max()
@@ -131,34 +142,34 @@ def _published(rows: pd.DataFrame) -> list[str]:
     longer = longer.assign(told=longer["epoch"].map("{} epochs".format))
     cells = pd.concat([at_end, longer]).pivot(index="variant", columns="told", values="error")
     differences = [*dict.fromkeys([*rows["difference"], *longer["told"]])]
+    numbers = cells.reindex(index=[*dict.fromkeys(rows["variant"])], columns=differences)
     table = [
-        [label(name), *(plain(own.get(one)) for one in differences), PAPER[str(name)].printed]
-        for name, own in cells.reindex([*dict.fromkeys(rows["variant"])]).iterrows()
+        [label(str(name)), *(x if pd.isna(x) else round(x) for x in own), PAPER[str(name)].printed]
+        for name, own in numbers.iterrows()
     ]
-    return [
-        "[A study](studies/published.md) beside the pipeline trained models as released with one "
-        "further difference between the authors' run and ours at a time. Error on training images, "
-        f"last step, {epochs} epochs where nothing else is said, one seed each:",
-        markdown.table(["model", *differences, "paper"], table),
-    ]
+    return {"differences": differences, "epochs": int(epochs), "rows": table}
 
 
-def _longer(rows: pd.DataFrame) -> list[str]:
+def _longer(rows: pd.DataFrame) -> Study:
     errors = rows[rows["measure"] == "averaged_error"]
-    shown = sorted({*rows[rows["measure"] == "high_frequency_ratio"]["epoch"]})
+    epochs = sorted({*rows[rows["measure"] == "high_frequency_ratio"]["epoch"]})
     told = []
     for name, own in errors.groupby("variant", sort=False):
         finite = own[np.isfinite(own["value"])]
-        by_epoch = [finite[finite["epoch"] == epoch]["value"] for epoch in shown]
+        by_epoch = [finite[finite["epoch"] == epoch]["value"] for epoch in epochs]
         seeds = own["seed"].nunique()
-        means = ", ".join(_of_finished(values, seeds) for values in by_epoch)
-        told.append(f"{label(str(name))} {means} (n = {seeds})")
-    return [
-        "[A study](studies/longer.md) beside the pipeline trained for longer. Held-out error of "
-        f"averaged weights after {', '.join(map(str, shown))} epochs, mean ± standard deviation "
-        f"over seeds: {'; '.join(told)}.",
-        "![Longer trainings: error and clarity against epochs and seconds](studies/longer.png)",
-    ]
+        told.append((label(str(name)), [_of_finished(one, seeds) for one in by_epoch], seeds))
+    lasting = _lasting(errors, max(epochs, default=0))
+    return {"epochs": epochs, "models": told, "lasting": lasting}
+
+
+def _lasting(errors: pd.DataFrame, epoch: int) -> Compared | None:
+    last = errors[errors["epoch"] == epoch].pivot(index="seed", columns="variant", values="value")
+    if not {"recursive", "stacked"} <= {*last.columns}:
+        return None
+    logs = np.log((last["recursive"] / last["stacked"]).dropna().to_numpy())
+    interval = t_interval(logs, CONFIDENCE) if np.isfinite(logs).all() else None
+    return ratio(float(logs.mean()), interval, len(logs)) if interval else None
 
 
 def _of_finished(values: pd.Series, seeds: int) -> str:
@@ -171,9 +182,3 @@ def _of_finished(values: pd.Series, seeds: int) -> str:
 
 def _mean_sd(values: pd.Series) -> str:
     return f"{values.mean():.0f}" + (f" ± {values.std():.0f}" if len(values) > 1 else "")
-
-
-KINDS = {"running": "running statistics", "of_batch": "statistics of the batch"}
-EPOCHS = 10  # of the authors
-AS_RELEASED = "as released"  # without a further difference
-TEXT = {"faces": str}  # a hash may look like a number

@@ -1,82 +1,143 @@
-"""table1.csv and curves.csv, and which implementation gives the paper's numbers."""
+"""Table 1: every number of every model, computed once; and the two CSV files."""
+
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from stages.common.settings import IMPLEMENTATIONS, Implementation, Weights
+from stages.common.settings import IMPLEMENTATIONS, Implementation
 from stages.measure.measures import MEASURES
 from stages.measure.records import Model, Record, Records
-from stages.report.models import valid, variants
-from stages.report.paper import PAPER, label
+from stages.report.catalogue import (
+    KINDS,
+    PAPER,
+    Kind,
+    Mean,
+    PaperModel,
+    absence,
+    label,
+    mean_of,
+    valid,
+    variants,
+)
+from stages.report.statistics import CONFIDENCE, Interval, prediction_interval
 
 # The paper's two draws of 100 images give numbers up to 35 % apart: ours may lie a little outside.
 NEAR = 1.25
 LOSSES = {"error": "last_step", "averaged_error": "averaged"}  # of a training's curve
-# How the columns of a variant's four models begin.
-PREFIXES: dict[tuple[Implementation, Weights], str] = {
-    ("described", "last_step"): "",
-    ("described", "averaged"): "averaged_",
-    ("released", "last_step"): "released_",
-    ("released", "averaged"): "released_averaged_",
+# What is measured of other images than the held-out ones: measure and split.
+ELSEWHERE = {
+    "train_error": ("error", "train"),
+    "sample_faces_found": ("faces_found", "samples"),
 }
 
 
-def table1(records: Records) -> pd.DataFrame:
-    """A row for each model of Table 1, evaluated or not, and for every other variant.
+@dataclass(frozen=True)
+class Row:
+    """One variant. means: of each of its four models, by the names of MEASURES and ELSEWHERE, of
+    no seed where it is not evaluated. absent: why a model is not. one_more: at the last step, where
+    the error of one more training would lie on the training images. explained_by: which
+    implementation gives the paper's numbers, see `_explained_by`."""
 
-    Of the model as described at its last step, and with a prefix of PREFIXES of its others, what
-    is measured of it (as released: the errors); paper_*: the paper's numbers; explained_by: see
-    `explained_by`. Missing values are nan.
+    variant: str
+    label: str
+    paper: PaperModel | None
+    means: dict[Kind, dict[str, Mean]]
+    absent: dict[Kind, str]
+    one_more: dict[Implementation, Interval | None]
+    explained_by: str
+
+    @property
+    def paper_table1(self) -> int | None:
+        return self.paper.table1 if self.paper else None
+
+    @property
+    def paper_figure5(self) -> int | None:
+        return self.paper.figure5 if self.paper else None
+
+
+def table1(records: Records) -> list[Row]:
+    """A row for each model of the paper's Table 1, evaluated or not, and every other variant."""
+    return [_row(records, variant) for variant in variants(records)]
+
+
+def _row(records: Records, variant: str) -> Row:
+    models = {kind: Model(variant, *kind) for kind in KINDS}
+    found = {kind: records.found.get(model) for kind, model in models.items()}
+    means = {
+        kind: {name: mean_of(record, name) for name in MEASURES}
+        | {name: mean_of(record, *where) for name, where in ELSEWHERE.items()}
+        for kind, record in found.items()
+    }
+    return Row(
+        variant,
+        label(variant),
+        PAPER.get(variant),
+        means,
+        {kind: absence(records, models[kind]) for kind, record in found.items() if not record},
+        {how: _one_more(found[how, "last_step"]) for how in IMPLEMENTATIONS},
+        _explained_by(variant, means),
+    )
+
+
+def _one_more(record: Record | None) -> Interval | None:
+    if record is None or record.diverged:
+        return None
+    interval = prediction_interval(np.log(valid(record, "error", "train").value), CONFIDENCE)
+    return interval and (float(np.exp(interval[0])), float(np.exp(interval[1])))
+
+
+def _explained_by(variant: str, means: dict[Kind, dict[str, Mean]]) -> str:
+    """Which implementation gives the paper's number: "described", "released", "both", "neither".
+
+    One does where its error at the last step on the training sample (the paper measured on training
+    images), mean over seeds, lies between the paper's lowest number / NEAR and its highest * NEAR.
+    "" where the paper has no number for the variant, or neither was evaluated.
     """
-    rows = []
-    for variant in variants(records):
-        row: dict[str, object] = {"model": variant, "label": label(variant)}
-        for (implementation, weights), prefix in PREFIXES.items():
-            record = records.found.get(Model(variant, implementation, weights))
-            numbers = _errors(record) if implementation == "released" else _numbers(record)
-            row |= {f"{prefix}{key}": value for key, value in numbers.items()}
-        rows.append(row | _paper(records, variant))
-    return pd.DataFrame(rows)
+    errors = {how: means[how, "last_step"]["train_error"] for how in IMPLEMENTATIONS}
+    if variant not in PAPER or not any(mean.n or mean.diverged for mean in errors.values()):
+        return ""
+    low, high = PAPER[variant].errors[0] / NEAR, PAPER[variant].errors[-1] * NEAR
+    explaining = [how for how, mean in errors.items() if low <= mean.value <= high]
+    return "both" if len(explaining) == 2 else explaining[0] if explaining else "neither"
 
 
-def _numbers(record: Record | None) -> dict[str, object]:
-    numbers = _errors(record)
-    for measure in MEASURES:
-        numbers.setdefault(measure, _values(record, measure).value.mean())
-    numbers["sample_faces_found"] = _values(record, "faces_found", "samples").value.mean()
-    return numbers
+def prefix(kind: Kind) -> str:
+    """How the columns of a variant's model begin: nothing as described at the last step."""
+    usual = ("described", "last_step")
+    return "".join(f"{one}_" for one, other in zip(kind, usual, strict=True) if one != other)
 
 
-def _errors(record: Record | None) -> dict[str, object]:
-    error, train_error = _values(record, "error"), _values(record, "error", "train")
-    diverged = len(record.diverged) if record else 0
-    return {
-        "n": len(record.seeds) - diverged if record else 0,
-        "diverged": diverged,
-        "error": error.value.mean(),
-        "error_sd": error.value.std(),
-        "error_se": error.standard_error.mean(),
-        "train_error": train_error.value.mean(),
-        "train_error_sd": train_error.value.std(),
-    }
+def table1_csv(rows: list[Row]) -> pd.DataFrame:
+    """A row a variant, for each of its models n, diverged, the errors and, as described, all other
+    measures; the paper's numbers. Missing values are nan."""
+    lines = []
+    for row in rows:
+        line: dict[str, object] = {"model": row.variant, "label": row.label}
+        for kind, means in row.means.items():
+            error, training = means["error"], means["train_error"]
+            numbers = {
+                "n": error.n,
+                "diverged": error.diverged,
+                "error": error.value,
+                "error_sd": error.deviation,
+                "error_se": error.standard_error,
+                "train_error": training.value,
+                "train_error_sd": training.deviation,
+            }
+            if kind[0] == "described":
+                numbers |= {name: mean.value for name, mean in means.items()}
+            line |= {f"{prefix(kind)}{name}": value for name, value in numbers.items()}
+        line |= {
+            "paper_table1": row.paper_table1 or np.nan,
+            "paper_figure5": row.paper_figure5 or np.nan,
+            "explained_by": row.explained_by,
+        }
+        lines.append(line)
+    return pd.DataFrame(lines)
 
 
-def _paper(records: Records, variant: str) -> dict[str, object]:
-    paper = PAPER.get(variant)
-    return {
-        "paper_table1": paper.table1 if paper and paper.table1 else np.nan,
-        "paper_figure5": paper.figure5 if paper and paper.figure5 else np.nan,
-        "explained_by": explained_by(records, variant),
-    }
-
-
-def _values(record: Record | None, measure: str, split: str = "test") -> pd.DataFrame:
-    if record is None:
-        return pd.DataFrame(columns=["value", "standard_error", "n"], dtype=float)
-    return valid(record, measure, split)
-
-
-def curves(records: Records) -> pd.DataFrame:
+def curves_csv(records: Records) -> pd.DataFrame:
     """Held-out error of every model, seed and epoch.
 
     Columns variant, implementation, weights, seed, epoch, error.
@@ -90,32 +151,3 @@ def curves(records: Records) -> pd.DataFrame:
             table.insert(place, column, value)
         tables.append(table)
     return pd.concat(tables, ignore_index=True)
-
-
-def explained_by(records: Records, variant: str) -> str:
-    """Which implementation gives the paper's number: "described", "released", "both", "neither".
-
-    One does where its error at the last step on the training sample (the paper measured on training
-    images), mean over seeds, lies between the paper's lowest number / NEAR and its highest * NEAR.
-    "" where the paper has no number for the variant, or neither was evaluated.
-    """
-    evaluated = {
-        implementation: _training_errors(records, variant, implementation)
-        for implementation in IMPLEMENTATIONS
-        if Model(variant, implementation, "last_step") in records.found
-    }
-    if variant not in PAPER or not evaluated:
-        return ""
-    low, high = PAPER[variant].errors[0] / NEAR, PAPER[variant].errors[-1] * NEAR
-    explaining = [
-        implementation
-        for implementation, errors in evaluated.items()
-        if low <= errors.mean() <= high
-    ]
-    return "both" if len(explaining) == 2 else explaining[0] if explaining else "neither"
-
-
-def _training_errors(records: Records, variant: str, implementation: Implementation) -> pd.Series:
-    """At the last step on the training sample, of the seeds that did not diverge."""
-    record = records.found.get(Model(variant, implementation, "last_step"))
-    return _values(record, "error", "train").value

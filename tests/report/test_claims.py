@@ -9,6 +9,7 @@ import pytest
 from stages.common.settings import WEIGHTS
 from stages.measure.measures import MEASURES
 from stages.measure.records import Model, Records
+from stages.report.catalogue import without_seeds
 from stages.report.claims import (
     AFTERWARDS,
     CLAIMS,
@@ -22,9 +23,9 @@ from stages.report.claims import (
     judge_all,
     robustness,
 )
-from stages.report.models import without_seeds
-from stages.report.readme import readme
+from stages.report.findings import find
 from stages.report.statistics import ALPHA, holm
+from stages.report.text import report
 from tests.made_records import Made, around, as_in_the_paper, make, with_mean_picture
 
 
@@ -56,7 +57,7 @@ def test_what_was_asked_afterwards_is_told_and_enters_no_verdict():
     before = verdicts(make(as_in_the_paper()))
     records = make(changed("recursive_shared_bn", high_frequency_ratio=0.3))
     assert verdicts(records) == before
-    section = readme(records, judge_all(records), ()).partition("### Asked afterwards")[2]
+    section = report(find(records), ()).partition("### Asked afterwards")[2]
     asked = section.partition("\n## ")[0]
     for _, questions in AFTERWARDS:
         for question in questions:

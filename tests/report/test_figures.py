@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from stages.measure.records import Model, Records
-from stages.report import charts, looks, sheets
+from stages.report import charts, sheets
+from stages.report.catalogue import PAPER, looks_of
 from stages.report.figures import FIGURES, draw_all
-from stages.report.paper import PAPER
 from tests.made_records import Made, around, as_in_the_paper, faces, make
 
 ROOT = Path(__file__).parents[2]
@@ -99,7 +99,7 @@ def test_variants_of_our_own_have_a_sheet_of_their_own(drawn, records):
 def test_every_setting_can_be_drawn(settings, tmp_path):
     own = Made([310.0, 320.0], settings=settings)
     records = make({"recursive": Made(), "recursive_own": own})
-    with looks.own_style():
+    with charts.own_style():
         figures = [draw(records) for draw in (charts.curves, charts.depth, charts.errors)]
     assert all(figure.axes for figure in figures)
     own_sheet = sheets.other_variants(records)
@@ -114,7 +114,7 @@ def test_hero_shows_the_lowest_error_beyond_the_paper_beside_best(records):
 
 def test_levels_have_a_panel_for_each_model_and_no_empty_one():
     made = {f"recursive{k}": Made() for k in range(8)}
-    with looks.own_style():
+    with charts.own_style():
         *_, panels = charts.curves(make(made)).subfigs
     seen = [axes for axes in panels.axes if axes.get_visible()]
     assert len(seen) == 8 and all(len(axes.lines) == 7 for axes in seen)
@@ -146,15 +146,8 @@ def test_each_variant_has_a_look_of_its_own_in_every_figure():
     own = ["candidate", *(f"own_{number}" for number in range(8))]
     models = as_in_the_paper() | {name: Made([1.0]) for name in own}
     records = make(models, as_in_the_paper())
-    colours = looks.colours_of(records)
-    seen = {
-        model: (colours[model.variant], str(looks.line_of(record, colours)["linestyle"]))
-        for model, record in records.found.items()
-    }
-    looks_of = [look for model, look in seen.items() if model[1:] == ("described", "averaged")]
-    assert len(set(looks_of)) == len(models)
-    for name in PAPER:
-        assert len({look for model, look in seen.items() if model.variant == name}) == 1
+    looks = looks_of(records)
+    assert {*looks} == {*models} and len({*looks.values()}) == len(models)
 
 
 def test_sheets_without_anything_to_show_are_left_out():
@@ -170,7 +163,7 @@ def test_sheets_without_anything_to_show_are_left_out():
 def test_models_without_a_seed_left_are_drawn_as_nothing(name):
     lost = Made([INFINITE, INFINITE])
     records = make(dict.fromkeys(("recursive", "recursive_vae"), lost), {"recursive": lost})
-    with looks.own_style():
+    with charts.own_style():
         picture = FIGURES[name].draw(records)
     if isinstance(picture, Image.Image):
         right = np.asarray(picture)[-SIDE - sheets.GAP :, -SIDE - sheets.GAP :]
@@ -180,7 +173,7 @@ def test_models_without_a_seed_left_are_drawn_as_nothing(name):
 
 
 def test_error_axis_reaches_every_number(records):
-    with looks.own_style():
+    with charts.own_style():
         figure = charts.errors(records)
     low, high = figure.axes[0].get_xlim()
     measured = [
@@ -233,18 +226,18 @@ def test_figures_depend_on_nothing_in_the_home_or_the_environment(tmp_path):
 def test_a_style_set_in_this_process_changes_nothing(records):
     import matplotlib
 
-    with looks.own_style():
-        expected = looks.rendered(charts.errors(records))
+    with charts.own_style():
+        expected = charts.rendered(charts.errors(records))
     with matplotlib.rc_context({"font.size": 30, "axes.facecolor": "red"}):
-        with looks.own_style():
-            picture = looks.rendered(charts.errors(records))
+        with charts.own_style():
+            picture = charts.rendered(charts.errors(records))
         assert matplotlib.rcParams["font.size"] == 30
     assert picture.tobytes() == expected.tobytes()
 
 
 def test_the_spread_of_seeds_is_drawn_around_their_mean():
     records = make({"recursive": Made(around(200, 0.2))})
-    with looks.own_style():
+    with charts.own_style():
         axes = charts.curves(records).axes[1]
     (line,) = axes.get_lines()
     assert list(line.get_ydata()) == pytest.approx([400, 200])

@@ -15,9 +15,10 @@ import pytest
 from PIL import Image
 
 from stages.measure.records import Records
+from stages.report.catalogue import label
 from stages.report.claims import judge_all
+from stages.report.findings import find
 from stages.report.html.page import page
-from stages.report.paper import label
 from tests.made_records import Made, around, as_in_the_paper, make
 
 MEGABYTE = 2**20
@@ -32,7 +33,7 @@ def records() -> Records:
 
 @pytest.fixture(scope="module")
 def text(records: Records) -> str:
-    return page(records, judge_all(records))
+    return page(records, find(records))
 
 
 def data(text: str) -> dict[str, Any]:
@@ -81,7 +82,8 @@ def test_every_model_has_a_row_of_numbers(records: Records, text: str) -> None:
 
 
 def test_every_claim_has_its_verdict_and_evidence(records: Records, text: str) -> None:
-    claims = re.findall(r"<details>.*?</details>", text, re.S)
+    section = text.partition('<section id="claims"')[2].partition("</section>")[0]
+    claims = re.findall(r"<details>.*?</details>", section, re.S)
     verdicts = judge_all(records)
     assert len(claims) == len(verdicts["averaged"])
     for told, judgement in zip(claims, verdicts["averaged"], strict=True):
@@ -90,9 +92,18 @@ def test_every_claim_has_its_verdict_and_evidence(records: Records, text: str) -
             assert f"<b>{finding.answer}</b>: {finding.evidence}" in told
 
 
+def test_it_opens_with_what_was_found(text: str) -> None:
+    section = text.partition('<section id="found"')[2].partition("</section>")[0]
+    assert section.count("<li>") == 4 and "is lower than that of stacked training" in section
+    assert section.count("<img src=") == 3 and section.count("<svg") == 2
+    assert text.index('id="found"') < text.index('id="claims"') < text.index('id="faces"')
+    told = text.partition('id="claims"')[2]
+    assert told.count("The error of recursive is 0.926 times (") == 1
+
+
 def test_nothing_is_fetched(text: str) -> None:
     assert re.findall(r"<(?:link|iframe|script[^>]* src)\b", text) == []
-    assert set(re.findall(r'(?:href|src)="(?!#)([^"]*)"', text)) == {"README.md"}
+    assert set(re.findall(r'(?:href|src)="(?!#|data:)([^"]*)"', text)) == {"./"}
     assert "default-src 'none'" in text
 
 
@@ -103,7 +114,7 @@ def test_it_stays_small_whatever_the_pictures(records: Records) -> None:
         for model, one in records.found.items()
     }
     noise = replace(records, found=found)
-    assert len(page(noise, judge_all(records)).encode()) < 5 * MEGABYTE
+    assert len(page(noise, find(records)).encode()) < 5 * MEGABYTE
 
 
 @pytest.fixture
@@ -174,7 +185,9 @@ class Visitor:
 @pytest.mark.slow
 def test_a_visitor_compares_faces(browser: Any, text: str) -> None:
     visitor, faces = Visitor(browser), data(text)["faces"]
-    captions = "[...document.querySelectorAll('figcaption')].map(c => c.firstChild.textContent)"
+    captions = (
+        "[...document.querySelectorAll('#pictures figcaption')].map(c => c.firstChild.textContent)"
+    )
     assert visitor.script(captions) == ["original", "stacked", "recursive", "best"]
     visitor.click("[name=model][value=stacked_bn]")
     assert visitor.script(captions) == [
@@ -191,7 +204,9 @@ def test_a_visitor_compares_faces(browser: Any, text: str) -> None:
     assert visitor.script(sources) == shown
     assert all(image.get_attribute("alt") for image in visitor.all("img"))
 
+    assert not visitor.one("#scale").is_displayed()
     visitor.click("#show-difference")
+    assert visitor.one("#scale").is_displayed()
     pixel = "document.querySelector('canvas').getContext('2d').getImageData(5, 5, 1, 1).data[0]"
     before, after = (int(pixels(uri)[5, 5, 0]) for uri in shown[:2])
     expected = int(np.clip(128 + 4 * (after - before), 0, 255))
@@ -230,7 +245,14 @@ def test_a_visitor_toggles_curves(browser: Any) -> None:
     visitor = Visitor(browser)
     drawn = "chart.series.slice(1).filter(s => s.show).length / 3"
     buttons = visitor.all("#legend button")
-    assert visitor.script(drawn) == len(buttons) == visitor.script("series.length")
+    assert len(buttons) == visitor.script("series.length")
+    assert visitor.script(drawn) == 3
+    looks = visitor.script("series.filter(s => s.shown).map(s => s.colour)")
+    assert len({*looks}) == 3
+    top, highest = visitor.script("[chart.scales.y.max, Math.max(...chart.data[7])]")
+    assert top < highest, "the first epochs may lie above"
+    visitor.click("#all")
+    assert visitor.script(drawn) == len(buttons)
     visitor.click("#legend button")
     assert visitor.script(drawn) == len(buttons) - 1
     assert buttons[0].get_attribute("aria-pressed") == "false"
@@ -245,6 +267,17 @@ def test_a_visitor_toggles_curves(browser: Any) -> None:
 
 
 @pytest.mark.slow
+def test_five_pictures_stand_side_by_side(browser: Any) -> None:
+    size = {"width": 1400, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    browser.refresh()
+    visitor = Visitor(browser)
+    visitor.click("[name=model][value=stacked_bn]")
+    tops = "[...document.querySelectorAll('#pictures img')].map(i => i.getBoundingClientRect().top)"
+    assert len(visitor.script(tops)) == 5 and len({*visitor.script(tops)}) == 1
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [320, 390])
 def test_a_phone_scrolls_down_alone(browser: Any, width: int) -> None:
     size = {"width": width, "height": 800, "deviceScaleFactor": 2, "mobile": True}
@@ -253,3 +286,7 @@ def test_a_phone_scrolls_down_alone(browser: Any, width: int) -> None:
     visitor = Visitor(browser)
     assert visitor.script("document.documentElement.scrollWidth") <= width
     visitor.wait(f"chart.width <= {width}")
+    top = "document.querySelector({!r}).getBoundingClientRect().top".format
+    assert visitor.script(f"{top('#pictures')} < {top('#faces .chips')}")
+    scrolls = "getComputedStyle(document.querySelector('#table .wide'), '::before').content"
+    assert "scrolls" in visitor.script(scrolls)

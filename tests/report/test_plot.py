@@ -5,15 +5,16 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from stages.measure.records import read
-from stages.report import figures
-from stages.report.claims import judge_all
-from stages.report.readme import readme
-from tests.made_records import Made, as_in_the_paper, write
+from stages.report import catalogue, figures
+from stages.report.findings import find
+from stages.report.text import readme_block, report
+from tests.made_records import Made, as_in_the_paper, make, write
 
 ROOT = Path(__file__).parents[2]
 
@@ -108,17 +109,76 @@ def test_the_report_of_before_stays_where_drawing_fails(evaluated, tmp_path, mon
     assert not list(folder.rglob(".partial*"))
 
 
+def test_a_new_value_of_any_setting_gives_a_whole_report(tmp_path, monkeypatch):
+    from stages import plot as stage
+
+    records = make(as_in_the_paper() | {"mine": Made(), "other": Made()})
+    new = {"training": "local", "norm": "group", "activation": "gelu"}
+    new |= {"upsample": "shuffle", "downsample": "blur", "schedule": "linear"}
+    found = {
+        model: replace(record, settings=record.settings.model_copy(update=new))
+        if model.variant in ("mine", "recursive_vae")
+        else record
+        for model, record in records.found.items()
+    }
+    monkeypatch.setattr(stage, "read", lambda: replace(records, found=found))
+    monkeypatch.setattr("stages.common.entry.end_with_dvc", lambda: None)
+    monkeypatch.chdir(tmp_path)
+    Path("reports/references").mkdir(parents=True)
+    Path("reports/references/contents.yaml").write_text("faces: none", encoding="utf-8")
+    stage.main()
+    assert {path.split("/")[1] for path in reports(tmp_path)} == {
+        *("README.md", "index.html", "table1.csv", "curves.csv", "figures"),
+    }
+    assert "| mine | training local, norm group, activation gelu, upsample shuffle," in Path(
+        "reports/README.md"
+    ).read_text(encoding="utf-8")
+    looks = catalogue.looks_of(stage.read())
+    assert looks["mine"].dash not in (looks["stacked"].dash, looks["recursive"].dash)
+    assert looks["mine"].colour != looks["other"].colour
+    assert "group norm, gelu" in catalogue.families(stage.read())
+
+
+BLOCK = "before\n<!-- findings: written by plot -->\nold\n<!-- end of findings -->\nafter\n"
+
+
+@pytest.mark.parametrize(
+    ("dataset", "before", "written"),
+    [
+        ("lfw-deepfunneled", BLOCK, True),
+        ("synthetic", BLOCK, False),
+        ("lfw-deepfunneled", "nothing to fill", False),
+        ("lfw-deepfunneled", None, False),
+    ],
+)
+def test_what_was_found_is_written_where_readme_has_a_place_for_it(
+    tmp_path, monkeypatch, dataset, before, written
+):
+    from stages.plot import write_findings
+
+    monkeypatch.chdir(tmp_path)
+    if before is not None:
+        Path("README.md").write_text(before, encoding="utf-8")
+    found = find(make(as_in_the_paper(), dataset=dataset))
+    write_findings(found)
+    if not written:
+        assert [path.read_text("utf-8") for path in tmp_path.iterdir()] == [before] * bool(before)
+        return
+    expected = BLOCK.replace("old\n", readme_block(found))
+    assert Path("README.md").read_text(encoding="utf-8") == expected
+    write_findings(found)
+    assert Path("README.md").read_text(encoding="utf-8") == expected
+
+
 def test_a_variant_without_a_record_blanks_no_other(tmp_path):
     models = {name: as_in_the_paper()[name] for name in ("stacked", "recursive", "stacked_bn")}
     folder = write(tmp_path, models)
     shutil.rmtree(folder / "reports/records/stacked_bn")
-    records = read(folder)
-    text = readme(records, judge_all(records), [])
+    text = report(find(read(folder)), [])
     row = r"^\| stacked, batch norm \| .* \| not evaluated: no reports/records/stacked_bn"
     assert re.search(row, text, re.M)
-    assert (
-        "| 3 | Recursive has a slightly lower error than stacked | **holds** | **holds** |" in text
-    )
+    row = "| 3 | Recursive has a slightly lower error than stacked | **holds** | **holds** |"
+    assert row in text
 
 
 def test_start_up_needs_no_torch():

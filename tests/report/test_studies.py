@@ -6,8 +6,8 @@ import pytest
 
 from stages.common.errors import PipelineError
 from stages.report import studies
-from stages.report.claims import judge_all
-from stages.report.readme import readme
+from stages.report.findings import find
+from stages.report.text import report
 from tests.made_records import Made, as_in_the_paper, make
 
 FACES, OTHERS = "0123456789012345", "1234567890123456"
@@ -47,19 +47,19 @@ LONGER = """faces,variant,seed,epoch,seconds,measure,value
 def claims(faces: str, folder: Path) -> list[str]:
     """The report's sections of the claims."""
     records = make(as_in_the_paper())
-    text = readme(records, judge_all(records), [], studies.read(faces, folder))
+    text = report(find(records, studies.read(faces, folder)), [])
     return text.partition("## Recursive against stacked")[0].split("\n### ")[1:]
 
 
 def test_what_was_searched_for_best_is_told(tmp_path: Path) -> None:
     records = make(as_in_the_paper() | {"best": Made(), "stacked_tuned": Made()})
-    text = readme(records, judge_all(records), [], studies.read(FACES, tmp_path))
+    text = report(find(records, studies.read(FACES, tmp_path)), [])
     assert "training people ([how]" in text and "`recursive_then_stacked`" not in text
     (tmp_path / "search").mkdir()
     trials = tmp_path / "search/trials.csv"
     rows = ["dataset,trial,final_of,seconds", "lfw,0,,1800", "lfw,1,,", "lfw,2,0,3600"]
     trials.write_text("\n".join(rows), encoding="utf-8")
-    text = readme(records, judge_all(records), [], studies.read(FACES, tmp_path))
+    text = report(find(records, studies.read(FACES, tmp_path)), [])
     assert (
         "people of lfw, 2 trainings of few epochs, 1 of as many as a variant's, and 1.5 hours"
         in text
@@ -79,16 +79,19 @@ def test_studies_stand_beside_the_claims_that_they_are_about(tmp_path: Path) -> 
     assert claims(OTHERS, tmp_path) == alone
 
 
+def section(name: str, folder: Path, faces: str = FACES) -> str:
+    records = make(as_in_the_paper() | {"best": Made()})
+    text = report(find(records, studies.read(faces, folder)), [])
+    return text.partition(f"\n## {name}\n")[2].partition("\n## ")[0]
+
+
 def test_what_moves_published_numbers_stands_beside_table_1(tmp_path: Path) -> None:
     (tmp_path / "published.csv").write_text(PUBLISHED, encoding="utf-8")
-    told = "\n".join(studies.read(FACES, tmp_path).published)
+    told = section("Table 1", tmp_path)
     assert "| model | as released | encoder not frozen | 20 epochs | paper |" in told
     assert "| stacked, batch norm | 719 | 280 | 600 | 467 (Table 1), 373 (Figure 5) |" in told
     assert "| recursive, batch norm | 2300 | - | - | 7831 (Table 1), 8336 (Figure 5) |" in told
-    records = make(as_in_the_paper())
-    text = readme(records, judge_all(records), [], studies.read(FACES, tmp_path))
-    assert told.splitlines()[-1] in text.partition("## Table 1")[2].partition("\n## ")[0]
-    assert not studies.read(OTHERS, tmp_path).published
+    assert "A study" not in section("Table 1", tmp_path, OTHERS)
 
 
 @pytest.mark.parametrize(("epochs", "ends"), [(5, [5, 20]), (20, [10, 20]), (30, [10, 20])])
@@ -102,25 +105,40 @@ def test_published_numbers_are_told_whatever_the_epochs(
         for index, (name, last) in enumerate(trained.items(), 1)
         for epoch in range(1, last + 1)
     ]
-    text = "\n".join([PUBLISHED.splitlines()[0], *rows])
-    (tmp_path / "published.csv").write_text(text, encoding="utf-8")
-    told = "\n".join(studies.read(FACES, tmp_path).published)
+
+    def published(rows: list[str]) -> studies.Study:
+        text = "\n".join([PUBLISHED.splitlines()[0], *rows])
+        (tmp_path / "published.csv").write_text(text, encoding="utf-8")
+        found = studies.read(FACES, tmp_path).published
+        assert found
+        return found
+
     end, last = ends
-    assert f"{end} epochs where nothing else is said" in told
-    names = "as released | another order | half precision | diverged | 20 epochs"
-    assert f"| model | {names} | paper |" in told
-    assert f"| {1000 + end} | {2000 + end} | {3000 + end} | - | {1000 + last} |" in told
-    (tmp_path / "published.csv").write_text("\n".join([text.splitlines()[0], *rows[:20]]), "utf-8")
-    told = "\n".join(studies.read(FACES, tmp_path).published)
-    assert "| model | as released | 20 epochs | paper |" in told and "| 1010 | 1020 |" in told
+    found = published(rows)
+    assert found["epochs"] == end and found["differences"] == [*trained, "20 epochs"]
+    numbers = found["rows"][0][1:-1]
+    assert numbers[:3] == [1000 + end, 2000 + end, 3000 + end] and numbers[4] == 1000 + last
+    assert numbers[3] != numbers[3], "nan"
+    found = published(rows[:20])
+    assert found["differences"] == ["as released", "20 epochs"] and found["rows"][0][1:3] == [
+        1010,
+        1020,
+    ]
 
 
 def test_longer_trainings_are_told_at_the_epochs_of_their_clarity(tmp_path: Path) -> None:
     (tmp_path / "longer.csv").write_text(LONGER, encoding="utf-8")
-    text = "\n".join(studies.read(FACES, tmp_path).longer)
-    assert "after 10, 40 epochs" in text
-    assert "stacked 240 ± 14, 150 but for 1 that diverged (n = 2); " in text
-    assert "best 200, diverged (n = 1); recursive diverged, diverged (n = 1)." in text
+    told = section("Beyond the paper", tmp_path)
+    assert "| model | 10 epochs | 40 epochs | n |" in told
+    assert "| stacked | 240 ± 14 | 150 but for 1 that diverged | 2 |" in told
+    assert "| best | 200 | diverged | 1 |\n| recursive | diverged | diverged | 1 |" in told
+    diverged, fine = "recursive,0,40,nan,averaged_error,inf", "recursive,0,40,9,averaged_error,300"
+    lasting = LONGER.replace(diverged, fine)
+    lasting += "012345678901,recursive,1,40,9,averaged_error,320\n"
+    lasting += "012345678901,stacked,1,40,9,averaged_error,160\n"
+    (tmp_path / "longer.csv").write_text(lasting, encoding="utf-8")
+    longer = studies.read(FACES, tmp_path).longer
+    assert longer and longer["lasting"] == pytest.approx((2, 2, 2, 2))
 
 
 TABLES = ("latents.csv", "norms.csv", "published.csv", "longer.csv", "search/trials.csv")

@@ -40,6 +40,7 @@ function showFaces() {
     select.replaceChildren(...options.map((name) => make("option", { value: name }, called(name))));
     select.value = options.includes(before) ? before : options[Math.min(place, options.length - 1)];
   }
+  $("scale").hidden = !$("show-difference").checked;
   showFlip();
 }
 
@@ -112,26 +113,25 @@ all("#table1 thead th").forEach((head, column) => {
 
 // The curves: of each model three series, the mean and the ends of its band.
 const { epochs, series } = data.curves;
-const shown = series.map(() => true);
+const shown = series.map((one) => one.shown);
 let chart = null;
 
 function draw() {
   const style = getComputedStyle(document.documentElement);
   const colour = (name) => style.getPropertyValue(name).trim();
   const weights = document.querySelector("[name=weights]:checked").value;
-  const of = (one) => one.colour || colour("--text");
   const axis = { stroke: colour("--text"), grid: { stroke: colour("--line"), width: 1 }, ticks: { stroke: colour("--line") } };
   const lines = series.flatMap((one, place) => {
     const hidden = { show: shown[place], stroke: "transparent", points: { show: false } };
-    const mean = { show: shown[place], label: one.label, stroke: of(one), dash: one.dash, width: 2, points: { show: epochs.length < 2 } };
+    const mean = { show: shown[place], label: one.label, stroke: one.colour, dash: one.dash, width: 2, points: { show: epochs.length < 2 } };
     return [mean, hidden, hidden];
   });
-  const bands = series.map((one, place) => ({ series: [3 * place + 3, 3 * place + 2], fill: of(one) + "22" }));
+  const bands = series.map((one, place) => ({ series: [3 * place + 3, 3 * place + 2], fill: one.colour + "22" }));
   const values = series.flatMap((one) => ["mean", "min", "max"].map((which) => one[weights][which]));
   chart?.destroy();
   chart = new uPlot({
     ...size(),
-    scales: { x: { time: false }, y: { distr: 3 } },
+    scales: { x: { time: false }, y: { distr: 3, range: where } },
     axes: [
       { ...axis, label: "epoch", incrs: [1, 2, 5, 10, 20, 50] },
       { ...axis, label: "held-out error", size: 64, values: (_, ticks) => ticks.map((tick) => tick === null ? "" : String(tick)) },
@@ -142,6 +142,14 @@ function draw() {
     legend: { show: false },
     hooks: { setCursor: [tell] },
   }, [epochs, ...values], $("chart"));
+}
+
+// Where the lines part: from below the lowest to above where they end, as the first epochs lie far above.
+function where(u, low, high) {
+  if (low === null) return [1, 10];
+  const ends = series.map((_, place) => (shown[place] ? u.data[3 * place + 3].at(-1) : 0));
+  const step = 10 ** Math.floor(Math.log10(low)) / 2;
+  return [Math.max(step, Math.floor(low / step) * step), Math.min(high, 1.5 * Math.max(...ends)) || high];
 }
 
 const size = () => ({ width: $("chart").clientWidth, height: Math.min(420, Math.max(260, innerHeight * 0.6)) });
@@ -159,7 +167,7 @@ function tell(u) {
 series.forEach((one, place) => {
   const button = make("button", { type: "button" });
   button.innerHTML = `<svg width="28" height="10" aria-hidden="true"><line x1="0" y1="5" x2="28" y2="5" stroke-width="3" stroke-dasharray="${one.dash.join(" ")}"/></svg>`;
-  button.querySelector("line").style.stroke = one.colour || "currentColor";
+  button.querySelector("line").style.stroke = one.colour;
   button.append(one.label);
   button.addEventListener("click", () => show(place, !shown[place]));
   $("legend").append(button);
@@ -170,7 +178,7 @@ function show(place, on) {
   $("legend").children[place].setAttribute("aria-pressed", on);
   chart?.batch(() => [1, 2, 3].forEach((k) => chart.setSeries(3 * place + k, { show: on })));
 }
-series.forEach((_, place) => show(place, true));
+series.forEach((one, place) => show(place, one.shown));
 for (const [id, on] of [["all", true], ["none", false]]) {
   $(id).addEventListener("click", () => series.forEach((_, place) => show(place, on)));
 }

@@ -6,25 +6,37 @@ is beside it).
 
 import base64
 import io
+import re
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from PIL import Image
 
-from stages.common.settings import IMPLEMENTATIONS, WEIGHTS
 from stages.measure.measures import MEASURES
-from stages.measure.records import Model, Record, Records
-from stages.report.claims import Verdicts
-from stages.report.looks import colours_of
-from stages.report.models import best_of, distinct, models, valid, variants
-from stages.report.paper import IMPLEMENTATION_LABELS, PAPER, WEIGHTS_LABELS, label
+from stages.measure.records import Record, Records
+from stages.report.catalogue import (
+    COLOURS,
+    IMPLEMENTATION_LABELS,
+    KINDS,
+    OWN_COLOURS,
+    WEIGHTS_LABELS,
+    Kind,
+    best_of,
+    distinct,
+    label,
+    looks_of,
+    mean_of,
+    models,
+)
+from stages.report.claims import RULE
+from stages.report.findings import Findings
 from stages.report.statistics import number
-from stages.report.tables import LOSSES, explained_by
-from stages.report.words import caveats, mean_sd, provenance
+from stages.report.tables import LOSSES, Row
+from stages.report.text import environment
 
 HERE = Path(__file__).parent
 Cell = tuple[str, float | str]  # its text, and what it is sorted by; "" where there is nothing
@@ -35,7 +47,6 @@ ENCODINGS: list[dict[str, Any]] = [
     {"lossless": True, "method": 2},
     *({"quality": q} for q in (90, 75, 50)),
 ]
-DASHES = {"stacked": [6, 3], "joint": [2, 3], "recursive": []}
 # Of the table, what heads them; then every measure of the table of measures but these.
 COLUMNS = (
     *("model", "implementation", "weights", "seeds", "diverged", "error", "± over seeds"),
@@ -47,38 +58,51 @@ OTHERS = [
 ]
 
 
-def page(records: Records, verdicts: Verdicts) -> str:
+def page(records: Records, found: Findings) -> str:
     """reports/index.html, under 5 MB for up to forty variants."""
     faces = len(records.references.inputs)
     described = distinct(models(records, "described", "averaged"))
     shown = [one for one in described if len(one.reconstructions) == faces]  # else all diverged
     names = [one.model.variant for one in shown]
     best = best_of(shown)
-    first = ["stacked", "recursive", *([best.model.variant] if best else [])]
-    environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
-    )  # fmt: skip
-    by_claim = zip(*(verdicts[weights] for weights in WEIGHTS), strict=True)
-    claims = [dict(zip(WEIGHTS, each, strict=True)) for each in by_claim]
-    return environment.get_template("page.html").render(
-        dataset=records.dataset,
-        provenance=provenance(records),
-        caveats=caveats(records),
-        claims=claims,
+    wished = ["stacked", "recursive", *([best.model.variant] if best else [])]
+    chosen = [name for name in wished if name in names] or names[:2]
+    pictures = _faces(records, shown)
+    template = environment(HERE, finalize=lambda value: value, safe=True).get_template("page.html")
+    return template.render(
+        found=found,
         columns=[*COLUMNS, *(MEASURES[name].label for name in OTHERS)],
-        rows=_rows(records),
-        models=[(name, label(name)) for name in names],
-        chosen=[name for name in first if name in names] or names[:2],
+        rows=_rows(found.table),
+        models=[(name, _named(name)) for name in names],
+        chosen=chosen,
         faces=faces,
-        weights_labels=WEIGHTS_LABELS,
-        implementation_labels=IMPLEMENTATION_LABELS,
-        data={"faces": _faces(records, shown), "curves": _curves(records)},
+        hero=_hero(pictures, chosen),
+        rule=_rule(),
+        data={"faces": pictures, "curves": _curves(records, chosen)},
         **{
             name.replace(".", "_"): Markup((HERE / name).read_text(encoding="utf-8"))
             for name in ("page.css", "page.js", "uPlot.min.css", "uPlot.iife.min.js")
         },
     )
+
+
+def _named(variant: str) -> str:
+    """Labels of one kind: words, for variants beyond the paper, too."""
+    return label(variant).replace("_", " ")
+
+
+def _hero(pictures: dict[str, Any], chosen: list[str]) -> list[tuple[str, str, str]]:
+    """The first face and what the first two models make of it: title, what is told of it, URI."""
+    shown = [pictures["models"][name] for name in chosen[:2]]
+    found = [(one["label"], f"held-out error {one['error']}", one["pictures"][0]) for one in shown]
+    return [("original", "a held-out face", pictures["inputs"][0]), *found]
+
+
+def _rule() -> list[Markup]:
+    """The points of the rule, which is Markdown, as HTML."""
+    points = str(escape(RULE)).removeprefix("- ").split("\n- ")
+    strong = [re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", point, flags=re.S) for point in points]
+    return [Markup(re.sub(r"\*(.+?)\*", r"<em>\1</em>", point, flags=re.S)) for point in strong]
 
 
 def _faces(records: Records, shown: list[Record]) -> dict[str, Any]:
@@ -94,8 +118,8 @@ def _faces(records: Records, shown: list[Record]) -> dict[str, Any]:
     for one in shown:
         difference = (one.reconstructions.astype(float) - inputs) / 255
         found["models"][one.model.variant] = {
-            "label": label(one.model.variant),
-            "error": mean_sd(one),
+            "label": _named(one.model.variant),
+            "error": str(mean_of(one)),
             "errors": [round(error) for error in np.square(difference).sum((1, 2, 3))],
             "pictures": [next(uris) for _ in inputs],
         }
@@ -108,34 +132,28 @@ def _webp(face: np.ndarray, how: dict[str, Any]) -> bytes:
     return file.getvalue()
 
 
-def _rows(records: Records) -> list[list[Cell]]:
+def _rows(table: list[Row]) -> list[list[Cell]]:
     """A row for each evaluated model, and for each of the paper's that was not."""
-    shown: list[Model] = []
-    for variant in variants(records):
-        four = [Model(variant, how, weights) for how in IMPLEMENTATIONS for weights in WEIGHTS]
-        shown += [model for model in four if model in records.found] or four[:1]
-    return [_row(records, model, position) for position, model in enumerate(shown)]
+    shown: list[tuple[Row, Kind]] = []
+    for row in table:
+        evaluated = [(row, kind) for kind in KINDS if kind not in row.absent]
+        shown += evaluated or [(row, KINDS[0])]
+    return [_row(*model, position) for position, model in enumerate(shown)]
 
 
-def _row(records: Records, model: Model, position: int) -> list[Cell]:
-    record, paper = records.found.get(model), PAPER.get(model.variant)
-
-    def values(measure: str, split: str = "test") -> "pd.Series[float]":
-        return valid(record, measure, split).value if record else pd.Series(dtype=float)
-
-    errors = values("error")
-    numbers = [len(errors), len(record.diverged) if record else None, errors.mean(), errors.std()]
-    numbers.append(values("error", "train").mean())
-    numbers += [paper.table1, paper.figure5] if paper else [None, None]
-    explained = explained_by(records, model.variant)
-    measures = [values("faces_found", "samples").mean(), *(values(name).mean() for name in OTHERS)]
+def _row(row: Row, kind: Kind, position: int) -> list[Cell]:
+    (implementation, weights), means = kind, row.means[kind]
+    error = means["error"]
+    counts = (None, None) if kind in row.absent else (error.n, error.diverged)
+    numbers = [*counts, error.value, error.deviation, means["train_error"].value]
+    numbers += [row.paper_table1, row.paper_figure5]
     return [
-        (label(model.variant), position),
-        (IMPLEMENTATION_LABELS[model.implementation], model.implementation),
-        (WEIGHTS_LABELS[model.weights], model.weights),
+        (_named(row.variant), position),
+        (IMPLEMENTATION_LABELS[implementation], implementation),
+        (WEIGHTS_LABELS[weights], weights),
         *map(_cell, numbers),
-        (explained, explained),
-        *map(_cell, measures),
+        (row.explained_by, row.explained_by),
+        *(_cell(means[name].value) for name in ("sample_faces_found", *OTHERS)),
     ]
 
 
@@ -143,10 +161,15 @@ def _cell(value: float | None) -> Cell:
     return ("", "") if value is None or pd.isna(value) else (number(value), float(value))
 
 
-def _curves(records: Records) -> dict[str, Any]:
-    """Held-out error by epoch of the models as described: over seeds the mean, and the ends."""
+def _curves(records: Records, first: list[str]) -> dict[str, Any]:
+    """Held-out error by epoch of the models as described: over seeds the mean, and the ends.
+
+    first: those that are shown at first. Every model has a colour of its own here.
+    """
     shown = distinct(models(records, "described", "averaged"))
-    colours = colours_of(records)
+    looks = looks_of(records)
+    order = [*first, *(one.model.variant for one in shown if one.model.variant not in first)]
+    colours = dict(zip(order, cycle([*COLOURS.values(), *OWN_COLOURS]), strict=False))
     tables = {one.model.variant: one.curve[one.curve.split == "test"] for one in shown}
     last = max((table.epoch.max() for table in tables.values() if len(table)), default=1)
     epochs = range(1, int(last) + 1)
@@ -154,9 +177,10 @@ def _curves(records: Records) -> dict[str, Any]:
     for one in shown:
         name, table = one.model.variant, tables[one.model.variant]
         found: dict[str, Any] = {
-            "label": label(name),
-            "colour": colours[name] if colours[name] != "black" else None,  # as the text
-            "dash": DASHES[one.settings.training],
+            "label": _named(name),
+            "colour": colours[name],
+            "dash": [2 * length for length in looks[name].dash],  # pixels
+            "shown": name in first,
         }
         for loss, weights in LOSSES.items():
             own = table[(table.loss == loss) & ~table.seed.isin(list(one.diverged))]

@@ -1,0 +1,311 @@
+"""Everything that the report says, computed once; text/ and html/ lay it out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from stages.common.settings import CANDIDATE, IMPLEMENTATIONS, WEIGHTS, Implementation, Weights
+from stages.measure.measures import MEASURES
+from stages.measure.records import Model, Record, Records
+from stages.report.catalogue import (
+    IMPLEMENTATION_LABELS,
+    KINDS,
+    PAPER,
+    WEIGHTS_LABELS,
+    Mean,
+    distinct,
+    label,
+    mean_of,
+    models,
+    rank,
+    twins,
+    valid,
+)
+from stages.report.claims import (
+    AFTERWARDS,
+    Comparison,
+    Finding,
+    Judgement,
+    Spread,
+    answer,
+    judge_all,
+    robustness,
+)
+from stages.report.statistics import Effect, compare, compare_each_image, compare_spreads, number
+from stages.report.studies import Compared, Studies, ratio
+from stages.report.tables import Row, table1
+
+# What Table 1 does not tell, and what an unspoilt picture has of it.
+ERRORS = ("fidelity.squared_error", "fidelity.mean_squared_error")
+CLARITY = [name for name, measure in MEASURES.items() if measure.function not in ERRORS]
+UNSPOILT = {"ssim": "1", "ms_ssim": "1", "colour_shift": "0"}
+# What is told of a variant beyond the paper, beside the error.
+BESIDE = ("high_frequency_ratio", "grid_ratio", "ssim")
+TUNED = "stacked_tuned"  # the stacked training that was searched for as long as `best`
+SPLITS, SPANNED = ("test", "train"), ("epochs", "batch_size", "lr")
+MOMENTUM = 0.99  # what a norm's running statistic keeps of itself at every training step
+UNCONVERGED = 0.01  # of its initial value still in a running statistic
+NO_STUDIES = Studies()
+
+
+class Answer(NamedTuple):
+    """A verdict, and the question that decides it: the first that is answered no, else unclear,
+    else the first. compared: how the two models of that question compare, the factor undone; None
+    where they cannot be compared, or on one seed."""
+
+    judgement: Judgement
+    question: Comparison | Spread
+    finding: Finding
+    compared: Compared | None
+
+
+Table = tuple[list[str], list[list[object]]]  # its header and its rows
+
+
+@dataclass(frozen=True)
+class Findings:
+    """provenance: what the numbers are of; what differs between models as a span, "10 to 40".
+    answers: by claim, of each kind of weights. readings: by name, the verdict on every claim.
+    afterwards: of each reason to ask, a line a question and kind of weights: question, weights, a
+    finding for each implementation. start: training steps of the shortest training with a norm, and
+    what its norms' running statistics keep of their start, where that matters. facts: the numbers
+    of the sentences on top, by name."""
+
+    provenance: dict[str, Any]
+    start: tuple[int, float] | None
+    facts: dict[str, Compared | None]
+    answers: list[tuple[Answer, ...]]
+    readings: dict[str, list[str]]
+    afterwards: list[tuple[str, list[tuple[str, Weights, list[Finding]]]]]
+    table: list[Row]
+    standard_error: float  # the largest over images, of a seed's mean
+    pairs: list[list[object]]
+    beyond: Table
+    clarity: Table
+    studies: Studies
+
+
+def find(records: Records, studies: Studies = NO_STUDIES) -> Findings:
+    table = table1(records)
+    return Findings(
+        provenance=_provenance(records),
+        start=_start(records),
+        facts=_facts(records) | {"longer": studies.longer["lasting"] if studies.longer else None},
+        answers=[
+            tuple(_decided(judgement, records) for judgement in claim)
+            for claim in zip(*judge_all(records).values(), strict=True)
+        ],
+        readings=robustness(records),
+        afterwards=[
+            (
+                reason,
+                [
+                    (
+                        question.question,
+                        weights,
+                        [answer(question, records, how, weights) for how in IMPLEMENTATIONS],
+                    )
+                    for question in questions
+                    for weights in WEIGHTS
+                ],
+            )
+            for reason, questions in AFTERWARDS
+        ],
+        table=table,
+        standard_error=_standard_error(records),
+        pairs=_pairs(records),
+        beyond=_beyond(records),
+        clarity=_clarity(records, table),
+        studies=studies,
+    )
+
+
+def _decided(judgement: Judgement, records: Records) -> Answer:
+    answers = [finding.answer for finding in judgement.described]
+    place = next((answers.index(one) for one in ("no", "unclear", "missing") if one in answers), 0)
+    question = judgement.claim.questions[place]
+    effect = _effect(question, records, "described", judgement.weights)
+    return Answer(judgement, question, judgement.described[place], _compared(effect))
+
+
+def _effect(
+    question: Comparison | Spread, records: Records, how: Implementation, weights: Weights
+) -> Effect | None:
+    found = [
+        record
+        for variant in question.variants
+        if (record := records.found.get(Model(variant, how, weights)))
+    ]
+    if len(found) < len(question.variants):
+        return None
+    if isinstance(question, Spread):
+        half = len(question.first)
+        return compare_spreads(found[:half], found[half:], question.over)
+    second = found[1] if question.reference else records.references
+    return compare(question.measure, found[0], second, question.split, question.factor)
+
+
+def _compared(effect: Effect | None) -> Compared | None:
+    if effect is None or effect.seeds is None:
+        return None
+    if not effect.ratio:
+        return Compared(effect.mean, *effect.seeds.interval(), effect.n)
+    value, low, high, n = ratio(effect.mean, effect.seeds.interval(), effect.n)
+    return Compared(value * effect.factor, low * effect.factor, high * effect.factor, n)
+
+
+def _facts(records: Records) -> dict[str, Compared | None]:
+    asked: dict[str, tuple[str, str, str, Weights]] = {
+        "last_step": ("recursive", "error", "stacked", "last_step"),
+        "averaged": ("recursive", "error", "stacked", "averaged"),
+        "frequencies": ("recursive_shared_bn", "high_frequency_ratio", "stacked", "averaged"),
+        "batch_norm": ("recursive_bn", "error", "recursive", "last_step"),
+    }
+    facts = {}
+    for name, (one, measure, other, weights) in asked.items():
+        question = Comparison(one, "lower", measure, other)
+        facts[name] = _compared(_effect(question, records, "described", weights))
+    return facts
+
+
+def _provenance(records: Records) -> dict[str, Any]:
+    found = list(records.found.values())
+    errors = {split: [one.per_seed("error", split).n for one in found] for split in SPLITS}
+    settings = [record.settings for record in found]
+    spans = {name: [getattr(one, name) for one in settings] for name in SPANNED}
+    spans |= {"steps": _steps(records), "seeds": [len(record.seeds) for record in found]}
+    return {
+        "dataset": records.dataset,
+        "training_images": records.images and records.images["train"],
+        "measured": {split: int(max(n.max() for n in counts)) for split, counts in errors.items()},
+        "released": bool(models(records, "released", "last_step")),
+        "machines": sorted({machine for record in found for machine in record.machines}),
+        **{name: _span(values) for name, values in spans.items()},
+    }
+
+
+def _start(records: Records) -> tuple[int, float] | None:
+    steps = min(_steps(records, normed=True), default=0)
+    left = MOMENTUM**steps
+    return (steps, left) if steps and left > UNCONVERGED else None
+
+
+def _span(values: Sequence[float]) -> str:
+    return " to ".join(
+        f"{value:g}" for value in sorted({min(values), max(values)} if values else ())
+    )
+
+
+def _steps(records: Records, normed: bool = False) -> list[int]:
+    """Training steps of each model as described, or of those with norms; none where unknown."""
+    return [
+        record.settings.epochs * (records.images["train"] // record.settings.batch_size)
+        for record in models(records, "described", "last_step")
+        if records.images and (not normed or record.settings.norm != "none")
+    ]
+
+
+def _standard_error(records: Records) -> float:
+    rows = pd.concat([valid(record, "error") for record in records.found.values()])
+    return float((rows.standard_error / rows.value).max())
+
+
+def _kinds(records: Records) -> list[list[Record]]:
+    """The models of each implementation and kind of weights."""
+    return [distinct(models(records, *kind)) for kind in KINDS]
+
+
+def _pairs(records: Records) -> list[list[object]]:
+    """Each recursive model beside the stacked one of otherwise the same settings."""
+    pairs = [pair for shown in _kinds(records) for pair in twins(shown)]
+    return [_pair(*pair) for pair in sorted(pairs, key=lambda pair: rank(pair[0].model.variant))]
+
+
+def _pair(recursive: Record, stacked: Record) -> list[object]:
+    variant, how, weights = recursive.model
+    named: list[object] = [label(variant), label(stacked.model.variant)]
+    named += [IMPLEMENTATION_LABELS[how], WEIGHTS_LABELS[weights]]
+    effect = compare("error", recursive, stacked)
+    if effect is None:
+        return [*named, "no seed in common", *["-"] * 6]
+    mean, (low, high), fraction = compare_each_image(recursive, stacked)
+    return [
+        *named,
+        number(float(np.exp(effect.mean))),
+        effect.interval(effect.seeds) if effect.seeds else "one seed",
+        effect.interval(effect.images),
+        effect.n,
+        f"{effect.agreement('lower'):.0%}" if effect.n > 1 else "-",
+        f"{number(mean)} ({number(low)} to {number(high)})",
+        f"{fraction:.0%}",
+    ]
+
+
+def _beyond(records: Records) -> Table:
+    """Every variant that is neither the paper's nor the candidate, beside the paper's two; no row
+    where there is none."""
+    averaged = {one.model.variant: one for one in models(records, "described", "averaged")}
+    own = [one for name, one in averaged.items() if name not in (*PAPER, CANDIDATE)]
+    beside = [averaged[name] for name in ("stacked", TUNED, "recursive") if name in averaged]
+    usual = beside[0].settings.model_dump() if beside else {}
+    first = label(beside[0].model.variant) if beside else ""
+    header = ["model", f"settings, unlike {first}" if beside else "settings", "error"]
+    header += [f"error over that of {label(other.model.variant)}" for other in beside]
+    header += [f"{MEASURES[measure].label}, beside {first}" for measure in BESIDE if beside]
+    rows = []
+    for one in own:
+        changed = [
+            f"{key} {value}"
+            for key, value in one.settings.model_dump().items()
+            if value != usual.get(key)
+        ]
+        row: list[object] = [label(one.model.variant), ", ".join(changed), mean_of(one)]
+        row += [_against("error", one, other) for other in beside]
+        row += [_against(measure, one, beside[0]) for measure in BESIDE if beside]
+        rows.append(row)
+    return header, rows
+
+
+def _against(measure: str, one: Record, other: Record) -> str:
+    effect = None if one is other else compare(measure, one, other)
+    return effect.estimate if effect else "-"
+
+
+def _clarity(records: Records, table: Sequence[Row]) -> Table:
+    """What was measured of the pictures, beside the input and, for faces, noise."""
+    shown = {record.model for kind in _kinds(records) for record in kind}
+    found = [
+        (row.label, kind, row.means[kind])
+        for row in table
+        for kind in KINDS
+        if Model(row.variant, *kind) in shown
+    ]
+    measures = [m for m in CLARITY if any(means[m].n for _, _, means in found)]
+    rows: list[list[object]] = [
+        [of, "-", "-", "-", *(_of(records, of, measure) for measure in measures), "-"]
+        for of in ("input", "noise")
+    ]
+    for name, (how, weights), means in found:
+        named = [name, IMPLEMENTATION_LABELS[how], WEIGHTS_LABELS[weights], means["error"].n]
+        rows.append([*named, *(_cell(m, means[m]) for m in (*measures, "sample_faces_found"))])
+    header = ["model", "implementation", "weights", "n", *(MEASURES[m].label for m in measures)]
+    return [*header, "faces found in samples"], rows
+
+
+def _of(records: Records, of: str, measure: str) -> str:
+    """The input's or noise's own value of a measure."""
+    if (of, measure) in records.references.measures.index:
+        value = float(records.references.measures.xs(of)["value"][measure])
+        return f"{value:.1%}" if measure == "faces_found" else number(value)
+    if of != "input":
+        return "-"
+    return UNSPOILT.get(measure, "1" if MEASURES[measure].comparison == "ratio" else "-")
+
+
+def _cell(measure: str, mean: Mean) -> str:
+    numbers = [mean.value, mean.deviation][: mean.n]
+    rate = measure.endswith("faces_found")
+    return " ± ".join(f"{x:.1%}" if rate else number(x) for x in numbers) or "-"

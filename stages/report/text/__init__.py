@@ -1,0 +1,87 @@
+"""The report's text: templates that a person reads from top to bottom, and what fills them.
+
+report.md.j2 is reports/README.md, findings.md.j2 the block of README.md, summary.txt.j2 what the
+terminal shows; sentences.j2 is what these and the page share.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from stages.common.settings import IMPLEMENTATIONS, WEIGHTS
+from stages.measure.measures import MEASURES
+from stages.report.catalogue import IMPLEMENTATION_LABELS, KINDS, WEIGHTS_LABELS, label
+from stages.report.claims import RUINED, RULE
+from stages.report.figures import FIGURES
+from stages.report.findings import Findings
+from stages.report.statistics import CONFIDENCE, number
+from stages.report.tables import NEAR
+
+HERE = Path(__file__).parent
+SPECIAL = re.compile(r"[\\`*\[\]|~]")
+CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")  # a terminal would obey them
+WIDTH = 100  # columns of the terminal's lines
+
+
+def report(found: Findings, drawn: Sequence[str]) -> str:
+    """reports/README.md. `drawn`: the figures there are."""
+    figures = {name: FIGURES[name] for name in FIGURES if name in drawn}
+    return _render("report.md.j2", _markdown, found=found, figures=figures, rule=Markup(RULE))
+
+
+def readme_block(found: Findings) -> str:
+    """What was found, for README.md."""
+    return _render("findings.md.j2", _markdown, found=found)
+
+
+def summary(found: Findings) -> str:
+    """Table 1 and the verdicts in lines of at most WIDTH characters."""
+    return _render("summary.txt.j2", _plain, found=found, width=WIDTH)
+
+
+def environment(*folders: Path, finalize: Callable[[object], object], safe: bool) -> Environment:
+    """Templates of these folders and of this one. safe: as of HTML, nothing is taken for markup.
+
+    finalize: what becomes of a value before it is written.
+    """
+    found = Environment(
+        loader=FileSystemLoader([*folders, HERE]), autoescape=safe, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True, finalize=finalize,
+    )  # fmt: skip
+    found.filters |= {"number": number, "label": label}
+    found.globals |= {
+        "confidence": f"{CONFIDENCE:.0%}",
+        "how_labels": IMPLEMENTATION_LABELS,
+        "implementations": IMPLEMENTATIONS,
+        "kinds": KINDS,
+        "measures": MEASURES,
+        "near": NEAR,
+        "ruined": RUINED,
+        "weights": WEIGHTS,
+        "weights_labels": WEIGHTS_LABELS,
+    }
+    return found
+
+
+def _render(name: str, finalize: Callable[[object], object], **values: Any) -> str:
+    template = environment(finalize=finalize, safe=finalize is _markdown).get_template(name)
+    return re.sub(r"\n{3,}", "\n\n", template.render(**values).strip()) + "\n"
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, str):
+        return CONTROL.sub("?", value)
+    return "-" if value is None or (isinstance(value, float) and pd.isna(value)) else value
+
+
+def _markdown(value: object) -> Markup:
+    """Text as Markdown that shows it: no HTML, no link, no further cell of a table."""
+    if isinstance(value, Markup):
+        return value
+    text = " ".join(str(_plain(value)).splitlines()).replace("&", "&amp;").replace("<", "&lt;")
+    return Markup(SPECIAL.sub(r"\\\g<0>", text))
