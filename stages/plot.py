@@ -3,12 +3,10 @@
 import sys
 from pathlib import Path
 
-import yaml
-
 from stages.common.entry import entry_point
 from stages.common.files import atomic_folder, write_text
 from stages.common.settings import VARIANTS
-from stages.measure.records import CONTENTS, read
+from stages.measure.records import read
 from stages.report import studies
 from stages.report.figures import draw_all
 from stages.report.html.page import page
@@ -24,8 +22,7 @@ FIGURES = REPORTS / "figures"
 @entry_point
 def main() -> None:
     records = read()
-    contents = yaml.safe_load((REPORTS / "references" / CONTENTS).read_text(encoding="utf-8"))
-    verdicts, told = judge_all(records), studies.read(contents["faces"])
+    verdicts, told = judge_all(records), studies.read(records.faces)
     with atomic_folder(FIGURES) as folder:
         drawn = draw_all(records, folder)
         texts = {"README.md": readme(records, verdicts, drawn, told)}

@@ -8,6 +8,7 @@ import numpy as np
 
 from stages.measure.measures import MEASURES, Measure
 from stages.measure.records import Record, References
+from stages.measure.statistics import fraction as fraction_of
 from stages.report.effect import EQUAL_DIFFERENCE, EQUAL_RATIO, Array, Effect
 from stages.report.inference import (
     CONFIDENCE,
@@ -167,7 +168,7 @@ def _measured(record: Record, measure: Measure, split: str) -> dict[int, Measure
     ):
         if seed in record.diverged or not np.isfinite(value):
             continue
-        if measure.statistic == "fraction":  # none or all of n prove no rate of exactly 0 or 1
+        if measure.statistic is fraction_of:  # none or all of n prove no rate of exactly 0 or 1
             fraction = (value * n + 1) / (n + 2)
             error = (fraction * (1 - fraction) / n) ** 0.5
         found[int(seed)] = (float(value), float(error))

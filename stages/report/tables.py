@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 
 from stages.common.settings import IMPLEMENTATIONS, Implementation, Weights
-from stages.measure.measures import MEASURES
 from stages.measure.records import Model, Record, Records
 from stages.report.models import valid, variants
 from stages.report.paper import PAPER, label
@@ -33,15 +32,19 @@ def table1(records: Records) -> pd.DataFrame:
         row: dict[str, object] = {"model": variant, "label": label(variant)}
         for (implementation, weights), prefix in PREFIXES.items():
             record = records.found.get(Model(variant, implementation, weights))
-            numbers = _errors(record) if implementation == "released" else _numbers(record)
+            numbers = (
+                _errors(record)
+                if implementation == "released"
+                else _numbers(record, records.measures)
+            )
             row |= {f"{prefix}{key}": value for key, value in numbers.items()}
         rows.append(row | _paper(records, variant))
     return pd.DataFrame(rows)
 
 
-def _numbers(record: Record | None) -> dict[str, object]:
+def _numbers(record: Record | None, measures: list[str]) -> dict[str, object]:
     numbers = _errors(record)
-    for measure in MEASURES:
+    for measure in measures:
         numbers.setdefault(measure, _values(record, measure).value.mean())
     numbers["sample_faces_found"] = _values(record, "faces_found", "samples").value.mean()
     return numbers

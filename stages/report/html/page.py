@@ -42,9 +42,6 @@ COLUMNS = (
     *("error on training images", "paper: Table 1", "paper: Figure 5", "paper explained by"),
     "faces found in samples",
 )
-OTHERS = [
-    name for name in MEASURES if name not in ("error", "mse") and not name.startswith("depth_")
-]
 
 
 def page(records: Records, verdicts: Verdicts) -> str:
@@ -66,7 +63,7 @@ def page(records: Records, verdicts: Verdicts) -> str:
         provenance=provenance(records),
         caveats=caveats(records),
         claims=claims,
-        columns=[*COLUMNS, *(MEASURES[name].label for name in OTHERS)],
+        columns=[*COLUMNS, *(MEASURES[name].label for name in _others(records))],
         rows=_rows(records),
         models=[(name, label(name)) for name in names],
         chosen=[name for name in first if name in names] or names[:2],
@@ -117,6 +114,10 @@ def _rows(records: Records) -> list[list[Cell]]:
     return [_row(records, model, position) for position, model in enumerate(shown)]
 
 
+def _others(records: Records) -> list[str]:
+    return [name for name in records.measures if name != "mse" and "error" not in name]
+
+
 def _row(records: Records, model: Model, position: int) -> list[Cell]:
     record, paper = records.found.get(model), PAPER.get(model.variant)
 
@@ -128,7 +129,10 @@ def _row(records: Records, model: Model, position: int) -> list[Cell]:
     numbers.append(values("error", "train").mean())
     numbers += [paper.table1, paper.figure5] if paper else [None, None]
     explained = explained_by(records, model.variant)
-    measures = [values("faces_found", "samples").mean(), *(values(name).mean() for name in OTHERS)]
+    measures = [
+        values("faces_found", "samples").mean(),
+        *(values(name).mean() for name in _others(records)),
+    ]
     return [
         (label(model.variant), position),
         (IMPLEMENTATION_LABELS[model.implementation], model.implementation),
