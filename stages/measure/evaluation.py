@@ -28,21 +28,25 @@ def evaluate(
     records: list[Record] = []
     hashes: dict[str, str] = {}
     for implementation, settings in variant.models().items():
-        seeds = variant.seeds_of(implementation)
-        places = {seed: folder / implementation / f"seed{seed}" for seed in seeds}
-        diverged = {seed: what for seed in seeds if (what := _divergence(places[seed]))}
-        curve = pd.concat([_curve(place, seed) for seed, place in places.items()])
-        machines = sorted({_machine(place) for place in places.values()})
+        own = {
+            folder / implementation / f"seed{seed}": Training(
+                settings=settings, seed=seed, faces=faces.hash
+            )
+            for seed in variant.seeds_of(implementation)
+        }
+        diverged = {t.seed: what for place, t in own.items() if (what := _divergence(place))}
+        curve = pd.concat([_curve(place, t.seed) for place, t in own.items()])
+        machines = sorted({_machine(place) for place in own})
         for weights in WEIGHTS:
-            measured = dict.fromkeys(seeds, diverged_measures(test, train))
-            for seed in seeds:
-                if seed in diverged:
+            measured: dict[int, Measured] = {}
+            for place, training in own.items():
+                if training.seed in diverged:
+                    measured[training.seed] = diverged_measures(test, train)
                     continue
-                path = places[seed] / f"{weights}.safetensors"
-                training = Training(settings=settings, seed=seed, faces=faces.hash)
+                path = place / f"{weights}.safetensors"
                 model = checkpoint.load_trained(path, training, weights).to(device())
                 hashes[path.relative_to(folder).as_posix()] = _sha256(path)
-                measured[seed] = measure(pool, model, test, train)
+                measured[training.seed] = measure(pool, model, test, train)
             key = Model(name, implementation, weights)
             shown = [one for seed, one in measured.items() if seed not in diverged]
             first = (shown or [*measured.values()])[0]
@@ -50,7 +54,7 @@ def evaluate(
                 Record(
                     model=key,
                     settings=settings,
-                    seeds=seeds,
+                    seeds=[*measured],
                     diverged=diverged,
                     measures=_table(measured),
                     curve=curve,

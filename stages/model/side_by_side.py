@@ -3,10 +3,8 @@
 import json
 import os
 from collections.abc import Generator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
-from multiprocessing import active_children, get_context
+from functools import partial
 from pathlib import Path
 from threading import RLock
 
@@ -15,8 +13,9 @@ from tqdm import tqdm
 
 from stages.common import memory
 from stages.common.errors import PipelineError
-from stages.common.processes import end_with_parent, interrupts_held_back
+from stages.common.processes import end_with_parent
 from stages.common.settings import Training
+from stages.common.workers import run_each
 from stages.data import faces
 from stages.model import kept
 from stages.model.network import DEVICE, device
@@ -53,25 +52,15 @@ def _each(missing: Mapping[Path, Training]) -> Generator[Path, None, None]:
         yield from on_dask.obtain_each(missing, address)
         return
     workers = min(len(missing), room())
-    with ProcessPoolExecutor(workers, get_context("spawn"), _begin) as pool:
-        try:
-            with interrupts_held_back():
-                futures: dict[Future[Path], Path] = {
-                    pool.submit(_obtain, training, number % workers): folder
-                    for number, (folder, training) in enumerate(missing.items())
-                }
-            for future in as_completed(futures):
-                future.result()
-                yield futures[future]
-        except BrokenProcessPool:
-            raise PipelineError(
-                f"one of {workers} training processes was killed, most likely for want of memory; "
-                "`dvc repro` goes on from the last finished epoch of each training"
-            ) from None
-        except BaseException:
-            for process in active_children():
-                process.kill()
-            raise
+    tasks = [
+        partial(_obtain, training, number % workers)
+        for number, training in enumerate(missing.values())
+    ]
+    killed = (
+        f"one of {workers} training processes was killed, most likely for want of memory; "
+        "`dvc repro` goes on from the last finished epoch of each training"
+    )
+    yield from run_each(tasks, workers, _begin, killed)
 
 
 def room() -> int:
