@@ -71,7 +71,7 @@ def coherence(detail: Tensor, image_detail: Tensor) -> Tensor:
     Their cross-spectrum over the root of both powers: 1 is the same edges in the same places, 0
     none of them, or no detail at all. It does not change with contrast.
     """
-    return functional.cosine_similarity(detail, image_detail)
+    return functional.cosine_similarity(detail, image_detail).clamp(-1, 1)
 
 
 def unexplained_detail(detail: Tensor, image_detail: Tensor) -> Tensor:

@@ -329,7 +329,7 @@ def _read_record(folder: Folder[_VariantContents], model: Model, images: dict[st
             raise ValueError("errors of other seeds")
         arrays = folder.data(f"{place}.npz")
         errors = sealed.array(arrays, "test_error", (len(seeds), images["test"]))
-        spectrum = sealed.array(arrays, "spectrum", (converged, -1 if converged else 0))
+        spectrum = sealed.array(arrays, "spectrum", (converged, -1))
         picture = folder.data(f"grids/{model.variant}/{model.file}.png")
         grid = sealed.grid(picture, model.faces if converged else 1)
         curves = BytesIO(folder.data(f"records/{model.variant}/curve.csv"))

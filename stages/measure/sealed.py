@@ -108,9 +108,10 @@ def array(data: bytes, name: str, shape: tuple[int, ...]) -> np.ndarray:
             raise ValueError(f"more than {LARGEST} bytes")
     with np.load(BytesIO(data)) as arrays:
         found: np.ndarray = arrays[name]
-    if found.dtype.kind != "f" or len(found.shape) != len(shape):
+    fits = [wanted in (-1, length) for wanted, length in zip(shape, found.shape, strict=True)]
+    if found.dtype.kind != "f" or not all(fits):
         raise ValueError(f"{name} is {found.dtype} {found.shape}")
-    return found.reshape(shape)
+    return found
 
 
 def grid(data: bytes, count: int) -> list[np.ndarray]:

@@ -285,7 +285,7 @@ def test_a_diverged_seed_counts_as_an_infinite_error_beside_the_others(records: 
 def test_references_are_the_inputs_and_noise(project: Path, records: Records) -> None:
     _, tensors = held_out(project)
     found = records.references
-    spectrum = clarity.radial_spectrum(clarity.power_spectrum(tensors)).mean(0)
+    spectrum = clarity.radial(clarity.power_of(clarity.spectrum(tensors))).mean(0)
     assert found.input_spectrum == pytest.approx(spectrum.numpy(), rel=1e-4)
     assert found.measures.n.to_dict() == {
         ("input", "faces_found"): DETECTED,
