@@ -53,7 +53,7 @@ LITTLE = {
     "detail_explained": (0.9, 1),
 }
 EXPECTED = {
-    "none": dict.fromkeys(LITTLE, (0.999999, 1)) | {"grid_ratio": (1, 1.25), "colour_shift": (0, 0)},
+    "none": dict.fromkeys(LITTLE, (0.999999, 1)) | {"grid_ratio": (1, 2), "colour_shift": (0, 0)},
     "blurred": {
         "high_frequency_ratio": (0, 0.3), "coherence": (0.7, 0.9), "detail_explained": (0.2, 0.5),
     },
