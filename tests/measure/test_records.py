@@ -90,7 +90,6 @@ def flip(path: Path) -> None:
 FAULTS: dict[str, Callable[[Path], object]] = {
     "a flipped bit": flip,
     "nothing": lambda path: path.write_bytes(b""),
-    "no content": lambda path: path.write_text("[]", encoding="utf-8"),
     "missing": Path.unlink,
 }
 FILES = [
