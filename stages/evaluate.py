@@ -1,46 +1,80 @@
-"""One variant's models, measured on held-out and training faces -> reports/ (in git).
+"""A variant's models, measured on held-out and training faces -> reports/ (in git).
 
-`python -m stages.evaluate VARIANT` writes reports/records/VARIANT/ and reports/grids/VARIANT/, see
-stages/measure/records.py, and reports/metrics/VARIANT.json, a row of `dvc metrics show`.
+`python -m stages.evaluate VARIANT ...` writes reports/records/VARIANT/ and reports/grids/VARIANT/,
+see stages/measure/records.py, and reports/metrics/VARIANT.json, a row of `dvc metrics show`; of as
+many variants at a time as there are cores. `--all` takes every variant of configs/.
 """
 
 import json
 import sys
 import time
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 from stages.common import memory
 from stages.common.entry import entry_point
+from stages.common.errors import PipelineError
 from stages.common.files import write_text
-from stages.common.settings import read_variant
+from stages.common.processes import end_with_parent
+from stages.common.settings import VARIANTS, Variant, read_variant
+from stages.common.workers import run_each
+
+KILLED = "an evaluation was killed, most likely for want of memory; run it again"
 
 
 @entry_point
-def main(variant: str) -> None:
+def main(*variants: str) -> None:
+    every = sorted(path.stem for path in VARIANTS.glob("*.yaml"))
+    names = every if variants == ("--all",) else variants
+    if not names:
+        raise PipelineError("usage: python -m stages.evaluate VARIANT ... | --all")
+    tasks = [partial(_evaluate, name, read_variant(name)) for name in names]
+    if len(tasks) == 1:
+        memory.keep_freed()
+        print(tasks[0]())
+        return
+    from stages.model.side_by_side import room  # torch takes seconds: settings are read before
+
+    cores = room()
+    workers = min(len(tasks), cores)
+    with closing(run_each(tasks, workers, partial(_begin, cores // workers), KILLED)) as outputs:
+        for output in outputs:
+            print(output, flush=True)
+
+
+def _begin(threads: int) -> None:
+    import torch
+
+    end_with_parent()
+    memory.keep_freed()
+    torch.set_num_threads(threads)
+
+
+def _evaluate(name: str, settings: Variant) -> str:
+    """Write what is measured of a variant; returns what is printed of it."""
     started = time.perf_counter()
-    settings = read_variant(variant)
-    # Torch takes seconds: a wrong name or setting is told before.
     from stages.data import faces
     from stages.measure import records
     from stages.measure.compute import threads
     from stages.measure.evaluation import evaluate
     from stages.measure.headline import headline
 
-    memory.keep_freed()
     prepared = faces.load()
     with threads() as pool:
-        found, weights = evaluate(pool, variant, settings, prepared, Path("models", variant))
-    records.write_variant(variant, settings, prepared.hash, weights, found)
+        found, weights = evaluate(pool, name, settings, prepared, Path("models", name))
+    records.write_variant(name, settings, prepared.hash, weights, found)
     row = json.dumps(headline(found), indent=2, allow_nan=False)
-    write_text(Path("reports/metrics", f"{variant}.json"), f"{row}\n")
+    write_text(Path("reports/metrics", f"{name}.json"), f"{row}\n")
+    lines = []
     for record in found:
         _, implementation, kind = record.model
         errors = ", ".join(f"{value:.0f}" for value in record.per_seed("error").value)
-        print(f"{variant}, {implementation}, {kind}: error {errors}")
-    lost = {(r.model.implementation, *item) for r in found for item in r.diverged.items()}
-    for implementation, seed, what in sorted(lost):
-        print(f"{variant}, {implementation}, seed {seed} diverged: {what}")
-    print(f"{variant}: {time.perf_counter() - started:.0f} s")
+        lines.append(f"{name}, {implementation}, {kind}: error {errors}")
+    diverged = {(r.model.implementation, *item) for r in found for item in r.diverged.items()}
+    for implementation, seed, what in sorted(diverged):
+        lines.append(f"{name}, {implementation}, seed {seed} diverged: {what}")
+    return "\n".join([*lines, f"{name}: {time.perf_counter() - started:.0f} s"])
 
 
 if __name__ == "__main__":

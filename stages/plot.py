@@ -4,12 +4,10 @@ import re
 import sys
 from pathlib import Path
 
-import yaml
-
 from stages.common.entry import entry_point
 from stages.common.files import atomic_folder, write_text
 from stages.common.settings import VARIANTS
-from stages.measure.records import CONTENTS, read
+from stages.measure.records import read
 from stages.report import studies, text
 from stages.report.figures import draw_all
 from stages.report.findings import Findings, find
@@ -25,8 +23,7 @@ BLOCK = re.compile(r"(?<=<!-- findings: written by plot -->\n).*(?=<!-- end of f
 @entry_point
 def main() -> None:
     records = read()
-    contents = yaml.safe_load((REPORTS / "references" / CONTENTS).read_text(encoding="utf-8"))
-    found = find(records, studies.read(contents["faces"]))
+    found = find(records, studies.read(records.faces))
     with atomic_folder(FIGURES) as folder:
         drawn = draw_all(records, folder)
         texts = {"README.md": text.report(found, drawn), "index.html": page(records, found)}

@@ -96,7 +96,7 @@ def make(
                     found[model] = _record(model, settings, one)
                 else:
                     missing[model] = "not trained (no released_seeds)"
-    return Records(found, missing, _references(), dataset, dict(SPLITS))
+    return Records(found, missing, _references(), "faces", dataset, dict(SPLITS))
 
 
 def with_mean_picture(records: Records, error: float) -> Records:
@@ -182,7 +182,7 @@ def _record(model: Model, variant: Variant, made: Made) -> Record:
             for seed, fine in zip(seeds, converged, strict=True)
             if not fine
         },
-        measures=pd.DataFrame(rows, columns=MEASURED)
+        measures=pd.DataFrame(rows, columns=[*MEASURED])
         .set_index(["split", "measure", "seed"])
         .sort_index(),
         curve=pd.DataFrame(curve, columns=[*CURVE]).astype(CURVE),

@@ -1,15 +1,15 @@
-"""Clarity as numbers: sharpness, grid patterns, colours, and whether a face is still seen.
+"""Clarity as numbers: sharpness, detail, grid patterns, colours, and whether a face is still seen.
 
-The paper judged all of this by eye (section 4.6). Images are float tensors (N, 3, 128, 128) in
-[0, 1]. Each measure is meant to answer to one fault and to be blind to the others: see
+The paper judged all of this by eye (section 4.6). Images are float tensors (N, 3, s, s) in [0, 1].
+Each measure is meant to answer to one fault and to be blind to the others: see
 tests/measure/test_clarity.py, where blurred, noisy, washed-out and gridded images are measured.
 
-A power spectrum is the squared modulus of the Fourier transform of luminance, its mean taken away
-and a Hann window laid over it, since the jump between opposite borders would pass for detail.
-Frequencies are counted in cycles per image, 0 to 64 (the Nyquist frequency) along an axis.
+A spectrum is the Fourier transform of luminance, its mean taken away and a Hann window laid over
+it, since the jump between opposite borders would pass for detail; power is its squared modulus.
+Frequencies are counted in cycles per image, 0 to s / 2 (the Nyquist frequency) along an axis.
 
-What compares reconstructions with their images returns the parts of a `statistics.ratio`: by image,
-what is multiplied above the line and what below, (N, 2, m).
+What compares reconstructions with their images as a ratio returns its parts, as `statistics.ratio`
+takes them: by image, what is multiplied above the line and what below, (N, 2, m).
 """
 
 from functools import cache
@@ -21,45 +21,69 @@ from skimage.feature import Cascade
 from torch import Tensor
 from torch.nn import functional
 
-from stages.data.faces import SIZE
 from stages.measure.fidelity import luminance
 
-NYQUIST = SIZE // 2
-HIGH = SIZE // 8  # cycles per image: 1/8 of a cycle per pixel, details of less than 8 pixels
+HIGH = 1 / 8  # cycles per pixel: details of less than 8 pixels
 STRIDES = 4  # pixels: the period of what the last two levels, of stride 2 each, can leave behind
 PEAK, NEIGHBOURS = 1, (2, 4)  # cycles per image around a frequency of the grid
 
 
-def power_spectrum(images: Tensor) -> Tensor:
-    """Power (N, 128, 128) of luminance at each frequency, in the order of torch.fft.fft2.
-
-    Scaled to sum to the variance of luminance under the window.
-    """
+def spectrum(images: Tensor) -> Tensor:
+    """Complex spectrum (N, s, s) of images, in the order of torch.fft.fft2."""
     gray = luminance(images).squeeze(1)
-    window = torch.hann_window(SIZE, device=images.device)
-    window = window[:, None] * window
+    window = _window(gray)
     mean = (gray * window).sum((1, 2), keepdim=True) / window.sum()
     transformed: Tensor = torch.fft.fft2((gray - mean) * window)
-    return transformed.abs().square() / (SIZE**2 * window.square().sum())
+    return transformed
 
 
-def radial_spectrum(power: Tensor) -> Tensor:
-    """Mean power (N, 65) on circles of 0, 1, .. 64 cycles per image, for a `power_spectrum`."""
-    return power.flatten(1) @ _circles().to(power.device)
+def power_of(spectrum: Tensor) -> Tensor:
+    """Power (N, s, s) at each frequency. It sums to the variance of luminance under the window."""
+    squared = spectrum.abs().square()
+    return squared / (squared[0].numel() * _window(squared).square().sum())
 
 
-def high_frequency_ratio(reconstructions: Tensor, images: Tensor) -> Tensor:
+def radial(power: Tensor) -> Tensor:
+    """Mean power (N, s / 2 + 1) on circles of 0, 1, .. s / 2 cycles per image."""
+    return power.flatten(1) @ _circles(power.shape[-1]).to(power.device)
+
+
+def high_frequency_ratio(power: Tensor, image_power: Tensor) -> Tensor:
     """Parts (N, 2, 2): the fraction of energy above 1/8 of a cycle per pixel, over the images'.
 
     1 is as sharp as the image, below is blur, above is grain. As a fraction it does not change with
     contrast, and leaving out the frequencies of a grid (see `grid_ratio`), not with one either.
     """
-    high, energy = _high_frequency_energy(power_spectrum(reconstructions))
-    image_high, image_energy = _high_frequency_energy(power_spectrum(images))
+    high, energy = _high_frequency_energy(power)
+    image_high, image_energy = _high_frequency_energy(image_power)
     return _parts([high, image_energy], [energy, image_high])
 
 
-def grid_ratio(reconstructions: Tensor, images: Tensor) -> Tensor:
+def detail(spectrum: Tensor) -> Tensor:
+    """What of a spectrum lies above 1/8 of a cycle per pixel, but for a grid's: real (N, m)."""
+    high, _ = _masks(spectrum.shape[-1])
+    return torch.view_as_real(spectrum[:, high.to(spectrum.device)]).flatten(1)
+
+
+def coherence(detail: Tensor, image_detail: Tensor) -> Tensor:
+    """Correlation (N,), -1 to 1, of the detail of reconstructions and images.
+
+    Their cross-spectrum over the root of both powers: 1 is the same edges in the same places, 0
+    none of them, or no detail at all. It does not change with contrast.
+    """
+    return functional.cosine_similarity(detail, image_detail).clamp(-1, 1)
+
+
+def unexplained_detail(detail: Tensor, image_detail: Tensor) -> Tensor:
+    """Parts (N, 2, 1): energy of the difference of both details, over that of the images'.
+
+    0 is the same detail, 1 is as far as a picture that has none, and above 1 is grain.
+    """
+    difference, energy = (x.square().sum(1) for x in (detail - image_detail, image_detail))
+    return _parts([difference], [energy])
+
+
+def grid_ratio(power: Tensor, image_power: Tensor) -> Tensor:
     """Parts (N, 2, 1): mean power at the frequencies of a grid, over that around them.
 
     Transposed convolutions of stride 2 leave checkerboards and stripes with a period of 2 pixels
@@ -72,8 +96,8 @@ def grid_ratio(reconstructions: Tensor, images: Tensor) -> Tensor:
     the grid is as strong as the texture of a photograph. Without that addition a grid too faint to
     be seen would count in a blurred image, which has nothing around it.
     """
-    at_grid, around_grid = _grid_energy(power_spectrum(reconstructions))
-    _, texture = _grid_energy(power_spectrum(images))
+    at_grid, around_grid = _grid_energy(power)
+    _, texture = _grid_energy(image_power)
     return _parts([at_grid + texture], [around_grid + texture])
 
 
@@ -98,13 +122,8 @@ def contrast(images: Tensor) -> Tensor:
     return _colours(images)[:, 1].square().mean(1).sqrt()
 
 
-def faces_found(reconstructions: Tensor, images: Tensor) -> Tensor:
-    """Whether `detect` finds a face in each reconstruction, bool (N,), whatever the images."""
-    return torch.from_numpy(detect(to_pictures(reconstructions).cpu().numpy()))
-
-
 def detect(pictures: np.ndarray) -> np.ndarray:
-    """Whether a face detector finds a face: bool (N,), for uint8 pictures (N, 128, 128, 3).
+    """Whether a face detector finds a face: bool (N,), for uint8 pictures (N, s, s, 3).
 
     scikit-image's local binary pattern cascade for frontal faces, windows of 56 to 128 pixels in
     steps of a factor of 1.2 (a face fills 80 to 120 of an image's), two overlapping detections or
@@ -116,7 +135,7 @@ def detect(pictures: np.ndarray) -> np.ndarray:
             scale_factor=1.2,
             step_ratio=1,
             min_size=(56, 56),
-            max_size=(SIZE, SIZE),
+            max_size=picture.shape[:2],
             min_neighbor_number=2,
         )
         for picture in pictures
@@ -125,7 +144,7 @@ def detect(pictures: np.ndarray) -> np.ndarray:
 
 
 def to_pictures(images: Tensor) -> Tensor:
-    """uint8 (N, 128, 128, 3) of images (N, 3, 128, 128) in [0, 1]."""
+    """uint8 (N, s, s, 3) of images (N, 3, s, s) in [0, 1]."""
     return images.mul(255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
@@ -135,19 +154,24 @@ def _parts(over: list[Tensor], under: list[Tensor]) -> Tensor:
 
 def _high_frequency_energy(power: Tensor) -> tuple[Tensor, Tensor]:
     """Energy (N,) above 1/8 of a cycle per pixel, and at all frequencies, without a grid's."""
-    kept = ~_grid()[0].any(0)
-    masks = torch.stack([kept & (_radius() >= HIGH), kept]).flatten(1).to(power.device, power.dtype)
+    masks = torch.stack(_masks(power.shape[-1])).flatten(1).to(power.device, power.dtype)
     high, energy = (power.flatten(1) @ masks.T).unbind(1)
     return high, energy
 
 
 def _grid_energy(power: Tensor) -> tuple[Tensor, Tensor]:
     """Mean power (N,) at the frequencies of a grid, and around them."""
-    peak, around = (masks.to(power.device, power.dtype) for masks in _grid())
+    peak, around = (masks.to(power.device, power.dtype) for masks in _grid(power.shape[-1]))
     at_grid, around_grid = (
         torch.einsum("nhw,hw->n", power, masks.sum(0) / masks.sum()) for masks in (peak, around)
     )
     return at_grid, around_grid
+
+
+def _window(images: Tensor) -> Tensor:
+    """Hann window (s, s)."""
+    window = torch.hann_window(images.shape[-1], device=images.device)
+    return window[:, None] * window
 
 
 @cache
@@ -159,39 +183,46 @@ def _colours(images: Tensor) -> Tensor:
     """Mean and standard deviation (N, 2, 3) of each colour channel."""
     mean = images.mean((2, 3))
     # A norm, as torch.std takes ten times as long.
-    deviation = torch.linalg.vector_norm(images - mean[:, :, None, None], dim=(2, 3)) / SIZE
+    deviation = (
+        torch.linalg.vector_norm(images - mean[:, :, None, None], dim=(2, 3)) / images.shape[-1]
+    )
     return torch.stack([mean, deviation], dim=1)
 
 
 @cache
-def _radius() -> Tensor:
-    """Distance (128, 128) of a frequency from 0, in cycles per image."""
-    frequency = torch.fft.fftfreq(SIZE, 1 / SIZE)
+def _radius(size: int) -> Tensor:
+    """Distance (size, size) of a frequency from 0, in cycles per image."""
+    frequency = torch.fft.fftfreq(size, 1 / size)
     return torch.hypot(frequency[:, None], frequency)
 
 
 @cache
-def _circles() -> Tensor:
-    """Weights (16384, 65) that average what lies on each circle."""
-    circles = functional.one_hot(_radius().round().long().flatten())[:, : NYQUIST + 1]
+def _circles(size: int) -> Tensor:
+    """Weights (size^2, size / 2 + 1) that average what lies on each circle."""
+    circles = functional.one_hot(_radius(size).round().long().flatten())[:, : size // 2 + 1]
     return circles / circles.sum(0)
 
 
 @cache
-def _grid() -> tuple[Tensor, Tensor]:
-    """Masks (15, 128, 128): frequencies at each of a grid's, and those around it."""
-    frequency = torch.fft.fftfreq(SIZE, 1 / SIZE)
-    step = SIZE // STRIDES
+def _masks(size: int) -> tuple[Tensor, Tensor]:
+    """Masks (size, size): frequencies above 1/8 of a cycle per pixel, and all; without a grid's."""
+    kept = ~_grid(size)[0].any(0)
+    return kept & (_radius(size) >= HIGH * size), kept
+
+
+@cache
+def _grid(size: int) -> tuple[Tensor, Tensor]:
+    """Masks (15, size, size): frequencies at each of a grid's, and those around it."""
+    frequency = torch.fft.fftfreq(size, 1 / size)
+    step, nyquist = size // STRIDES, size // 2
     peaks, around = [], []
     for row, column in np.ndindex(STRIDES, STRIDES):
         if row == column == 0:
             continue
-        distance = torch.maximum(
-            *(
-                ((frequency - step * n + NYQUIST) % SIZE - NYQUIST).abs().reshape(shape)
-                for n, shape in ((row, (-1, 1)), (column, (1, -1)))
-            )
+        rows, columns = (
+            ((frequency - step * n + nyquist) % size - nyquist).abs() for n in (row, column)
         )
+        distance = torch.maximum(rows[:, None], columns)
         peaks.append(distance <= PEAK)
         around.append((distance >= NEIGHBOURS[0]) & (distance <= NEIGHBOURS[1]))
     return torch.stack(peaks), torch.stack(around)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import partial
+from functools import cached_property, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -13,9 +13,10 @@ from torch import Tensor
 
 from stages.common.errors import PipelineError
 from stages.data.faces import SIZE, Faces, to_tensor
-from stages.measure import clarity, fidelity, statistics
-from stages.measure.measures import DETECTED, MEASURES, Measure, Split
+from stages.measure import clarity, fidelity
+from stages.measure.measures import DETECTED, LEVELS, MEASURES, Measure, Split
 from stages.measure.records import FACES, References
+from stages.measure.statistics import mean as mean_of
 from stages.model.network import DEPTH, LATENT, Autoencoder, device
 
 TRAINING_SAMPLE = 1000
@@ -27,13 +28,63 @@ Values = dict[str, np.ndarray]  # numbers of every image, the first axis
 
 
 class Measured(NamedTuple):
-    """One seed's part of a `Record`. pictures: reconstructions of the faces shown."""
+    """One seed's part of a `Record`. spectrum: (1, s / 2 + 1). pictures: reconstructions of the
+    faces shown. A seed that diverged has none of the three.
+    """
 
     rows: list[Row]
     test_error: np.ndarray
     spectrum: np.ndarray
     pictures: np.ndarray
     samples: np.ndarray
+
+
+class Pair:
+    """Reconstructions beside their images, float (N, 3, s, s) in [0, 1] both.
+
+    What several measures need of them is computed once.
+    """
+
+    def __init__(self, outputs: Tensor, images: Tensor) -> None:
+        self.outputs, self.images = outputs, images
+
+    @cached_property
+    def seen(self) -> Tensor:
+        """The reconstructions in 8 bits, as they would be looked at."""
+        return self.outputs.mul(255).round().div(255)
+
+    @cached_property
+    def spectra(self) -> tuple[Tensor, Tensor]:
+        return clarity.spectrum(self.seen), clarity.spectrum(self.images)
+
+    @cached_property
+    def details(self) -> tuple[Tensor, Tensor]:
+        seen, image = self.spectra
+        return clarity.detail(seen), clarity.detail(image)
+
+    @cached_property
+    def powers(self) -> tuple[Tensor, Tensor]:
+        seen, image = self.spectra
+        return clarity.power_of(seen), clarity.power_of(image)
+
+
+# By name of the measure: a number an image, or the parts of a ratio, for its `statistic`.
+FUNCTIONS: dict[str, Callable[[Pair], Tensor]] = {
+    "error": lambda pair: fidelity.squared_error(pair.outputs, pair.images),
+    "mse": lambda pair: fidelity.mean_squared_error(pair.outputs, pair.images),
+    "psnr": lambda pair: fidelity.psnr(pair.outputs, pair.images),
+    "ssim": lambda pair: fidelity.ssim(pair.outputs, pair.images),
+    "ms_ssim": lambda pair: fidelity.ms_ssim(pair.outputs, pair.images),
+    "high_frequency_ratio": lambda pair: clarity.high_frequency_ratio(*pair.powers),
+    "sharpness": lambda pair: clarity.high_frequency_ratio(*pair.powers),
+    "coherence": lambda pair: clarity.coherence(*pair.details),
+    "detail_explained": lambda pair: clarity.unexplained_detail(*pair.details),
+    "grid_ratio": lambda pair: clarity.grid_ratio(*pair.powers),
+    "colour_shift": lambda pair: clarity.colour_shift(pair.seen, pair.images),
+    "contrast_ratio": lambda pair: clarity.contrast_ratio(pair.seen, pair.images),
+    "faces_found": lambda pair: torch.from_numpy(clarity.detect(_pictures(pair.outputs))),
+}
+FUNCTIONS |= {f"depth_error_{k}": FUNCTIONS["error"] for k in range(1, LEVELS + 1)}
 
 
 @contextmanager
@@ -81,10 +132,22 @@ def measure(pool: Executor, model: Autoencoder, test: np.ndarray, train: np.ndar
         rows += of_pictures(pool, "samples", _of_one_picture(), drawn, drawn)
     return Measured(
         rows=rows,
-        test_error=seen[_key(MEASURES["error"])],
-        spectrum=seen["spectrum"].mean(0),
+        test_error=seen["error"],
+        spectrum=seen["spectrum"].mean(0, keepdims=True),
         pictures=seen["pictures"][shown(test)],
         samples=drawn[:FACES],
+    )
+
+
+def diverged_measures(test: np.ndarray, train: np.ndarray) -> Measured:
+    """What stands for a model without weights: an infinite error, and nothing to look at."""
+    rows: list[Row] = [
+        (split, "error", float("inf"), float("nan"), len(images))
+        for split, images in (("test", test), ("train", train))
+    ]
+    frequencies = test.shape[1] // 2 + 1
+    return Measured(
+        rows, np.full(len(test), np.inf), np.empty((0, frequencies)), test[:0], test[:0]
     )
 
 
@@ -106,9 +169,9 @@ def measure_references(pool: Executor, test: np.ndarray, train: np.ndarray) -> R
         return {"": fidelity.squared_error(mean.expand(len(images), -1, -1, -1), _tensor(images))}
 
     far = in_batches(pool, errors, test)[""]
-    rows.append(("mean", "error", *statistics.mean(far), len(far)))
+    rows.append(("mean", "error", *mean_of(far), len(far)))
     table = pd.DataFrame(rows, columns=["of", "measure", "value", "standard_error", "n"])
-    spectra = in_batches(pool, lambda images: {"": _spectrum(_tensor(images))}, test)[""]
+    spectra = in_batches(pool, lambda images: {"": _radial(_tensor(images))}, test)[""]
     return References(
         inputs=test[shown(test)],
         input_spectrum=spectra.mean(0),
@@ -168,11 +231,11 @@ def look(
     found: dict[str, Tensor] = {}
     for depth in sorted({one.depth for one in measures}):
         code = model.code(levels[DEPTH]) if depth == DEPTH else levels[depth]
-        outputs = model.decode(code, depth).contiguous()
-        found |= _numbers([one for one in measures if one.depth == depth], outputs, inputs)
+        pair = Pair(model.decode(code, depth).contiguous(), inputs)
+        found |= {one.name: FUNCTIONS[one.name](pair) for one in measures if one.depth == depth}
     if pictures:
-        found["pictures"] = clarity.to_pictures(outputs)
-        found["spectrum"] = _spectrum(_seen(outputs))
+        found["pictures"] = clarity.to_pictures(pair.outputs)
+        found["spectrum"] = clarity.radial(pair.powers[0])
     return found
 
 
@@ -186,37 +249,17 @@ def of_pictures(
     """Measures of pictures beside their images, both uint8 (n, 128, 128, 3)."""
 
     def numbers(pictures: np.ndarray, images: np.ndarray) -> dict[str, Tensor]:
-        return _numbers(measures, _tensor(pictures), _tensor(images))
+        pair = Pair(_tensor(pictures), _tensor(images))
+        return {one.name: FUNCTIONS[one.name](pair) for one in measures}
 
     return _rows(split, measures, in_batches(pool, numbers, pictures, images))
 
 
-def _numbers(measures: Collection[Measure], outputs: Tensor, inputs: Tensor) -> dict[str, Tensor]:
-    """By `_key`, what the function of each measure makes of reconstructions and their images."""
-    found: dict[str, Tensor] = {}
-    seen = None
-    for one in measures:
-        module, _, function = one.function.partition(".")
-        if _key(one) in found:
-            continue
-        if module == "fidelity":
-            found[_key(one)] = getattr(fidelity, function)(outputs, inputs)
-        else:
-            seen = _seen(outputs) if seen is None else seen
-            found[_key(one)] = getattr(clarity, function)(seen, inputs)
-    return found
-
-
 def _rows(split: Split, measures: Collection[Measure], values: Values) -> list[Row]:
-    rows = []
-    for one in measures:
-        numbers = values[_key(one)]
-        rows.append((split, one.name, *getattr(statistics, one.statistic)(numbers), len(numbers)))
-    return rows
-
-
-def _key(measure: Measure) -> str:
-    return f"{measure.function} from level {measure.depth}"
+    return [
+        (split, one.name, *one.statistic(values[one.name]), len(values[one.name]))
+        for one in measures
+    ]
 
 
 def _of_one_picture() -> list[Measure]:
@@ -232,10 +275,10 @@ def _tensor(images: np.ndarray) -> Tensor:
     return to_tensor(images).to(device())
 
 
-def _seen(images: Tensor) -> Tensor:
-    """The images in 8 bits, as they would be looked at."""
-    return _tensor(clarity.to_pictures(images).cpu().numpy())
+def _pictures(images: Tensor) -> np.ndarray:
+    pictures: np.ndarray = clarity.to_pictures(images).cpu().numpy()
+    return pictures
 
 
-def _spectrum(images: Tensor) -> Tensor:
-    return clarity.radial_spectrum(clarity.power_spectrum(images))
+def _radial(images: Tensor) -> Tensor:
+    return clarity.radial(clarity.power_of(clarity.spectrum(images)))

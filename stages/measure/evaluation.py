@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from stages.common.settings import WEIGHTS, Variant
-from stages.data.faces import SIZE, Faces
-from stages.measure.compute import Measured, measure, measured_faces
-from stages.measure.records import CURVE, FREQUENCIES, MEASURED, Model, Record
+from stages.data.faces import Faces
+from stages.measure.compute import Measured, diverged_measures, measure, measured_faces
+from stages.measure.records import CURVE, MEASURED, Model, Record
 from stages.model import checkpoint, store
 from stages.model.network import device
 
@@ -33,52 +33,39 @@ def evaluate(
         curve = pd.DataFrame(points, columns=[*CURVE]).astype(CURVE)
         machines = sorted({_machine(place) for place in own})
         for weights in WEIGHTS:
-            found: dict[int, Measured] = {}
+            measured: dict[int, Measured] = {}
             for place, training in own.items():
                 if training.seed in diverged:
+                    measured[training.seed] = diverged_measures(test, train)
                     continue
                 path = place / f"{weights}.safetensors"
                 model = checkpoint.load_trained(path, training, weights).to(device())
                 hashes[path.relative_to(folder).as_posix()] = _sha256(path)
-                found[training.seed] = measure(pool, model, test, train)
+                measured[training.seed] = measure(pool, model, test, train)
             key = Model(name, implementation, weights)
-            images = len(test), len(train)
-            records.append(_record(key, variant, diverged, curve, machines, found, images))
+            shown = [one for seed, one in measured.items() if seed not in diverged]
+            first = (shown or [*measured.values()])[0]
+            records.append(
+                Record(
+                    model=key,
+                    settings=settings,
+                    seeds=[*measured],
+                    diverged=diverged,
+                    measures=_table(measured),
+                    curve=curve,
+                    test_error=np.stack([one.test_error for one in measured.values()]),
+                    spectrum=np.concatenate([one.spectrum for one in measured.values()]),
+                    machines=machines,
+                    reconstructions=first.pictures[: key.faces],
+                    samples=first.samples[: key.faces],
+                )
+            )
     return records, hashes
 
 
-def _record(
-    model: Model,
-    variant: Variant,
-    diverged: dict[int, str],
-    curve: pd.DataFrame,
-    machines: list[str],
-    found: dict[int, Measured],
-    images: tuple[int, int],
-) -> Record:
-    """Seeds put together; images: how many were measured, held-out and of training."""
-    test, train = images
-    seeds = variant.seeds_of(model.implementation)
-    rows = [(*row[:2], seed, *row[2:]) for seed, one in found.items() for row in one.rows]
-    for split, count in (("test", test), ("train", train)):
-        rows += [(split, "error", seed, float("inf"), float("nan"), count) for seed in diverged]
-    table = pd.DataFrame(rows, columns=MEASURED).set_index(["split", "measure", "seed"])
-    none = np.empty((0, SIZE, SIZE, 3), np.uint8)
-    first = next(iter(found.values()), None)
-    lost = np.full(test, np.inf)
-    return Record(
-        model=model,
-        settings=variant.models()[model.implementation],
-        seeds=seeds,
-        diverged=diverged,
-        measures=table.sort_index(),
-        curve=curve,
-        test_error=np.stack([found[s].test_error if s in found else lost for s in seeds]),
-        spectrum=np.array([one.spectrum for one in found.values()] or np.empty((0, FREQUENCIES))),
-        machines=machines,
-        reconstructions=first.pictures[: model.faces] if first else none,
-        samples=first.samples[: model.faces] if first else none,
-    )
+def _table(measured: dict[int, Measured]) -> pd.DataFrame:
+    rows = [(*row[:2], seed, *row[2:]) for seed, one in measured.items() for row in one.rows]
+    return pd.DataFrame(rows, columns=[*MEASURED]).set_index([*MEASURED][:3]).sort_index()
 
 
 def _sha256(path: Path) -> str:

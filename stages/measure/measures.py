@@ -1,10 +1,15 @@
-"""The one table of measures: what evaluation computes, and how it is named, compared and judged.
+"""The one table of measures: how each is named, compared, judged, and averaged over images.
 
-Adding a measure is one entry here and the function that it names.
+What computes them from pictures needs torch, and is `FUNCTIONS` of `compute`, by the same names.
 """
 
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
+
+import numpy as np
+
+from stages.measure.statistics import explained, folded_ratio, fraction, mean, ratio
 
 Split = Literal["test", "train", "samples"]
 LEVELS = 7
@@ -20,14 +25,10 @@ class Measure:
     models are compared by the ratio of their values or by the difference. better: which way is,
     None where neither is.
 
-    function: what computes it, "module.name" of this package, from (reconstructions, images), both
-    (N, 3, 128, 128) in [0, 1]: a number an image, from which the function `statistic` of
-    `statistics` makes the measure. Functions of `fidelity` are given the model's values, those of
-    `clarity` the 8 bit pictures made of them, as they would be looked at.
-
-    depth: the level from which the image is reconstructed. images: at most so many, evenly spaced,
-    where a function of `clarity` takes long; None for all. splits: of which images. What is
-    measured of `samples` looks at a picture alone, and is measured of the inputs and of noise, too.
+    statistic: what makes the measure and its standard error of the numbers of all images. depth:
+    the level from which an image is reconstructed. images: at most so many, evenly spaced, where it
+    takes long; None for all. splits: of which images. What is measured of `samples` looks at a
+    picture alone, and is measured of the inputs and of noise, too.
 
     worst: the worst value there can be, which a training that diverged counts as; None where there
     is no such bound.
@@ -37,9 +38,8 @@ class Measure:
     label: str
     unit: str
     comparison: Literal["ratio", "difference"]
-    function: str
     better: Literal["higher", "lower"] | None
-    statistic: Literal["mean", "fraction", "ratio", "folded_ratio"] = "mean"
+    statistic: Callable[[np.ndarray], tuple[float, float]] = mean
     depth: int = LEVELS
     images: int | None = None
     splits: tuple[Split, ...] = ("test",)
@@ -51,45 +51,30 @@ _PIXELS = "squared error of an image"
 _INPUT = "times the input's"
 
 _TABLE = [
-    Measure(
-        "error", "error", _PIXELS, "ratio", "fidelity.squared_error", "lower",
-        splits=_BOTH, worst=3.0 * 128 * 128,
-    ),
-    Measure(
-        "mse", "mean squared error", "", "ratio", "fidelity.mean_squared_error", "lower",
-        splits=_BOTH, worst=1.0,
-    ),
-    Measure(
-        "psnr", "PSNR", "dB", "difference", "fidelity.psnr", "higher", splits=_BOTH, worst=0.0
-    ),
-    Measure("ssim", "SSIM", "", "difference", "fidelity.ssim", "higher", splits=_BOTH, worst=-1.0),
-    Measure("ms_ssim", "MS-SSIM", "", "difference", "fidelity.ms_ssim", "higher", worst=0.0),
+    Measure("error", "error", _PIXELS, "ratio", "lower", splits=_BOTH, worst=3.0 * 128 * 128),
+    Measure("mse", "mean squared error", "", "ratio", "lower", splits=_BOTH, worst=1.0),
+    Measure("psnr", "PSNR", "dB", "difference", "higher", splits=_BOTH, worst=0.0),
+    Measure("ssim", "SSIM", "", "difference", "higher", splits=_BOTH, worst=-1.0),
+    Measure("ms_ssim", "MS-SSIM", "", "difference", "higher", worst=0.0),
     *(
-        Measure(
-            f"depth_error_{k}", f"error from level {k}", _PIXELS, "ratio",
-            "fidelity.squared_error", "lower", depth=k,
-        )
+        Measure(f"depth_error_{k}", f"error from level {k}", _PIXELS, "ratio", "lower", depth=k)
         for k in range(1, LEVELS + 1)
     ),
     Measure(
-        "high_frequency_ratio", "fraction of high frequencies", _INPUT, "ratio",
-        "clarity.high_frequency_ratio", None, statistic="ratio",
+        "high_frequency_ratio", "fraction of high frequencies", _INPUT, "ratio", None,
+        statistic=ratio,
     ),
+    Measure("sharpness", "sharpness", "", "ratio", "higher", statistic=folded_ratio),
+    Measure("coherence", "coherence of detail", "", "difference", "higher", worst=-1.0),
     Measure(
-        "sharpness", "sharpness", "", "ratio", "clarity.high_frequency_ratio", "higher",
-        statistic="folded_ratio",
+        "detail_explained", "detail explained", "", "difference", "higher", statistic=explained
     ),
+    Measure("grid_ratio", "grid ratio", "", "ratio", "lower", statistic=ratio),
+    Measure("colour_shift", "colour shift", "", "ratio", "lower"),
+    Measure("contrast_ratio", "contrast", _INPUT, "ratio", None, statistic=ratio),
     Measure(
-        "grid_ratio", "grid ratio", "", "ratio", "clarity.grid_ratio", "lower", statistic="ratio"
-    ),
-    Measure("colour_shift", "colour shift", "", "ratio", "clarity.colour_shift", "lower"),
-    Measure(
-        "contrast_ratio", "contrast", _INPUT, "ratio", "clarity.contrast_ratio", None,
-        statistic="ratio",
-    ),
-    Measure(
-        "faces_found", "faces found", "", "difference", "clarity.faces_found", "higher",
-        statistic="fraction", images=DETECTED, splits=("test", "samples"), worst=0.0,
+        "faces_found", "faces found", "", "difference", "higher",
+        statistic=fraction, images=DETECTED, splits=("test", "samples"), worst=0.0,
     ),
 ]  # fmt: skip
 
@@ -98,13 +83,12 @@ MEASURES: dict[str, Measure] = {measure.name: measure for measure in _TABLE}
 
 def computed() -> dict[str, dict[str, object]]:
     """What of the table decides the numbers, by measure: all but how they are named and judged."""
-    told = ("name", "label", "unit", "comparison", "better", "worst")
-    decides = [field.name for field in fields(Measure) if field.name not in told]
     return {
-        name: {key: _plain(getattr(measure, key)) for key in decides}
+        name: {
+            "statistic": measure.statistic.__name__,
+            "depth": measure.depth,
+            "images": measure.images,
+            "splits": [*measure.splits],
+        }
         for name, measure in MEASURES.items()
     }
-
-
-def _plain(value: object) -> object:
-    return [*value] if isinstance(value, tuple) else value

@@ -14,27 +14,24 @@ all there is, of which numbers take 32 (four seeds) to 94 (thirteen). So the inp
 and the model as described with averaged weights alone has its eight faces, the others one.
 """
 
-import hashlib
-import io
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from io import BytesIO
 from pathlib import Path
-from typing import Generic, NamedTuple, TypeVar, cast
-from zipfile import BadZipFile
+from typing import NamedTuple, cast
 
 import numpy as np
 import pandas as pd
-import yaml
-from PIL import Image
 
-from stages.common import files
 from stages.common.errors import PipelineError
+from stages.common.files import atomic_folder
 from stages.common.settings import (
     CONFIGS,
     IMPLEMENTATIONS,
     VARIANTS,
     WEIGHTS,
-    Checked,
     DownloadSettings,
     Implementation,
     ModelSettings,
@@ -43,16 +40,18 @@ from stages.common.settings import (
     read_config,
     read_variant,
 )
-from stages.data.faces import SIZE
+from stages.measure import sealed
+from stages.measure.measures import MEASURES
+from stages.measure.sealed import CONTENTS, Contents, Folder
 
 REPORTS = Path("reports")
 FACES = 8  # of the inputs, and of the model shown in full
-FREQUENCIES = 65
-CONTENTS = "contents.yaml"
-SEAL = "# SHA-256 of all above: "
-MEASURED = ["split", "measure", "seed", "value", "standard_error", "n"]
+VALUE = {"value": float, "standard_error": float, "n": int}
+MEASURED = {"split": str, "measure": str, "seed": int} | VALUE
+REFERENCE = {"of": str, "measure": str} | VALUE
 CURVE = {"seed": int, "epoch": int, "split": str, "loss": str, "value": float}
 EPOCH = ["implementation", "seed", "epoch"]
+WIDE = defaultdict(lambda: float, implementation=str, seed=int, epoch=int)  # a column a loss
 
 
 class Model(NamedTuple):
@@ -138,26 +137,26 @@ class References:
 class Records:
     """Every model of configs/: those evaluated, sorted by name, and why the others are not.
 
-    images: pictures a split. people: held out; None where that was not counted.
+    faces: content hash of the prepared faces. images: pictures a split. people: held out; None
+    where that was not counted.
     """
 
     found: dict[Model, Record]
     missing: dict[Model, str]
     references: References
+    faces: str
     dataset: str
     images: dict[str, int] | None
     people: int | None = None
 
-
-class _Contents(Checked):
-    """What a folder of records is of. faces: content hash of the prepared faces. files: SHA-256 of
-    every other file, by its place below reports/."""
-
-    faces: str
-    files: dict[str, str]
+    @cached_property
+    def measures(self) -> list[str]:
+        """The names of all measures that some model has of its reconstructions, in their order."""
+        tables = [record.measures for record in self.found.values()]
+        return [name for name in MEASURES if any(("test", name) in table.index for table in tables)]
 
 
-class _VariantContents(_Contents):
+class _VariantContents(Contents):
     """weights: SHA-256 of each file of weights below models/<variant>/. diverged: what happened to
     those trainings, by folder. machines: what they were trained with."""
 
@@ -167,13 +166,10 @@ class _VariantContents(_Contents):
     machines: list[str]
 
 
-class _ReferencesContents(_Contents):
+class _ReferencesContents(Contents):
     dataset: str
     images: dict[str, int]
     people: int | None = None
-
-
-Contents = TypeVar("Contents", bound=_Contents)
 
 
 # Writing.
@@ -193,36 +189,34 @@ def write_variant(
     """
     reports = Path(root) / REPORTS
     folder, grids = reports / "records" / name, reports / "grids" / name
-    with files.atomic_folder(folder) as numbers, files.atomic_folder(grids) as pictures:
-        curves = {}
+    diverged, curves = {}, {}
+    with atomic_folder(folder) as numbers, atomic_folder(grids) as pictures:
         for record in records:
-            _write_table(
-                record.measures.reset_index()[MEASURED], numbers / f"{record.model.file}.csv"
-            )
+            model = record.model
+            table = record.measures.reset_index()[[*MEASURED]]
+            sealed.write_table(table, numbers / f"{model.file}.csv")
             np.savez_compressed(
-                numbers / f"{record.model.file}.npz",
+                numbers / f"{model.file}.npz",
                 test_error=record.test_error.astype(np.float16),
                 spectrum=record.spectrum.astype(np.float32),
             )
             rows = [row for row in (record.reconstructions, record.samples) if len(row)]
             # Black where all seeds diverged: git keeps no empty folder.
-            black = np.zeros((1, SIZE, SIZE, 3), np.uint8)
-            _write_grid(rows or [black], pictures / f"{record.model.file}.png")
-            curves[record.model.implementation] = record.curve
-        _write_table(_wide(curves), numbers / "curve.csv")
+            black = np.zeros((1, *record.samples.shape[1:]), np.uint8)
+            sealed.write_grid(rows or [black], pictures / f"{model.file}.png")
+            curves[model.implementation] = record.curve
+            for seed, what in record.diverged.items():
+                diverged[f"{model.implementation}/seed{seed}"] = what
+        sealed.write_table(_wide(curves), numbers / "curve.csv")
         contents = _VariantContents(
             faces=faces,
-            files=_hashes({numbers: folder, pictures: grids}, reports),
+            files=sealed.hashes({numbers: folder, pictures: grids}, reports),
             settings=settings,
             weights=weights,
-            diverged={
-                f"{record.model.implementation}/seed{seed}": what
-                for record in records
-                for seed, what in record.diverged.items()
-            },
+            diverged=diverged,
             machines=sorted({machine for record in records for machine in record.machines}),
         )
-        _write_contents(contents, numbers)
+        sealed.seal(contents, numbers)
 
 
 def write_references(
@@ -236,33 +230,17 @@ def write_references(
     """Replace reports/references/. images: pictures a split. people: held out."""
     reports = Path(root) / REPORTS
     folder = reports / "references"
-    with files.atomic_folder(folder) as unfinished:
-        _write_grid([references.inputs], unfinished / "inputs.png")
-        _write_table(references.measures.reset_index(), unfinished / "measures.csv")
+    with atomic_folder(folder) as unfinished:
+        sealed.write_grid([references.inputs], unfinished / "inputs.png")
+        sealed.write_table(references.measures.reset_index(), unfinished / "measures.csv")
         np.savez_compressed(
             unfinished / "spectrum.npz", input_spectrum=references.input_spectrum.astype(np.float32)
         )
-        hashes = _hashes({unfinished: folder}, reports)
+        hashes = sealed.hashes({unfinished: folder}, reports)
         contents = _ReferencesContents(
             faces=faces, files=hashes, dataset=dataset, images=images, people=people
         )
-        _write_contents(contents, unfinished)
-
-
-def _write_contents(contents: _Contents, folder: Path) -> None:
-    text = yaml.safe_dump(contents.model_dump(), sort_keys=False)
-    text += f"{SEAL}{_sha256(text.encode())}\n"
-    (folder / CONTENTS).write_text(text, encoding="utf-8")
-
-
-def _write_table(table: pd.DataFrame, path: Path) -> None:
-    table.to_csv(path, index=False, float_format=files.number, lineterminator="\n")  # type: ignore[arg-type]
-
-
-def _write_grid(rows: Sequence[np.ndarray], path: Path) -> None:
-    from stages.measure.grids import grid  # torch, which reading does without
-
-    grid(rows).save(path, optimize=True)
+        sealed.seal(contents, unfinished)
 
 
 def _wide(curves: Mapping[Implementation, pd.DataFrame]) -> pd.DataFrame:
@@ -272,27 +250,13 @@ def _wide(curves: Mapping[Implementation, pd.DataFrame]) -> pd.DataFrame:
     return table.pivot(index=EPOCH, columns="column", values="value").reset_index()
 
 
-def _long(table: pd.DataFrame) -> pd.DataFrame:
+def _long(table: pd.DataFrame, implementation: Implementation) -> pd.DataFrame:
     """What `_wide` was made of one implementation's curve."""
-    points = table.melt(["seed", "epoch"], var_name="column")
-    # Where a loss is not of all epochs, the file has holes, and its column is text.
-    points = points.assign(value=pd.to_numeric(points["value"])).dropna(subset="value")
+    table = table[table.pop("implementation") == implementation]
+    points = table.melt(["seed", "epoch"], var_name="column").dropna(subset="value")
     points[["split", "loss"]] = points.column.str.extract("(.*)/(.*)")
     points = points.sort_values(["seed", "epoch"], kind="stable", ignore_index=True)
     return points[[*CURVE]].astype(CURVE)
-
-
-def _hashes(folders: Mapping[Path, Path], reports: Path) -> dict[str, str]:
-    """SHA-256 of every file in the folders, by where it will be: below the folder's value."""
-    return {
-        (place / path.name).relative_to(reports).as_posix(): _sha256(path.read_bytes())
-        for folder, place in folders.items()
-        for path in sorted(folder.iterdir())
-    }
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
 
 
 # Reading.
@@ -306,7 +270,7 @@ def read(root: str | Path = ".") -> Records:
     """
     root = Path(root)
     reports = root / REPORTS
-    references = _Folder(_ReferencesContents, reports, "references", "dvc repro references")
+    references = Folder(_ReferencesContents, reports, "references", "dvc repro references")
     dataset = read_config(DownloadSettings, root / CONFIGS / "download.yaml").dataset
     if references.contents.dataset != dataset:
         raise PipelineError(
@@ -324,79 +288,30 @@ def read(root: str | Path = ".") -> Records:
             missing |= dict.fromkeys(trained, f"not evaluated: no reports/records/{name}")
             continue
         advice = f"dvc repro evaluate@{name}"
-        folder = _Folder(_VariantContents, reports, f"records/{name}", advice)
+        folder = Folder(_VariantContents, reports, f"records/{name}", advice)
         _check_settings(folder, settings, path)
         if folder.contents.faces != references.contents.faces:
             raise PipelineError(
                 f"{folder.name} was measured on other faces than reports/references; "
                 "run `dvc repro`"
             )
-        found |= {model: _read_record(folder, model) for model in trained}
+        found |= {
+            model: _read_record(folder, model, references.contents.images) for model in trained
+        }
     if not found:
         raise PipelineError("no variant of configs/ has been evaluated yet; run `dvc repro`")
     return Records(
         found={model: found[model] for model in sorted(found)},
         missing={model: missing[model] for model in sorted(missing)},
         references=_read_references(references),
+        faces=references.contents.faces,
         dataset=dataset,
         images=references.contents.images,
         people=references.contents.people,
     )
 
 
-class _Folder(Generic[Contents]):
-    """A folder of reports/ and what of it lies elsewhere there; all files as they were written.
-
-    Raises PipelineError where one is not.
-    """
-
-    def __init__(self, kind: type[Contents], reports: Path, name: str, advice: str) -> None:
-        self.name, self.advice = f"{REPORTS}/{name}", advice
-        try:
-            text = (reports / name / CONTENTS).read_text(encoding="utf-8")
-            text, _, seal = text.partition(SEAL)
-            if seal != f"{_sha256(text.encode())}\n":
-                raise self.damaged(CONTENTS)
-            self.contents = kind.model_validate(yaml.safe_load(text))
-        except FileNotFoundError:
-            raise PipelineError(f"{self.name} is missing; run `{advice}`") from None
-        except ValueError:
-            raise self.damaged(CONTENTS) from None
-        self.data: dict[str, bytes] = {}
-        for file, expected in self.contents.files.items():
-            try:
-                data = (reports / file).read_bytes()
-            except FileNotFoundError:
-                raise self.damaged(file, "is missing") from None
-            if _sha256(data) != expected:
-                raise self.damaged(file)
-            self.data[Path(file).name] = data
-
-    def damaged(self, file: str, how: str = "is not as it was written") -> PipelineError:
-        return PipelineError(f"{self.name}: {Path(file).name} {how}; run `{self.advice}`")
-
-    def table(self, file: str, text: Sequence[str]) -> pd.DataFrame:
-        """A CSV; columns `text` hold names, which may look like numbers or like none."""
-        return pd.read_csv(
-            io.BytesIO(self.data[file]),
-            dtype=dict.fromkeys(text, str),
-            keep_default_na=False,
-            na_values=dict.fromkeys(("value", "standard_error"), ""),
-        )
-
-    def arrays(self, file: str) -> dict[str, np.ndarray]:
-        with np.load(io.BytesIO(self.data[file])) as arrays:
-            return dict(arrays)
-
-    def faces(self, file: str) -> list[np.ndarray]:
-        """The rows of a grid, each uint8 (n, 128, 128, 3)."""
-        pixels = np.asarray(Image.open(io.BytesIO(self.data[file])))
-        down, across = pixels.shape[0] // SIZE, pixels.shape[1] // SIZE
-        tiles = pixels.reshape(down, SIZE, across, SIZE, 3).swapaxes(1, 2)
-        return list(tiles)
-
-
-def _check_settings(folder: _Folder[_VariantContents], settings: Variant, config: Path) -> None:
+def _check_settings(folder: Folder[_VariantContents], settings: Variant, config: Path) -> None:
     theirs, ours = folder.contents.settings.model_dump(), settings.model_dump()
     if other := [
         f"{key} {theirs.get(key)}, not {ours.get(key)}"
@@ -409,45 +324,48 @@ def _check_settings(folder: _Folder[_VariantContents], settings: Variant, config
         )
 
 
-def _read_record(folder: _Folder[_VariantContents], model: Model) -> Record:
+def _read_record(folder: Folder[_VariantContents], model: Model, images: dict[str, int]) -> Record:
     contents = folder.contents
-    try:
-        measures = folder.table(f"{model.file}.csv", ["split", "measure"])
-        curve = folder.table("curve.csv", ["implementation"])
-        arrays = folder.arrays(f"{model.file}.npz")
-        grid = folder.faces(f"{model.file}.png")
-    except (KeyError, ValueError, OSError, BadZipFile):
-        raise folder.damaged(model.file, "cannot be read") from None
     seeds = contents.settings.seeds_of(model.implementation)
+    places = {seed: f"{model.implementation}/seed{seed}" for seed in seeds}
     diverged = {
-        int(place.rpartition("seed")[2]): what
-        for place, what in contents.diverged.items()
-        if place.startswith(f"{model.implementation}/")
+        s: contents.diverged[place] for s, place in places.items() if place in contents.diverged
     }
-    none = np.empty((0, SIZE, SIZE, 3), np.uint8)
-    reconstructions, samples = [*(grid if len(diverged) < len(seeds) else []), none, none][:2]
+    converged = len(seeds) - len(diverged)
+    place = f"records/{model.variant}/{model.file}"
+    with folder.parsing(model.file):
+        measures = sealed.table(folder.data(f"{place}.csv"), MEASURED, 3)
+        if {*measures.xs(("test", "error")).index} != {*seeds}:
+            raise ValueError("errors of other seeds")
+        arrays = folder.data(f"{place}.npz")
+        errors = sealed.array(arrays, "test_error", (len(seeds), images["test"]))
+        spectrum = sealed.array(arrays, "spectrum", (converged, -1))
+        picture = folder.data(f"grids/{model.variant}/{model.file}.png")
+        grid = sealed.grid(picture, model.faces if converged else 1)
+        curves = BytesIO(folder.data(f"records/{model.variant}/curve.csv"))
+        curve = _long(pd.read_csv(curves, dtype=WIDE), model.implementation)
+    none = np.empty_like(grid[0][:0])
+    reconstructions, samples = [*(grid if converged else []), none, none][:2]
     return Record(
         model=model,
         settings=contents.settings.models()[model.implementation],
         seeds=seeds,
         diverged=diverged,
-        measures=measures.set_index(["split", "measure", "seed"]).sort_index(),
-        curve=_long(
-            curve[curve.implementation == model.implementation].drop(columns="implementation")
-        ),
-        test_error=arrays["test_error"].astype(np.float64),
-        spectrum=arrays["spectrum"],
+        measures=measures,
+        curve=curve,
+        test_error=errors.astype(np.float64),
+        spectrum=spectrum,
         machines=contents.machines,
         reconstructions=reconstructions,
         samples=samples,
     )
 
 
-def _read_references(folder: _Folder[_ReferencesContents]) -> References:
-    try:
-        (inputs,) = folder.faces("inputs.png")
-        measures = folder.table("measures.csv", ["of", "measure"])
-        spectrum = folder.arrays("spectrum.npz")["input_spectrum"]
-    except (KeyError, ValueError, OSError, BadZipFile):
-        raise folder.damaged("a file", "cannot be read") from None
-    return References(inputs, spectrum, measures.set_index(["of", "measure"]).sort_index())
+def _read_references(folder: Folder[_ReferencesContents]) -> References:
+    with folder.parsing("a file"):
+        (inputs,) = sealed.grid(folder.data("references/inputs.png"), FACES)
+        measures = sealed.table(folder.data("references/measures.csv"), REFERENCE, 2)
+        spectrum = sealed.array(
+            folder.data("references/spectrum.npz"), "input_spectrum", (inputs.shape[1] // 2 + 1,)
+        )
+    return References(inputs, spectrum, measures)

@@ -45,6 +45,19 @@ def folded_ratio(parts: ArrayLike) -> tuple[float, float]:
     return folded, error / value * folded
 
 
+def explained(parts: ArrayLike) -> tuple[float, float]:
+    """1 less the ratio of the mean of parts[:, 0] to that of parts[:, 1], and its standard error.
+
+    parts: (N, 2, 1). The standard error is linearised, as that of `ratio`.
+    """
+    over, under = np.asarray(parts, np.float64)[:, :, 0].T
+    mean = under.mean()
+    if mean <= 0:
+        return float("nan"), float("nan")
+    ratio = over.mean() / mean
+    return float(1 - ratio), _standard_error((over - ratio * under) / mean)
+
+
 def _standard_error(values: np.ndarray) -> float:
     if len(values) < 2:
         return float("nan")

@@ -4,10 +4,8 @@ scheduler."""
 import gc
 import os
 from collections.abc import Generator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
-from multiprocessing import active_children, get_context
+from functools import partial
 from pathlib import Path
 from threading import RLock
 
@@ -17,8 +15,9 @@ from tqdm import tqdm
 from stages.common import memory
 from stages.common.cores import CORES, cores
 from stages.common.errors import PipelineError
-from stages.common.processes import end_with_parent, interrupts_held_back
+from stages.common.processes import end_with_parent
 from stages.common.settings import WEIGHTS, Training
+from stages.common.workers import run_each
 from stages.data import faces
 from stages.data.faces import Faces
 from stages.model import store
@@ -58,26 +57,16 @@ def _each(missing: Mapping[Path, Training]) -> Generator[Path, None, None]:
         yield from on_dask.obtain_each(missing, address)
         return
     workers = min(len(missing), room())
-    with ProcessPoolExecutor(workers, get_context("spawn"), _begin) as pool:
-        try:
-            with interrupts_held_back():
-                futures: dict[Future[Path], Path] = {
-                    pool.submit(_obtain, training, number % workers): folder
-                    for number, (folder, training) in enumerate(missing.items())
-                }
-            for future in as_completed(futures):
-                future.result()
-                yield futures[future]
-        except BrokenProcessPool:
-            raise PipelineError(
-                f"one of {workers} training processes was killed, most likely for lack of memory; "
-                f"`dvc repro` goes on from the last finished epoch of each training, {CORES}=N "
-                "lets it train N at a time"
-            ) from None
-        except BaseException:
-            for process in active_children():
-                process.kill()
-            raise
+    tasks = [
+        partial(_obtain, training, number % workers)
+        for number, training in enumerate(missing.values())
+    ]
+    killed = (
+        f"one of {workers} training processes was killed, most likely for lack of memory; "
+        f"`dvc repro` goes on from the last finished epoch of each training, {CORES}=N lets it "
+        "train N at a time"
+    )
+    yield from run_each(tasks, workers, _begin, killed)
 
 
 def room() -> int:

@@ -38,9 +38,7 @@ from stages.report.statistics import Effect, compare, compare_each_image, compar
 from stages.report.studies import Compared, Studies, ratio
 from stages.report.tables import Row, table1
 
-# What Table 1 does not tell, and what an unspoilt picture has of it.
-ERRORS = ("fidelity.squared_error", "fidelity.mean_squared_error")
-CLARITY = [name for name, measure in MEASURES.items() if measure.function not in ERRORS]
+# What an unspoilt picture has of a measure.
 UNSPOILT = {"ssim": "1", "ms_ssim": "1", "colour_shift": "0"}
 # What is told of a variant beyond the paper, beside the error.
 BESIDE = ("high_frequency_ratio", "grid_ratio", "ssim")
@@ -283,7 +281,8 @@ def _clarity(records: Records, table: Sequence[Row]) -> Table:
         for kind in KINDS
         if Model(row.variant, *kind) in shown
     ]
-    measures = [m for m in CLARITY if any(means[m].n for _, _, means in found)]
+    clear = [m for m in records.measures if m != "mse" and "error" not in m]
+    measures = [m for m in clear if any(means[m].n for _, _, means in found)]
     rows: list[list[object]] = [
         [of, "-", "-", "-", *(_of(records, of, measure) for measure in measures), "-"]
         for of in ("input", "noise")

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import fdtr, fdtri, nctdtr, stdtr, stdtrit
 
+from stages.measure import statistics
 from stages.measure.measures import MEASURES, Measure
 from stages.measure.records import Record, References
 
@@ -399,7 +400,8 @@ def _measured(record: Record, measure: Measure, split: str) -> dict[int, Measure
     ):
         if seed in record.diverged or not np.isfinite(value):
             continue
-        if measure.statistic == "fraction":  # none or all of n prove no rate of exactly 0 or 1
+        # None or all of n prove no rate of exactly 0 or 1.
+        if measure.statistic is statistics.fraction:
             fraction = (value * n + 1) / (n + 2)
             error = (fraction * (1 - fraction) / n) ** 0.5
         measured[int(seed)] = (float(value), float(error))

@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 
 from stages.common.settings import IMPLEMENTATIONS, Implementation
-from stages.measure.measures import MEASURES
 from stages.measure.records import Model, Record, Records
 from stages.report.catalogue import (
     KINDS,
@@ -65,7 +64,7 @@ def _row(records: Records, variant: str) -> Row:
     models = {kind: Model(variant, *kind) for kind in KINDS}
     found = {kind: records.found.get(model) for kind, model in models.items()}
     means = {
-        kind: {name: mean_of(record, name) for name in MEASURES}
+        kind: {name: mean_of(record, name) for name in records.measures}
         | {name: mean_of(record, *where) for name, where in ELSEWHERE.items()}
         for kind, record in found.items()
     }

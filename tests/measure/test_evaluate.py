@@ -2,7 +2,10 @@
 
 import dataclasses
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -23,6 +26,7 @@ from stages.model import checkpoint
 from stages.model.network import Autoencoder, state
 from tests.conftest import model_settings
 
+ROOT = Path(__file__).parents[2]
 TRAIN, TEST = 30, 18  # held-out images fill a batch and a part of one
 DETECTED, NOISE, SAMPLE = 9, 3, 20
 
@@ -283,7 +287,7 @@ def test_a_diverged_seed_counts_as_an_infinite_error_beside_the_others(records: 
 def test_references_are_inputs_noise_and_the_mean_picture(project: Path, records: Records) -> None:
     _, tensors = held_out(project)
     found = records.references
-    spectrum = clarity.radial_spectrum(clarity.power_spectrum(tensors)).mean(0)
+    spectrum = clarity.radial(clarity.power_of(clarity.spectrum(tensors))).mean(0)
     assert found.input_spectrum == pytest.approx(spectrum.numpy(), rel=1e-4)
     assert found.measures.n.to_dict() == {
         ("input", "faces_found"): DETECTED,
@@ -388,3 +392,22 @@ def test_evenly_spaced_indices_are_distinct_and_as_far_apart_as_possible(
     steps = np.diff(found)
     assert len(found) == min(total, count) and found[0] == 0 and found[-1] < total
     assert (steps >= 1).all() and (np.ptp(steps) <= 1 if len(steps) else True)
+
+
+def test_side_by_side_they_write_the_same_bytes(
+    project: Path, records: Records, tmp_path: Path
+) -> None:
+    copy(project, tmp_path)
+    found = {}
+    for words in (["plain"], ["--all"]):
+        command = [sys.executable, "-m", "stages.evaluate", *words]
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+        )
+        assert done.stderr == ""
+        found[words[0]] = written(tmp_path)
+        said = done.stdout
+    assert found["plain"].items() <= found["--all"].items()
+    assert {name.split("/")[2].partition(".")[0] for name in found["--all"]} == {*VARIANTS}
+    assert "drawing, released, seed 2 diverged: level_3 became nan in epoch 2" in said

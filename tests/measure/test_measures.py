@@ -4,21 +4,21 @@ import numpy as np
 import pytest
 import torch
 
-from stages.measure import clarity, compute
-from stages.measure.measures import MEASURES, Measure
+from stages.measure import compute
+from stages.measure.measures import MEASURES, Measure, Split
+from stages.measure.statistics import ratio
 from stages.model.network import Autoencoder
 from tests.conftest import model_settings
 
 
 def test_a_new_entry_is_measured_with_its_function(monkeypatch: pytest.MonkeyPatch) -> None:
-    def darkest(reconstructions: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
-        return torch.stack([x.flatten(1).amin(1) for x in (reconstructions, images)], 1)[:, :, None]
+    def darkest(pair: compute.Pair) -> torch.Tensor:
+        both = (pair.seen, pair.images)
+        return torch.stack([x.flatten(1).amin(1) for x in both], 1)[:, :, None]
 
-    monkeypatch.setattr(clarity, "darkest", darkest, raising=False)
-    entry = Measure(
-        "darkness", "darkness", "", "ratio", "clarity.darkest", "lower", statistic="ratio",
-        splits=("train", "samples"),
-    )  # fmt: skip
+    monkeypatch.setitem(compute.FUNCTIONS, "darkness", darkest)
+    splits: tuple[Split, ...] = ("train", "samples")
+    entry = Measure("darkness", "darkness", "", "ratio", "lower", statistic=ratio, splits=splits)
     monkeypatch.setitem(MEASURES, "darkness", entry)
     monkeypatch.setattr(compute, "DETECTED", 2)
     monkeypatch.setattr(compute, "NOISE", 2)

@@ -1,8 +1,13 @@
 """What is written of evaluated models is what is read, and nothing damaged or foreign is."""
 
+import hashlib
+import io
+import os
 import shutil
+import struct
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,6 +29,7 @@ DESCRIBED = {
     "recursive": Made([239.0, 240.0], [250.0, 260.0]),
     "recursive_then_stacked": Made([239.0, 240.0], settings={"stacked_epochs": 1}),
 }
+SEAL = b"# SHA-256 of all above: "
 RELEASED = {"recursive": Made([500.0]), "stacked_vae": Made()}
 
 
@@ -81,15 +87,9 @@ def flip(path: Path) -> None:
     path.write_bytes(data)
 
 
-def without_last_seed(path: Path) -> None:
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    path.write_text("".join(line for line in lines if ",1," not in line), encoding="utf-8")
-
-
 FAULTS: dict[str, Callable[[Path], object]] = {
     "a flipped bit": flip,
     "nothing": lambda path: path.write_bytes(b""),
-    "no content": lambda path: path.write_text("[]", encoding="utf-8"),
     "missing": Path.unlink,
 }
 FILES = [
@@ -103,13 +103,6 @@ FILES = [
 ]
 CASES = [(file, fault) for file in FILES for fault in FAULTS.values()]
 CASES += [("records/recursive/contents.yaml", fault) for fault in [*FAULTS.values()][:-1]]
-CASES += [
-    ("records/recursive/described_last_step.csv", without_last_seed),
-    (
-        "records/recursive/described_last_step.csv",
-        lambda path: path.write_bytes(path.read_bytes().replace(b"250", b"nan")),
-    ),
-]
 
 
 @pytest.mark.parametrize(("file", "fault"), CASES)
@@ -123,6 +116,86 @@ def test_a_damaged_file_is_refused(
     message = refused(written)
     stage = "references" if file.startswith("references") else "evaluate@recursive"
     assert f"run `dvc repro {stage}`" in message
+
+
+def packed(**arrays: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+    return file.getvalue()
+
+
+def png(width: int, height: int) -> bytes:
+    """A picture of so many pixels, of which the file has none."""
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)), (b"IDAT", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in chunks
+    )
+
+
+def replaced(old: bytes, new: bytes) -> Callable[[bytes], bytes]:
+    return lambda data: data.replace(old, new, 1)
+
+
+CURVE, CSV, NPZ, GRID, CONTENTS = (
+    f"{folder}/recursive/{name}"
+    for folder, name in (
+        ("records", "curve.csv"),
+        ("records", "described_last_step.csv"),
+        ("records", "described_last_step.npz"),
+        ("grids", "described_last_step.png"),
+        ("records", "contents.yaml"),
+    )
+)
+SPARSE = np.zeros(2**26 + 1, np.int8)  # 64 MB, packed to 64 kB
+ZEROS = {"test_error": np.zeros((2, 60), np.float16), "spectrum": np.zeros((2, 65), np.float32)}
+MADE_BY_OTHERS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
+    "text for numbers": (CSV, replaced(b",250,", b",much,")),
+    "text in a curve": (CURVE, replaced(b"described,0,1", b"described,zero,1")),
+    "no column": (CSV, replaced(b"standard_error", b"error")),
+    "the same row twice": (CSV, lambda data: data + data.splitlines(keepends=True)[-1]),
+    "another seed": (CSV, replaced(b"error,1,", b"error,7,")),
+    "a packed array of 64 MB": (NPZ, lambda _: packed(**ZEROS | {"more": SPARSE})),
+    "other images": (NPZ, lambda _: packed(**ZEROS | {"test_error": np.zeros((2, 59))})),
+    "objects": (NPZ, lambda _: packed(**ZEROS | {"spectrum": np.array([[None] * 65] * 2)})),
+    "whole numbers": (NPZ, lambda _: packed(**ZEROS | {"spectrum": np.zeros((2, 65), int)})),
+    "no array": (NPZ, lambda _: packed(spectrum=ZEROS["spectrum"])),
+    "30,000 x 30,000 pixels": (GRID, lambda _: png(30_000, 30_000)),
+    "10,000 x 10,000 pixels": (GRID, lambda _: png(10_000, 10_000)),
+    "no pixels": (GRID, lambda _: png(128, 128)),
+    "no square faces": (GRID, lambda _: png(128, 100)),
+    "a large file": (GRID, lambda _: bytes(2**26 + 1)),
+    "a mapping in a file name": (CONTENTS, replaced(b"files:\n", b"files:\n  ? [a]\n  : b\n")),
+    "no YAML": (CONTENTS, lambda _: b"a: [\n"),
+    "nested lists": (CONTENTS, lambda _: b"[" * 3000),
+    "no text": (CONTENTS, lambda _: b"\xff\n"),
+}
+
+
+@pytest.mark.parametrize(("file", "change"), MADE_BY_OTHERS.values(), ids=MADE_BY_OTHERS.keys())
+def test_a_record_of_others_making_is_refused_in_one_line(
+    written: Path, file: str, change: Callable[[bytes], bytes], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Its hashes are right, its content is not."""
+    path, contents = written / "reports" / file, written / "reports" / CONTENTS
+    before = path.read_bytes()
+    after = change(before.partition(SEAL)[0])
+    path.write_bytes(after)
+    text = contents.read_bytes().partition(SEAL)[0]
+    text = text.replace(*(hashlib.sha256(x).hexdigest().encode() for x in (before, after)))
+    contents.write_bytes(text + SEAL + hashlib.sha256(text).hexdigest().encode() + b"\n")
+    assert after != before
+    assert "evaluate@recursive" in refused(written)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_file_elsewhere_is_never_read(written: Path, tmp_path: Path) -> None:
+    contents = written / "reports" / CONTENTS
+    os.mkfifo(tmp_path / "waits")  # who opens it, hangs
+    text = contents.read_bytes().partition(SEAL)[0]
+    text = text.replace(b"files:\n", b"files:\n  ../../../waits: abc\n")
+    contents.write_bytes(text + SEAL + hashlib.sha256(text).hexdigest().encode() + b"\n")
+    assert_same(read(written), make(DESCRIBED, RELEASED))
 
 
 def test_a_variant_without_records_is_missing(written: Path) -> None:
@@ -178,6 +251,16 @@ def test_a_variant_that_is_no_longer_configured_is_not_read(written: Path) -> No
     for path in (written / "configs/variants").iterdir():
         path.unlink()
     assert "no variant of configs/ has been evaluated yet" in refused(written)
+
+
+def test_what_was_not_measured_is_an_empty_table(original: Path) -> None:
+    records = read(original)
+    record = records.found[Model("recursive", "described", "averaged")]
+    for measure, split in (("coherence", "test"), ("error", "samples"), ("nothing", "test")):
+        found = record.per_seed(measure, split)
+        assert not len(found) and list(found) == ["value", "standard_error", "n"]
+        assert found.index.name == "seed" and np.isnan(record.mean(measure, split))
+    assert "ssim" in records.measures and "coherence" not in records.measures
 
 
 def test_reading_takes_no_torch() -> None:

@@ -43,6 +43,14 @@ def test_a_folded_ratio_is_at_most_one_with_the_same_relative_error() -> None:
         assert statistics.folded_ratio(each) == pytest.approx((1 / value, error / value / value))
 
 
+def test_explained_is_one_less_the_ratio_and_knows_a_difference_of_nothing() -> None:
+    over, under = np.random.default_rng(0).gamma(4, 1, (2, 400))
+    value, error = statistics.ratio(parts([over], [under]))
+    assert statistics.explained(parts([over], [under])) == pytest.approx((1 - value, error))
+    assert statistics.explained(parts([0 * over], [under])) == (1, 0)
+    assert np.isnan(statistics.explained(parts([over], [0 * under]))).all()
+
+
 @pytest.mark.parametrize("statistic", [statistics.ratio, statistics.folded_ratio])
 def test_ratio_to_nothing_is_unknown(statistic) -> None:
     assert np.isnan(statistic(parts([np.ones(3)], [np.zeros(3)]))).all()

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from stages.measure import statistics
 from stages.measure.measures import MEASURES
 
 ROOT = Path(__file__).parents[2]
@@ -103,7 +104,7 @@ def test_narrower_vectors_give_the_same_numbers_up_to_a_tolerance(
         for row, (split, measure, value, images) in zip(
             theirs["measures"][name], ours["measures"][name], strict=True
         ):
-            fraction = MEASURES[measure].statistic == "fraction"
+            fraction = MEASURES[measure].statistic is statistics.fraction
             absolute = PICTURES / images if fraction else None
             same = pytest.approx(value, rel=OF_MEASURES, abs=absolute)
             assert row == [split, measure, same, images]

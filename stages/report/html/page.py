@@ -53,9 +53,6 @@ COLUMNS = (
     *("error on training images", "paper: Table 1", "paper: Figure 5", "paper explained by"),
     "faces found in samples",
 )
-OTHERS = [
-    name for name in MEASURES if name not in ("error", "mse") and not name.startswith("depth_")
-]
 
 
 def page(records: Records, found: Findings) -> str:
@@ -68,11 +65,12 @@ def page(records: Records, found: Findings) -> str:
     wished = ["stacked", "recursive", *([best.model.variant] if best else [])]
     chosen = [name for name in wished if name in names] or names[:2]
     pictures = _faces(records, shown)
+    others = [name for name in records.measures if name != "mse" and "error" not in name]
     template = environment(HERE, finalize=lambda value: value, safe=True).get_template("page.html")
     return template.render(
         found=found,
-        columns=[*COLUMNS, *(MEASURES[name].label for name in OTHERS)],
-        rows=_rows(found.table),
+        columns=[*COLUMNS, *(MEASURES[name].label for name in others)],
+        rows=_rows(found.table, others),
         models=[(name, _named(name)) for name in names],
         chosen=chosen,
         faces=faces,
@@ -132,16 +130,16 @@ def _webp(face: np.ndarray, how: dict[str, Any]) -> bytes:
     return file.getvalue()
 
 
-def _rows(table: list[Row]) -> list[list[Cell]]:
+def _rows(table: list[Row], measures: list[str]) -> list[list[Cell]]:
     """A row for each evaluated model, and for each of the paper's that was not."""
     shown: list[tuple[Row, Kind]] = []
     for row in table:
         evaluated = [(row, kind) for kind in KINDS if kind not in row.absent]
         shown += evaluated or [(row, KINDS[0])]
-    return [_row(*model, position) for position, model in enumerate(shown)]
+    return [_row(*model, position, measures) for position, model in enumerate(shown)]
 
 
-def _row(row: Row, kind: Kind, position: int) -> list[Cell]:
+def _row(row: Row, kind: Kind, position: int, measures: list[str]) -> list[Cell]:
     (implementation, weights), means = kind, row.means[kind]
     error = means["error"]
     counts = (None, None) if kind in row.absent else (error.n, error.diverged)
@@ -153,7 +151,7 @@ def _row(row: Row, kind: Kind, position: int) -> list[Cell]:
         (WEIGHTS_LABELS[weights], weights),
         *map(_cell, numbers),
         (row.explained_by, row.explained_by),
-        *(_cell(means[name].value) for name in ("sample_faces_found", *OTHERS)),
+        *(_cell(means[name].value) for name in ("sample_faces_found", *measures)),
     ]
 
 
