@@ -90,9 +90,8 @@ class Twin:
             self.decoder.append(with_weights(layer, (None, None, None, deep), decode))
         self.mean = None
         if model.settings.variational:
-            self.mean = with_weights(
-                keras.layers.Dense(model.latent), (None, model.latent), model.mean
-            )
+            dense = keras.layers.Dense(model.latent)
+            self.mean = with_weights(dense, (None, model.latent), model.mean)
         self.encoder_norms = self.decoder_norms = [None] * model.depth
         if model.settings.norm != "none":
             self.encoder_norms = [batch_normalization(norm) for norm in model.encoder_norms]
@@ -108,9 +107,7 @@ class Twin:
             h = norm(h, training=training) if norm else h
             levels.append(h)
         if self.mean:
-            levels[-1] = keras.ops.reshape(
-                self.mean(keras.ops.reshape(h, h.shape[:1] + h.shape[3:])), h.shape
-            )
+            levels[-1] = self.mean(h[:, 0, 0])[:, None, None]
         return levels
 
     def decode_level(self, k: int, h, training: bool = False):
@@ -272,9 +269,8 @@ def step_sub_models(twin: Twin) -> None:
     for layer, *norm in levels[:-1]:
         targets.append(np.asarray(layer(h)))
         h = norm[0](targets[-1]) if norm else targets[-1]
-    for k in range(
-        len(twin.encoder), 0, -1
-    ):  # deepest first: no sub-model sees an encoder already updated
+    # Deepest first: no sub-model sees an encoder already updated.
+    for k in range(len(twin.encoder), 0, -1):
         for number, level in enumerate(levels, start=1):
             for layer in level:
                 layer.trainable = number == k
