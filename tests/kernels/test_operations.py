@@ -287,7 +287,7 @@ def test_a_whole_training_step_equals_the_plain_formulation(
 ) -> None:
     """Losses, gradients and running statistics of a model that stays away from kinks."""
     torch.manual_seed(0)
-    images = torch.rand(16, 3, 32, 32)
+    images = torch.rand(32, 3, 32, 32)
     settings = model_settings(size=32, training=training, **changes)
     first = Autoencoder(settings)
     keep_from_kinks(first)

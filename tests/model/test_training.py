@@ -220,13 +220,6 @@ def test_the_learning_rate_of_every_step(
     assert rates == pytest.approx(expected[schedule])
 
 
-def test_pixels_are_divided_by_255(faces: Faces) -> None:
-    rows = np.array([5, 2])
-    images = training.Batches(faces, torch.device("cpu"))(torch.from_numpy(rows))
-    expected = torch.from_numpy(faces.images[rows]).permute(0, 3, 1, 2) / 255
-    torch.testing.assert_close(images, expected, rtol=1e-6, atol=0)
-
-
 @pytest.mark.parametrize(
     ("changes", "epochs"),
     [({"training": "stacked"}, 8), ({"training": "joint"}, 20), ({}, 40), ({"reach": 2}, 20)],
