@@ -17,8 +17,6 @@ from pydantic import (
     Field,
     Tag,
     ValidationError,
-    ValidationInfo,
-    field_validator,
     model_validator,
 )
 
@@ -115,11 +113,6 @@ class PreprocessSettings(Checked):
     )
 
 
-def _halvings(size: int | None) -> int:
-    """How many leave one pixel of a picture of `size`, None being 128, pixels a side."""
-    return (size or 128).bit_length() - 1
-
-
 class ModelSettings(Checked):
     """What decides a training, beside its seed and its faces; the recipe's values are those of the
     authors, Adam 1e-3 with batches of 32 for 10 epochs."""
@@ -193,38 +186,32 @@ class ModelSettings(Checked):
     @property
     def depth(self) -> int:
         """The number of levels."""
-        return self.levels or _halvings(self.size)
-
-    @field_validator("level_weights")
-    @classmethod
-    def _one_a_level(cls, weights: str | list[float], info: ValidationInfo) -> str | list[float]:
-        levels = info.data.get("levels") or _halvings(info.data.get("size"))
-        if isinstance(weights, list) and len(weights) != levels:
-            raise ValueError(f"there are {levels} levels")
-        return weights
+        return self.levels or (self.size or 128).bit_length() - 1
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
+        size, depth = self.size or 128, self.depth
+        released, recursive = self.implementation == "released", self.training == "recursive"
+        own_weights = len(self.level_weights) if isinstance(self.level_weights, list) else depth
         if self.level_weights != "equal" and self.training != "joint":
             raise ValueError("level_weights are of training: joint alone")
-        if self.stacked_epochs and self.training != "recursive":
+        if own_weights != depth:
+            raise ValueError(f"level_weights are {own_weights}: there are {depth} levels")
+        if self.stacked_epochs and not recursive:
             raise ValueError("stacked_epochs are of training: recursive alone")
         if self.stacked_epochs > self.epochs:
             raise ValueError(f"stacked_epochs are more than all {self.epochs} epochs")
-        halvings, released = _halvings(self.size), self.implementation == "released"
-        if self.depth > halvings:
-            raise ValueError(f"levels is {self.levels}: {halvings} leave one pixel")
-        if self.variational and self.depth < halvings:
-            raise ValueError(f"a variational model has all {halvings} levels")
+        if depth > (most := size.bit_length() - 1):
+            raise ValueError(f"levels is {depth}: {size} pixels have {most} halvings")
+        if self.variational and depth < most:
+            raise ValueError(f"a variational model has all {most} levels")
         if self.kl_weight and not self.variational:
             raise ValueError("kl_weight is of variational models alone")
-        if self.reach and (self.training != "recursive" or self.variational or released):
-            raise ValueError(
-                "reach is of training: recursive as described alone, and of no variational model"
-            )
-        if (self.reach or 1) > self.depth:
-            raise ValueError(f"reach is {self.reach}: there are {self.depth} levels")
-        if self.separate_steps and (self.training != "recursive" or not released):
+        if self.reach and (released or self.variational or not recursive):
+            raise ValueError("reach is of training: recursive, described, not variational, alone")
+        if (self.reach or 1) > depth:
+            raise ValueError(f"reach is {self.reach}: there are {depth} levels")
+        if self.separate_steps and not (released and recursive):
             raise ValueError("separate_steps are of training: recursive as released alone")
         return self
 

@@ -63,11 +63,11 @@ def losses(model: Autoencoder, images: Tensor, stacked: bool = False) -> dict[st
 
 
 def parts(model: Autoencoder, images: Tensor, stacked: bool = False) -> Iterator[dict[str, Tensor]]:
-    """The same by the level that they start at. What two parts compute has no gradient in common,
-    so that one can be used and dropped before the next is there.
+    """The same in parts, by the level that they start at. No two share an operation that has a
+    gradient: one can be used and dropped before the next is computed.
 
-    With `separate_steps` a part sees the levels before it as the last one left them, and targets as
-    they were at first.
+    With `separate_steps` the weights may change between parts, and the next part sees them; targets
+    are of before the first part.
     """
     planned, separate = plan(model.settings, stacked), model.settings.separate_steps
     x, targets = images, {0: images}  # by the level that gives them
@@ -144,7 +144,5 @@ def _decoder_input(model: Autoencoder, h: Tensor) -> tuple[Tensor, Tensor | None
         return model.code(h), None
     mean, log_variance = model.posterior(h)
     divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1)
-    weight = (model.settings.kl_weight or 1) / model.size**2
-    return (mean + torch.randn_like(mean) * (log_variance / 2).exp()).view_as(h), (
-        divergence.mean() * weight
-    )
+    divergence = divergence.mean() * (model.settings.kl_weight or 1) / model.size**2
+    return (mean + torch.randn_like(mean) * (log_variance / 2).exp()).view_as(h), divergence

@@ -227,7 +227,7 @@ class Trainer:
 
 @torch.inference_mode()
 def held_out_error(model: Autoencoder, batches: "Batches", rows: np.ndarray) -> float:
-    """Squared error summed over an image's values (49,152), mean over the faces of `rows`."""
+    """Squared error summed over an image's values, mean over the faces of `rows`."""
     model.eval()
     total = torch.zeros((), dtype=torch.float64, device=batches.device)
     for start in range(0, len(rows), 64):

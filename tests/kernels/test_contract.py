@@ -48,25 +48,28 @@ def test_nothing_else_is(what: str) -> None:
     assert not supports(x, weight=weight)
 
 
-@pytest.mark.parametrize(("filters", "channels", "kernel"), [(8, 4, 3), (8, 3, 3), (6, 3, 4)])
-def test_other_shapes_take_the_plain_path(filters: int, channels: int, kernel: int) -> None:
-    """Both convolutions of them, also as each other's gradient, are PyTorch's."""
-    x, weight = torch.rand(16, channels, 8, 8), torch.rand(filters, channels, kernel, kernel)
-    x.requires_grad_()
-    out = operations.convolution(x, weight, torch.zeros(filters), "relu")
-    total = kernel - 2
-    padded = nn.functional.pad(x, (total // 2, total - total // 2) * 2)
-    torch.testing.assert_close(out, nn.functional.conv2d(padded, weight, stride=2).relu())
-    (gradient,) = torch.autograd.grad(out, x, slope := torch.rand(out.shape))
-    positive = slope * (out > 0)
-    back = operations.transposed_convolution(positive, weight, torch.zeros(channels), "relu")
-    torch.testing.assert_close(back, gradient)
+def script(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", code]
+    variables = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"} | environment
+    return subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
 
 
-def test_the_environment_variable_turns_them_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RECURSIVE_AUTOENCODER_KERNELS", "0")
-    assert not supports(X, BIAS, weight=WEIGHT)
-    assert operations.convolution(X, WEIGHT, BIAS, "selu").is_contiguous()
+TRAIN = """
+from stages.common.settings import Training
+from stages.kernels.operations import kernels_on
+from stages.model.training import Trainer
+from tests.conftest import made_faces, model_settings
+settings = model_settings(size=32, levels=2)
+trainer = Trainer(Training(settings=settings, seed=0, faces=""), made_faces(48, 32))
+trainer.run_epoch()
+print(kernels_on(), trainer.batches(trainer.batch).is_contiguous())
+"""
+
+
+@pytest.mark.parametrize("variable", [{}, {"NUMBA_DISABLE_JIT": "1"}, {operations.SWITCH: "0"}])
+def test_environment_variables_turn_them_off(variable: dict[str, str]) -> None:
+    done = script(TRAIN, **variable)
+    assert done.stdout.split() == ([str(not variable), str(bool(variable))]), done.stderr
 
 
 class Level(nn.Module):
@@ -93,12 +96,6 @@ def test_they_step_aside_while_exporting_tracing_and_compiling() -> None:
 
     torch.testing.assert_close(torch.compile(Level(), backend=backend)(X), expected)
     assert any("conv2d" in name for name in seen)
-
-
-def script(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", code]
-    variables = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"} | environment
-    return subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """The compiled kernels against the plain formulation in double precision."""
 
+import copy
 from collections.abc import Callable
-from functools import cache, cached_property, partial
+from functools import partial
 from typing import Any
 
 import pytest
@@ -37,8 +38,6 @@ LEVELS = [
 ]
 # Others that the kernels take: single columns, kernel 5 with little room, widths of no power of 2.
 OTHERS = [(3, 3, 5, 2), (3, 6, 5, 4), (6, 9, 5, 12), (9, 3, 3, 6), (12, 48, 5, 4)]
-# A whole training step of each training that interpolates. Pooling has ties within rounding there.
-UPSAMPLE = {"stacked": "bilinear", "recursive": "nearest"}
 Compared = tuple[list[Tensor], list[Tensor], list[Tensor]]
 
 
@@ -105,19 +104,6 @@ def test_both_convolutions_equal_the_plain_formulation(
         assert_as_exact(found, single, double)
 
 
-@pytest.mark.parametrize("batch", [16, 32])
-@pytest.mark.parametrize(
-    "level", [(6, 3, 5, 16), (24, 12, 3, 16), (48, 48, 3, 8), (12, 48, 5, 4)], ids=str
-)
-@pytest.mark.usefixtures("each_tile")
-def test_so_do_the_kernels_for_other_processors(
-    level: tuple[int, int, int, int], batch: int
-) -> None:
-    for found, single, double in convolutions_compared(*level, "selu", batch):
-        assert batch_last(found[0])
-        assert_as_exact(found, single, double)
-
-
 def stride_1_compared(
     deep: int, shallow: int, kernel: int, height: int, activation: str, batch: int = 32
 ) -> list[Compared]:
@@ -153,10 +139,14 @@ def test_convolutions_of_stride_1_equal_the_plain_formulation(
         assert_as_exact(found, single, double)
 
 
-@pytest.mark.parametrize("level", [(6, 3, 5, 16), (48, 48, 3, 4)], ids=str)
+@pytest.mark.parametrize("compare", [convolutions_compared, stride_1_compared])
+@pytest.mark.parametrize("batch", [16, 32])
+@pytest.mark.parametrize("level", [(6, 3, 5, 16), (24, 12, 3, 16), (48, 48, 3, 4)], ids=str)
 @pytest.mark.usefixtures("each_tile")
-def test_so_do_those_for_other_processors(level: tuple[int, int, int, int]) -> None:
-    for found, single, double in stride_1_compared(*level, "selu"):
+def test_so_do_the_kernels_for_other_processors(
+    level: tuple[int, int, int, int], batch: int, compare: Callable[..., list[Compared]]
+) -> None:
+    for found, single, double in compare(*level, "selu", batch):
         assert batch_last(found[0])
         assert_as_exact(found, single, double)
 
@@ -246,25 +236,6 @@ def test_squared_error_is_the_mean_over_elements_and_its_gradient(shape: tuple[i
     )
 
 
-@pytest.mark.parametrize("level", LEVELS[::2], ids=str)
-@pytest.mark.parametrize("activation", ["selu", "relu", "sigmoid"])
-def test_recreation_error_is_that_of_the_transposed_convolution(
-    level: tuple[int, int, int, int], activation: str
-) -> None:
-    deep, shallow, kernel, height = level
-    target = draw(32, shallow, height, height, seed=3)
-    # Biases and small weights keep all values from the kink.
-    weight = 0.1 * draw(deep, shallow, kernel, kernel) / (kernel * deep**0.5)
-    bias = torch.tensor([2.0, -1.5, 1.0] * (shallow // 3))
-    grid = draw(32, deep, height // 2, height // 2, seed=4).clamp(-3, 3)
-
-    def error(*inputs: Tensor) -> Tensor:
-        wanted = target.to(inputs[0].dtype)
-        return 3 * operations.recreation_error(*inputs, activation, wanted)
-
-    assert_as_exact(*compared(error, grid, weight, bias))
-
-
 @pytest.mark.parametrize("level", [(6, 3, 5, 32), (24, 12, 3, 32), (192, 96, 3, 4)], ids=str)
 def test_a_level_recreates_its_input_as_its_two_convolutions_do(
     level: tuple[int, int, int, int],
@@ -301,61 +272,35 @@ def test_batch_norm_equals_the_plain_formulation(height: int) -> None:
     torch.testing.assert_close(double[2], x.double().var((0, 2, 3), unbiased=False))
 
 
-class Step:
-    """A whole training step of a model that stays away from kinks."""
+STEPS: list[dict[str, Any]] = [
+    *({"norm": norm, "implementation": "described"} for norm in ("none", "batch", "shared")),
+    *({"norm": norm, "implementation": "released"} for norm in ("none", "batch", "shared")),
+    # Pooling has ties within rounding in a whole step.
+    *({"norm": "batch", "upsample": kind} for kind in operations.NEAR),
+]
 
-    def __init__(self, **settings: str) -> None:
-        torch.manual_seed(0)
-        self.images = torch.rand(16, 3, 128, 128)
-        self.settings = model_settings(**settings)
-        self.first = Autoencoder(self.settings)
-        keep_from_kinks(self.first)
 
-    def take(self, dtype: torch.dtype) -> list[Tensor]:
-        """Losses, gradients and running statistics."""
-        model = Autoencoder(self.settings).to(dtype)
-        model.load_state_dict(self.first.state_dict())
+@pytest.mark.parametrize("training", ["stacked", "recursive", "joint"])
+@pytest.mark.parametrize("changes", STEPS, ids=str)
+def test_a_whole_training_step_equals_the_plain_formulation(
+    training: str, changes: dict[str, Any]
+) -> None:
+    """Losses, gradients and running statistics of a model that stays away from kinks."""
+    torch.manual_seed(0)
+    images = torch.rand(32, 3, 32, 32)
+    settings = model_settings(size=32, training=training, **changes)
+    first = Autoencoder(settings)
+    keep_from_kinks(first)
+
+    def taken(dtype: torch.dtype) -> list[Tensor]:
+        model = copy.deepcopy(first).to(dtype)
         with far_from_kinks():
-            parts = losses(model, self.images.to(dtype))
+            parts = losses(model, images.to(dtype))
         sum(parts.values()).backward()
         gradients = [x.grad for x in model.parameters() if x.grad is not None]
         buffers = [x for x in model.buffers() if x.count_nonzero()]
         return [*(x.detach() for x in parts.values()), *gradients, *buffers]
 
-    @cached_property
-    def plain(self) -> tuple[list[Tensor], list[Tensor]]:
-        """By the plain formulation, in single and in double precision."""
-        with plain_formulation():
-            return self.take(torch.float32), self.take(torch.float64)
-
-
-@cache
-def whole_step(**settings: str) -> Step:
-    return Step(**settings)
-
-
-@pytest.mark.parametrize("training", ["stacked", "recursive"])
-@pytest.mark.parametrize("norm", ["none", "batch", "shared"])
-@pytest.mark.parametrize("implementation", ["described", "released"])
-def test_a_whole_training_step_equals_the_plain_formulation(
-    training: str, norm: str, implementation: str
-) -> None:
-    step = whole_step(training=training, norm=norm, implementation=implementation)
-    assert_as_exact(step.take(torch.float32), *step.plain)
-
-
-@pytest.mark.parametrize("training", UPSAMPLE)
-def test_so_does_one_of_interpolating_models(training: str) -> None:
-    step = whole_step(training=training, norm="batch", upsample=UPSAMPLE[training])
-    assert_as_exact(step.take(torch.float32), *step.plain)
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("training", ["stacked", "recursive"])
-def test_a_planted_fault_makes_a_whole_training_step_another(training: str, fault: str) -> None:
-    upsample = UPSAMPLE[training] if "bordered" in fault else "transposed"
-    step = whole_step(training=training, norm="batch", upsample=upsample)
-    with planted(fault):
-        found = step.take(torch.float32)
-    with pytest.raises(AssertionError, match="is missed by"):
-        assert_as_exact(found, *step.plain)
+    found = taken(torch.float32)
+    with plain_formulation():
+        assert_as_exact(found, taken(torch.float32), taken(torch.float64))

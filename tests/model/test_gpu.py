@@ -26,7 +26,7 @@ from stages.model.replay import Replayed
 from stages.model.training import Batches, Diverged, Trainer
 from tests.conftest import made_faces, model_settings
 from tests.model.test_on_dask import write
-from tests.model.test_training import averages_are_torch_s, same, trained, trainer, weights
+from tests.model.test_training import same, trained, trainer, weights
 
 # What waits for a GPU: item(), float(), bool(); in inference mode the second.
 READS = torch.ops.aten._local_scalar_dense.default, torch.ops.aten.item.default
@@ -132,13 +132,6 @@ def test_replayed_steps_are_the_steps(
     monkeypatch.setattr(Trainer, "on_gpu", always(False))
     wanted = [point.value for point in trained(faces, **SHORT, **changes).curve]
     assert [point.value for point in replayed.curve] == pytest.approx(wanted, rel=1e-2)
-
-
-def test_averages_of_replayed_steps_are_torch_s(
-    faces: Faces, graphs: list[Graph], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    averages_are_torch_s(faces, Replayed, "__call__", "shared", monkeypatch)
-    assert graphs[0].replays == 7
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from stages.model.losses import losses
-from stages.model.network import DEPTH, Autoencoder
+from stages.model.network import Autoencoder
 from tests.conftest import model_settings
 from tests.kernels.precision import (
     assert_as_exact,
@@ -28,7 +28,7 @@ from tests.kernels.precision import (
     planted,
 )
 
-IMAGES = np.random.default_rng(0).random((16, 128, 128, 3), dtype=np.float32)
+IMAGES = np.random.default_rng(0).random((16, 32, 32, 3), dtype=np.float32)
 MODELS = [
     {},
     {"norm": "batch"},
@@ -61,7 +61,7 @@ def name(settings: dict) -> str:
 def autoencoder(**settings) -> Autoencoder:
     """A model whose biases and norms are not at their initial zeros and ones."""
     torch.manual_seed(0)
-    model = Autoencoder(model_settings(**settings))
+    model = Autoencoder(model_settings(size=32, **settings))
     for key, value in model.state_dict().items():
         if key.endswith(("bias", "running_mean")):
             nn.init.normal_(value, std=0.1)
@@ -71,7 +71,7 @@ def autoencoder(**settings) -> Autoencoder:
 
 
 class Twin:
-    """The layers of `model` in Keras: images (N,128,128,3), level 1 at index 0 of each list."""
+    """The layers of `model` in Keras: images (N,32,32,3), level 1 at index 0 of each list."""
 
     def __init__(self, model: Autoencoder) -> None:
         activation = model.settings.activation
@@ -90,8 +90,9 @@ class Twin:
             self.decoder.append(with_weights(layer, (None, None, None, deep), decode))
         self.mean = None
         if model.settings.variational:
-            self.mean = with_weights(keras.layers.Dense(384), (None, 384), model.mean)
-        self.encoder_norms = self.decoder_norms = [None] * DEPTH
+            dense = keras.layers.Dense(model.latent)
+            self.mean = with_weights(dense, (None, model.latent), model.mean)
+        self.encoder_norms = self.decoder_norms = [None] * model.depth
         if model.settings.norm != "none":
             self.encoder_norms = [batch_normalization(norm) for norm in model.encoder_norms]
             self.decoder_norms = self.encoder_norms
@@ -106,7 +107,7 @@ class Twin:
             h = norm(h, training=training) if norm else h
             levels.append(h)
         if self.mean:
-            levels[-1] = keras.ops.reshape(self.mean(keras.ops.reshape(h, (-1, 384))), h.shape)
+            levels[-1] = self.mean(h[:, 0, 0])[:, None, None]
         return levels
 
     def decode_level(self, k: int, h, training: bool = False):
@@ -155,10 +156,10 @@ def test_activations_at_every_level(settings: dict) -> None:
     model = autoencoder(**settings).eval()
     twin = Twin(model)
     levels = twin.encode(IMAGES)
-    for k in range(1, DEPTH + 1):
+    for k in range(1, model.depth + 1):
         assert_same(model.encode(torch_images(), depth=k), levels[k - 1])
     ours, theirs = model.encode(torch_images()), levels[-1]
-    for k in range(DEPTH, 0, -1):
+    for k in range(model.depth, 0, -1):
         ours, theirs = model.decode_level(k, ours), twin.decode_level(k, theirs)
         assert_same(ours, theirs)
     assert_same(model.reconstruct(torch_images()), theirs)
@@ -171,7 +172,7 @@ def test_losses_and_running_statistics_of_a_training_pass(settings: dict) -> Non
     found = [loss.item() for loss in losses(model, torch_images()).values()]
     if settings["training"] == "stacked":
         h = twin.encode(IMAGES, training=True)[-1]
-        for k in range(DEPTH, 0, -1):
+        for k in range(model.depth, 0, -1):
             h = twin.decode_level(k, h, training=True)
         expected = [mean_squared_error(h, IMAGES)]
     else:
@@ -187,7 +188,7 @@ def recursive_losses(twin: Twin, after_norm: bool) -> list[float]:
     """Each decoder level recreates what its encoder level was given: after the norm on both sides,
     or, with shared norms, before it on both."""
     found, target, h = [], IMAGES, IMAGES
-    for k in range(1, DEPTH + 1):
+    for k in range(1, len(twin.encoder) + 1):
         activation = twin.encoder[k - 1](h)
         h = twin.encoder_norms[k - 1](activation, training=True)
         out = twin.decoder[k - 1](h)
@@ -268,7 +269,8 @@ def step_sub_models(twin: Twin) -> None:
     for layer, *norm in levels[:-1]:
         targets.append(np.asarray(layer(h)))
         h = norm[0](targets[-1]) if norm else targets[-1]
-    for k in range(DEPTH, 0, -1):  # deepest first: no sub-model sees an encoder already updated
+    # Deepest first: no sub-model sees an encoder already updated.
+    for k in range(len(twin.encoder), 0, -1):
         for number, level in enumerate(levels, start=1):
             for layer in level:
                 layer.trainable = number == k
@@ -279,6 +281,6 @@ def step_sub_models(twin: Twin) -> None:
 
 
 def step(layers: list[keras.Layer], target: np.ndarray, factor: float = 1.0) -> None:
-    model = keras.Sequential([keras.Input((128, 128, 3)), *layers])
+    model = keras.Sequential([keras.Input(IMAGES.shape[1:]), *layers])
     model.compile(keras.optimizers.Adam(1e-3, epsilon=1e-7), "mse", loss_weights=[factor])
     model.train_on_batch(IMAGES, target)

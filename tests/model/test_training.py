@@ -103,23 +103,16 @@ def test_averaged_weights_are_torch_s(
     faces: Faces, norm: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """AveragedModel, updated after the same steps of a real training."""
-    averages_are_torch_s(faces, Average, "update", norm, monkeypatch)
-
-
-def averages_are_torch_s(
-    faces: Faces, of: type, method: str, norm: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Where a step ends with `method` of the class `of`."""
     made = trainer(faces, epochs=2, batch_size=8, norm=norm)
     made.average.decay = 0.9
     expected = AveragedModel(made.model, multi_avg_fn=get_ema_multi_avg_fn(0.9))
-    ours = getattr(of, method)
+    ours = Average.update
 
-    def both(self: object) -> None:
+    def both(self: Average) -> None:
         ours(self)
         expected.update_parameters(made.model)
 
-    monkeypatch.setattr(of, method, both)
+    monkeypatch.setattr(Average, "update", both)
     for _ in range(2):
         made.run_epoch()
     assert expected.n_averaged.item() == 2 * made.steps == 10
@@ -225,13 +218,6 @@ def test_the_learning_rate_of_every_step(
         "linear": [0.001] * 7 + [0.0009, 0.0006, 0.0003],
     }
     assert rates == pytest.approx(expected[schedule])
-
-
-def test_pixels_are_divided_by_255(faces: Faces) -> None:
-    rows = np.array([5, 2])
-    images = training.Batches(faces, torch.device("cpu"))(torch.from_numpy(rows))
-    expected = torch.from_numpy(faces.images[rows]).permute(0, 3, 1, 2) / 255
-    torch.testing.assert_close(images, expected, rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize(
