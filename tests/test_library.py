@@ -1,5 +1,8 @@
 """The library: what the pipeline gives, with checked input, and nothing changed for who imports."""
 
+import contextlib
+import io
+import json
 import os
 import subprocess
 import sys
@@ -208,3 +211,16 @@ def test_a_decoder_that_does_not_undo_its_encoder_is_named() -> None:
     pairs = [(nn.Linear(6, 4), nn.Linear(4, 6)), (nn.Linear(4, 2), nn.Linear(2, 1))]
     with pytest.raises(ValueError, match=r"level 2 gives \(5, 1\), its encoder takes \(5, 4\)"):
         ra.recursive_losses(pairs, random(5, 6))
+
+
+@pytest.mark.slow
+def test_the_notebook_prints_what_it_shows() -> None:
+    """What docs/library.ipynb prints is the same everywhere, its pictures and times are not."""
+    assert NOTEBOOK.stat().st_size < 300_000
+    names: dict[str, object] = {}
+    cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
+    for cell in (cell for cell in cells if cell["cell_type"] == "code"):
+        shown = [output for output in cell["outputs"] if output.get("name") == "stdout"]
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            exec("".join(cell["source"]), names)
+        assert printed.getvalue() == "".join("".join(output["text"]) for output in shown)
