@@ -13,11 +13,8 @@ KEPT = "NUMBA_CACHE_DIR"  # numba reads it whenever a kernel is compiled
 
 @contextmanager
 def undisturbed(gpus: Iterable[int] = ()) -> Iterator[None]:
-    """Leave the exception hook, environment variables, Pillow's limit, and PyTorch's threads and
-    random generators, those of `gpus` too, as they were before.
-
-    On a GPU PyTorch's own precision holds, where the stages turn TF32 off.
-    """
+    """Leave the exception hook, environment, Pillow's limit, and PyTorch's threads and random
+    generators, those of `gpus` too, as they were. TF32, which the stages turn off, stays on."""
     hook, environment = sys.excepthook, dict(os.environ)
     environment.pop(KEPT, None)
     limit, threads = Image.MAX_IMAGE_PIXELS, torch.get_num_threads()
