@@ -4,7 +4,7 @@ Safetensors: data, no code. A model comes back in three lines:
 
     from stages.model import checkpoint
     model, training = checkpoint.load("models/recursive/described/seed0/averaged.safetensors")
-    reconstructions = model(images)  # float (n, 3, 128, 128) in [0, 1], both
+    reconstructions = model(images)  # float (n, 3, size, size) in [0, 1], both
 """
 
 import errno
