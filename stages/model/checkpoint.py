@@ -20,6 +20,7 @@ from torch import Tensor
 
 from stages.common.errors import PipelineError
 from stages.common.settings import Training, Weights
+from stages.data.faces import SIZE
 from stages.model.network import Autoencoder, state
 
 
@@ -137,6 +138,7 @@ def _single(value: Tensor) -> Tensor:
 
 def _flat(training: Training, weights: str) -> dict[str, object]:
     values: dict[str, object] = training.model_dump(exclude={"settings"})
+    values["size"] = training.settings.size or SIZE
     return training.settings.model_dump() | values | {"weights": weights}
 
 

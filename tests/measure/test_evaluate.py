@@ -259,13 +259,13 @@ def test_the_pictures_are_the_same_faces_and_the_models_own_pixels(
         assert record.samples.shape == (0, 128, 128, 3)
         return
     with torch.inference_mode():
-        samples = load(project, model, seed).sample(compute.latents(DETECTED)[:count]) * 255
+        samples = load(project, model, seed).sample(compute.latents(DETECTED, 384)[:count]) * 255
     difference = record.samples - samples.permute(0, 2, 3, 1).numpy()
     assert np.abs(difference).max() <= 0.51
 
 
 def test_latents_are_standard_normal() -> None:
-    latents = compute.latents(500)
+    latents = compute.latents(500, 384)
     assert latents.mean().item() == pytest.approx(0, abs=0.01)
     assert latents.std().item() == pytest.approx(1, abs=0.01)
 
