@@ -17,7 +17,7 @@ from stages.report.figures import FIGURES, draw_all
 from tests.made_records import Made, around, as_in_the_paper, faces, make
 
 ROOT = Path(__file__).parents[2]
-SIDE = sheets.FACE * sheets.ZOOM
+SIDE = sheets.FACE
 ROW = sheets.CAPTION + SIDE + sheets.GAP
 INFINITE = float("inf")
 
