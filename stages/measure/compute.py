@@ -225,7 +225,7 @@ def in_batches(
 def look(
     model: Autoencoder, measures: Collection[Measure], images: np.ndarray, pictures: bool = False
 ) -> dict[str, Tensor]:
-    """The numbers behind `measures` for every one of uint8 images (n, 128, 128, 3).
+    """The numbers behind `measures` for every one of uint8 images (n, s, s, 3).
 
     With `pictures` also the reconstructions, likewise, and their `spectrum` (n, s / 2 + 1).
     """
