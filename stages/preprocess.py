@@ -18,7 +18,7 @@ def main() -> None:
     # People's own pictures have any size, and there may be some among them that are none.
     own = dataset == "own"
     crop = crops.fit if own else crops.centre_crop
-    skipped = prepare(pictures, crop, settings.held_out, Path("data"), skip=own)
+    skipped = prepare(pictures, crop, settings.held_out, Path("data"), size=settings.size, skip=own)
     if skipped:
         print(tell_skipped(skipped))
     print(f"{len(pictures) - len(skipped):,} faces")

@@ -3,7 +3,7 @@
   python -m stages.reconstruct photo.jpg folder/ --variants stacked best -o out.png
       Pictures, folders and archives of them, cropped to the largest face that is found, else to the
       central square (--crop centre: always). --json prints the errors as JSON, --latents FILE.npy
-      keeps the 384 numbers that one of --variants makes of each picture.
+      keeps the numbers, the latent, that one of --variants makes of each picture.
   python -m stages.reconstruct --sample 16 --variants stacked_vae -o out.png
       New faces, drawn by variational models; --seed N draws others.
   python -m stages.reconstruct --export model.onnx --variants stacked
@@ -76,6 +76,10 @@ def main(*words: str) -> None:
     from stages.report import beside
 
     models = store.load(wanted.variants or store.copies())
+    sizes = {name: model.size for name, model in models.items()}
+    if len({*sizes.values()}) > 1:
+        told = ", ".join(f"{name} {size}" for name, size in sizes.items())
+        raise PipelineError(f"--variants differ in pixels a side ({told}); name those of one size")
     if wanted.export:
         with atomic(wanted.export) as unfinished:
             onnx.to_onnx(models[wanted.variants[0]], unfinished)
@@ -95,7 +99,8 @@ def _reconstruct(wanted: Namespace, models: "dict[str, Autoencoder]") -> None:
     from stages.measure.reconstructions import held_out_error, latents, reconstruct
     from stages.report import beside
 
-    names, crops, pixels, skipped = given.read(wanted.pictures, MOST, wanted.crop)
+    size = next(iter(models.values())).size
+    names, crops, pixels, skipped = given.read(wanted.pictures, MOST, wanted.crop, size)
     made = {name: reconstruct(model, pixels) for name, model in models.items()}
     held_out = {name: held_out_error(name) for name in models}
     with atomic(wanted.output) as unfinished:

@@ -115,7 +115,7 @@ def draw(model: Autoencoder, train: np.ndarray, held_out: np.ndarray) -> dict[st
     order = torch.randperm(SAMPLES, generator=torch.Generator().manual_seed(0))
     drawn = {density: latent[order] for density, latent in drawn.items()}
     if model.settings.variational:
-        drawn["standard normal"] = latents(SAMPLES)
+        drawn["standard normal"] = latents(SAMPLES, model.latent)
     found = {HELD_OUT: [model(batch) for batch in _batches(held_out)]}
     for density, latent in drawn.items():
         found[density] = [model.sample(part.to(device())) for part in torch.split(latent, BATCH)]

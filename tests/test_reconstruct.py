@@ -80,18 +80,18 @@ def test_the_largest_face_is_shown_wherever_it_is(model: Autoencoder) -> None:
     scene.paste(face.resize((700, 700)), (850, 300))
     scene.save("scene.png")
     Image.new("RGB", (300, 300)).save("without.png")
-    (_, where, pixels, _) = given.read(["scene.png", "without.png"], 10)
+    (_, where, pixels, _) = given.read(["scene.png", "without.png"], 10, "face", 128)
     assert where == ["face", "centre"]
     expected = np.asarray(face.resize((128, 128), box=(61, 61, 189, 189))).astype(float)
     shown = pixels[0].astype(float)
     assert np.corrcoef(shown.ravel(), expected.ravel())[0, 1] > 0.7
-    assert given.read(["scene.png"], 10, crop="centre").crops == ["centre"]
+    assert given.read(["scene.png"], 10, "centre", 128).crops == ["centre"]
 
 
 def test_the_first_pictures_are_shown_and_the_rest_counted(tmp_path: Path) -> None:
     for number in range(12):
         picture(f"{tmp_path}/few/photo{number}.png", 128, 128, seed=number)
-    few = given.read([f"{tmp_path}/few"], 5)
+    few = given.read([f"{tmp_path}/few"], 5, "face", 128)
     assert few.names == [f"few/photo{number}.png" for number in range(5)]
     assert "7 files skipped: beyond the first 5 pictures (7): " in tell_skipped(few.skipped)
 

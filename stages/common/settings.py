@@ -309,10 +309,14 @@ def resolve(values: object, name: object = "params.yaml") -> Params:
     preprocessing = _check(PreprocessSettings, preprocess, "preprocess.{}".format, problems)
     if preprocessing and preprocessing.size != 128:
         train["size"] = preprocessing.size
-    sections: dict[str, Checked | None] = {
-        "download": _check(DownloadSettings, download, "download.{}".format, problems),
-        "preprocess": preprocessing,
-    }
+    downloading = _check(DownloadSettings, download, "download.{}".format, problems)
+    dataset = downloading.dataset if downloading else "own"
+    if preprocessing and preprocessing.size > 128 and dataset != "own":
+        problems.append(
+            f"preprocess.size is {preprocessing.size}: {dataset} has crops of 128 pixels; only "
+            "your own pictures (download.dataset: own) may be larger"
+        )
+    sections: dict[str, Checked | None] = {"download": downloading, "preprocess": preprocessing}
     # The defaults are checked as one variant, so that a bad one is named once.
     names = {key: f"train.{key}" for key in TRAIN_KEYS} | {key: key for key in top}
     _check(Variant, train | top, names.get, problems)

@@ -1,4 +1,4 @@
-"""An encoded picture -> 128x128 pixels: decoded by Pillow, cropped and resized by torchvision."""
+"""An encoded picture -> a square crop: decoded by Pillow, cropped and resized by torchvision."""
 
 import io
 import zlib
@@ -27,36 +27,42 @@ UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 
-Crop = Callable[[bytes], np.ndarray]
+Crop = Callable[[bytes, int], np.ndarray]  # of a picture, and pixels a side
 
 Image.MAX_IMAGE_PIXELS = None  # Pillow would warn of half of what it refuses; we have a limit
 
 
-def centre_crop(picture: bytes) -> np.ndarray:
-    """The central (128, 128, 3) uint8 RGB pixels of a JPEG, none of them changed.
+def centre_crop(picture: bytes, size: int = SIZE) -> np.ndarray:
+    """(size, size, 3) uint8 RGB: the central 128 x 128 pixels of a JPEG, none of them changed, then
+    resized where `size`, at most 128, is less.
 
     Raises PipelineError, which does not know the picture's name, where it does not decode or is
-    smaller than that.
+    smaller than 128 x 128.
     """
-    return np.asarray(transforms.center_crop(decode(picture, ("JPEG",)), [SIZE, SIZE]))
+    crop = transforms.center_crop(decode(picture, ("JPEG",), SIZE), [SIZE, SIZE])
+    return np.asarray(crop if size == SIZE else transforms.resize(crop, [size], antialias=True))
 
 
-def fit(picture: bytes) -> np.ndarray:
-    """(128, 128, 3) uint8 RGB of a JPEG, PNG, WebP or BMP: resized so that the shorter side fits,
+def fit(picture: bytes, size: int = SIZE) -> np.ndarray:
+    """(size, size, 3) uint8 RGB of a JPEG, PNG, WebP or BMP: resized so that the shorter side fits,
     then cropped to the centre.
 
-    Transparent parts become white; 16 bits are scaled to 8. Raises as `centre_crop` does.
+    Transparent parts become white; 16 bits are scaled to 8. Raises PipelineError, which does not
+    know the picture's name, where it does not decode or a side has less than `size` pixels.
     """
-    small = transforms.resize(decode(picture, FORMATS, 2 * SIZE), [SIZE], antialias=True)
-    return np.asarray(transforms.center_crop(small, [SIZE, SIZE]))
+    whole = decode(picture, FORMATS, size, 2 * size)
+    small = transforms.resize(whole, [size], antialias=True)
+    return np.asarray(transforms.center_crop(small, [size, size]))
 
 
-def decode(picture: bytes, formats: tuple[str, ...], side: int | None = None) -> Image.Image:
+def decode(
+    picture: bytes, formats: tuple[str, ...], least: int, side: int | None = None
+) -> Image.Image:
     """The picture upright, in RGB; with `side`, perhaps smaller, but each side is at least that or
-    as it was. Raises as `centre_crop` does."""
+    as it was. Raises as `fit` does, for a picture of less than `least` pixels a side."""
     try:
         with Image.open(io.BytesIO(_readable(picture)), formats=formats) as image:
-            _check_size(image.width, image.height)
+            _check_size(image.width, image.height, least)
             if side:  # a JPEG decodes several times as fast at a half, quarter or eighth
                 image.draft(None, (side, side))
             return _upright(_to_rgb(image, depth=picture[24]), image)
@@ -83,9 +89,9 @@ def _readable(picture: bytes) -> bytes:
     return b"".join(kept)
 
 
-def _check_size(width: int, height: int) -> None:
-    if min(width, height) < SIZE:
-        raise PipelineError(f"is {width}x{height} pixels; at least {SIZE}x{SIZE} needed")
+def _check_size(width: int, height: int, least: int) -> None:
+    if min(width, height) < least:
+        raise PipelineError(f"is {width}x{height} pixels; at least {least}x{least} needed")
     if width * height > MAX_PIXELS:
         raise PipelineError(f"is {width}x{height} pixels; at most {MAX_PIXELS:,} in all allowed")
 

@@ -8,21 +8,20 @@ from skimage.data import lbp_frontal_face_cascade_filename
 from skimage.feature import Cascade
 
 from stages.data.crops import FORMATS, decode
-from stages.data.faces import SIZE
 
-LOOKED_AT = 4 * SIZE  # pixels of the longer side in which a face is looked for
-SMALLEST = SIZE // 2  # pixels of it that a face fills at least
+LOOKED_AT = 512  # pixels of the longer side in which a face is looked for
+SMALLEST = 64  # pixels of it that a face fills at least
 DETECTIONS = 3  # that overlap
 # A crop's side in detected windows: in LFW's pictures the median, their centre being the same.
-MARGIN = SIZE / 113
+MARGIN = 128 / 113
 
 
-def fit_face(picture: bytes) -> np.ndarray | None:
-    """(128, 128, 3) uint8 RGB of the largest frontal face in a picture; None where none is found.
+def fit_face(picture: bytes, size: int) -> np.ndarray | None:
+    """(size, size, 3) uint8 RGB of the largest frontal face in a picture; None where none is found.
 
     Raises as `crops.fit` does.
     """
-    image = decode(picture, FORMATS, 2 * LOOKED_AT)
+    image = decode(picture, FORMATS, size, 2 * LOOKED_AT)
     scale = max(1.0, max(image.size) / LOOKED_AT)
     small = np.asarray(image.resize([round(side / scale) for side in image.size]))
     found = _cascade().detect_multi_scale(
@@ -40,7 +39,7 @@ def fit_face(picture: bytes) -> np.ndarray | None:
     side = min(face["width"] * MARGIN * scale, *image.size)
     left, top = (middle * scale - side / 2).clip(0, np.array(image.size) - side)
     box = (left, top, left + side, top + side)
-    return np.asarray(image.resize((SIZE, SIZE), Image.Resampling.BILINEAR, box, reducing_gap=3))
+    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, box, reducing_gap=3))
 
 
 @cache

@@ -17,8 +17,8 @@ ARCHIVES = (".tar", ".tgz", ".tar.gz", ".zip")
 
 
 class Given(NamedTuple):
-    """names: (n). crops: "face" or "centre" (n). pixels: uint8 (n, 128, 128, 3). skipped: names and
-    reasons of what lacks."""
+    """names: (n). crops: "face" or "centre" (n). pixels: uint8 (n, size, size, 3). skipped: names
+    and reasons of what lacks."""
 
     names: list[str]
     crops: list[str]
@@ -26,9 +26,9 @@ class Given(NamedTuple):
     skipped: Skipped
 
 
-def read(paths: Sequence[str], most: int, crop: str = "face") -> Given:
+def read(paths: Sequence[str], most: int, crop: str, size: int) -> Given:
     """The first `most` pictures of these files, folders and archives, cropped to the largest face
-    or, where none is found or `crop` is "centre", by `crops.fit`.
+    or, where none is found or `crop` is "centre", by `crops.fit`, to `size` pixels a side.
 
     Raises PipelineError where there is none, and for a file that is no picture; in folders and
     archives those are skipped.
@@ -41,8 +41,8 @@ def read(paths: Sequence[str], most: int, crop: str = "face") -> Given:
                 skipped.append((name, f"beyond the first {most} pictures"))
                 continue
             try:
-                face = fit_face(picture) if crop == "face" else None
-                pixels.append(fit(picture) if face is None else face)
+                face = fit_face(picture, size) if crop == "face" else None
+                pixels.append(fit(picture, size) if face is None else face)
             except PipelineError as error:
                 if alone:
                     raise PipelineError(f"{path} {error}") from None

@@ -17,13 +17,19 @@ from stages.data.faces import SIZE
 from stages.data.people import differ_in_case, held_out_people, person_of
 from stages.data.pictures import Skipped, because_of
 
-BATCH = 64  # pictures decoded side by side, 3 MB of crops
+BATCH = 64  # pictures decoded side by side, 3 MB of crops of 128 pixels
 
 
 def prepare(
-    pictures: Mapping[str, bytes], crop: Crop, held_out: float, folder: Path, *, skip: bool = False
+    pictures: Mapping[str, bytes],
+    crop: Crop,
+    held_out: float,
+    folder: Path,
+    *,
+    size: int = SIZE,
+    skip: bool = False,
 ) -> Skipped:
-    """Write folder/faces.npy, uint8 (N, 128, 128, 3) RGB, and folder/faces.csv: path,person,split.
+    """Write folder/faces.npy, uint8 (N, size, size, 3) RGB, and faces.csv: path,person,split.
 
     Rows of both are in bytewise order of paths. Returns what was left out, which is nothing unless
     `skip`. Raises PipelineError for a picture that cannot be cropped, unless `skip`, or where
@@ -32,7 +38,7 @@ def prepare(
     with atomic_set(folder / "faces.npy", folder / "faces.csv") as (faces, table):
         # Written, not mapped: on a full disk a mapping ends in a bus error, without a word.
         with faces.open("wb") as file:
-            used, skipped = _write_crops(pictures, crop, file, skip)
+            used, skipped = _write_crops(pictures, crop, size, file, skip)
         held = held_out_people(used, held_out)
         people = set(map(person_of, used))
         if not held or held == people:
@@ -52,19 +58,19 @@ def prepare(
 
 
 def _write_crops(
-    pictures: Mapping[str, bytes], crop: Crop, file: IO[bytes], skip: bool
+    pictures: Mapping[str, bytes], crop: Crop, size: int, file: IO[bytes], skip: bool
 ) -> tuple[dict[str, bytes], Skipped]:
     """The names of those written, in order, with a digest of each, and what was left out."""
 
     def attempt(name: str) -> tuple[bytes, bytes] | str:
         picture = pictures[name]
         try:
-            return crop(picture).tobytes(), hashlib.sha256(picture).digest()
+            return crop(picture, size).tobytes(), hashlib.sha256(picture).digest()
         except PipelineError as error:
             return str(error)
 
     names, used, skipped = sorted(pictures), dict[str, bytes](), Skipped()
-    _write_header(file, len(names))
+    _write_header(file, len(names), size)
     with (
         ThreadPoolExecutor() as pool,  # Pillow decodes outside Python's lock
         tqdm(desc="decoding", total=len(names), disable=None) as bar,
@@ -81,10 +87,10 @@ def _write_crops(
                     raise PipelineError(f"{name} {result}")
             bar.update(len(batch))
     file.seek(0)
-    _write_header(file, len(used))  # it has the same length for every number of rows
+    _write_header(file, len(used), size)  # it has the same length for every number of rows
     return used, skipped
 
 
-def _write_header(file: IO[bytes], rows: int) -> None:
-    header = {"descr": "|u1", "fortran_order": False, "shape": (rows, SIZE, SIZE, 3)}
+def _write_header(file: IO[bytes], rows: int, size: int) -> None:
+    header = {"descr": "|u1", "fortran_order": False, "shape": (rows, size, size, 3)}
     np.lib.format.write_array_header_1_0(file, header)

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from stages.common.errors import PipelineError
-from stages.data.faces import SIZE, Faces, to_tensor
+from stages.data.faces import Faces, to_tensor
 from stages.measure import clarity, fidelity
-from stages.measure.measures import DETECTED, LEVELS, MEASURES, Measure, Split
+from stages.measure.measures import DETECTED, LEVELS, Measure, Split, measurable
 from stages.measure.records import FACES, References
 from stages.measure.statistics import mean as mean_of
-from stages.model.network import DEPTH, LATENT, Autoencoder, device
+from stages.model.network import Autoencoder, device
 
 TRAINING_SAMPLE = 1000
 NOISE = 100  # images of noise, in which no face should be found
@@ -102,7 +102,7 @@ def threads() -> Iterator[Executor]:
 
 
 def measured_faces(faces: Faces) -> tuple[np.ndarray, np.ndarray]:
-    """Held-out images and a sample of the training images, uint8 (n, 128, 128, 3)."""
+    """Held-out images and a sample of the training images, uint8 (n, s, s, 3)."""
     test, train = faces.rows("test"), faces.rows("train")
     if not len(test) or not len(train):
         raise PipelineError(
@@ -113,8 +113,9 @@ def measured_faces(faces: Faces) -> tuple[np.ndarray, np.ndarray]:
 
 
 def measure(pool: Executor, model: Autoencoder, test: np.ndarray, train: np.ndarray) -> Measured:
-    """Every measure of one model; test, train: uint8 (n, 128, 128, 3)."""
-    on_test = [m for m in MEASURES.values() if "test" in m.splits]
+    """Every measure of one model; test, train: uint8 (n, s, s, 3)."""
+    measures = measurable(model.size, model.depth)
+    on_test = [m for m in measures if "test" in m.splits]
     of_all = [m for m in on_test if m.images is None]
     seen = in_batches(pool, partial(look, model, of_all, pictures=True), test)
     rows = _rows("test", of_all, seen)
@@ -123,13 +124,15 @@ def measure(pool: Executor, model: Autoencoder, test: np.ndarray, train: np.ndar
             chosen = evenly_spaced(len(test), one.images)
             rows += of_pictures(pool, "test", [one], seen["pictures"][chosen], test[chosen])
 
-    on_train = [m for m in MEASURES.values() if "train" in m.splits]
+    on_train = [m for m in measures if "train" in m.splits]
     rows += _rows("train", on_train, in_batches(pool, partial(look, model, on_train), train))
 
     drawn = test[:0]
     if model.settings.variational:
-        drawn = in_batches(pool, partial(_sample, model), latents(DETECTED))["pictures"]
-        rows += of_pictures(pool, "samples", _of_one_picture(), drawn, drawn)
+        codes = latents(DETECTED, model.latent)
+        drawn = in_batches(pool, partial(_sample, model), codes)["pictures"]
+        alone = [m for m in measures if "samples" in m.splits]
+        rows += of_pictures(pool, "samples", alone, drawn, drawn)
     return Measured(
         rows=rows,
         test_error=seen["error"],
@@ -154,11 +157,13 @@ def diverged_measures(test: np.ndarray, train: np.ndarray) -> Measured:
 def measure_references(pool: Executor, test: np.ndarray, train: np.ndarray) -> References:
     """What is measured of the held-out images, of noise and of the mean of the training images.
 
-    test, train: uint8 (n, 128, 128, 3).
+    test, train: uint8 (n, s, s, 3).
     """
-    noise = np.random.default_rng(0).integers(0, 256, (NOISE, SIZE, SIZE, 3), np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, (NOISE, *test.shape[1:]), np.uint8)
     rows = []
-    for one in _of_one_picture():
+    for one in measurable(test.shape[1]):
+        if "samples" not in one.splits:
+            continue
         chosen = test[evenly_spaced(len(test), one.images or len(test))]
         for of, pictures in (("input", chosen), ("noise", noise)):
             for _, *row in of_pictures(pool, "samples", [one], pictures, pictures):
@@ -190,9 +195,9 @@ def evenly_spaced(total: int, count: int) -> np.ndarray:
     return np.arange(count) * total // count
 
 
-def latents(count: int) -> Tensor:
-    """Standard normal latents (count, 384), the same for every model."""
-    return torch.randn(count, LATENT, generator=torch.Generator().manual_seed(0))
+def latents(count: int, numbers: int) -> Tensor:
+    """Standard normal latents (count, numbers), the same for every model."""
+    return torch.randn(count, numbers, generator=torch.Generator().manual_seed(0))
 
 
 def in_batches(
@@ -220,19 +225,20 @@ def in_batches(
 def look(
     model: Autoencoder, measures: Collection[Measure], images: np.ndarray, pictures: bool = False
 ) -> dict[str, Tensor]:
-    """The numbers behind `measures` for every one of uint8 images (n, 128, 128, 3).
+    """The numbers behind `measures` for every one of uint8 images (n, s, s, 3).
 
-    With `pictures` also the reconstructions, likewise, and their `spectrum` (n, 65).
+    With `pictures` also the reconstructions, likewise, and their `spectrum` (n, s / 2 + 1).
     """
     inputs = _tensor(images)
     levels = [inputs]
-    for k in range(1, DEPTH + 1):
+    for k in range(1, model.depth + 1):
         levels.append(model.encode_level(k, levels[-1]))
     found: dict[str, Tensor] = {}
-    for depth in sorted({one.depth for one in measures}):
-        code = model.code(levels[DEPTH]) if depth == DEPTH else levels[depth]
+    depths = {one.name: one.depth or model.depth for one in measures}
+    for depth in sorted({*depths.values()}):
+        code = model.code(levels[depth]) if depth == model.depth else levels[depth]
         pair = Pair(model.decode(code, depth).contiguous(), inputs)
-        found |= {one.name: FUNCTIONS[one.name](pair) for one in measures if one.depth == depth}
+        found |= {name: FUNCTIONS[name](pair) for name, own in depths.items() if own == depth}
     if pictures:
         found["pictures"] = clarity.to_pictures(pair.outputs)
         found["spectrum"] = clarity.radial(pair.powers[0])
@@ -246,7 +252,7 @@ def of_pictures(
     pictures: np.ndarray,
     images: np.ndarray,
 ) -> list[Row]:
-    """Measures of pictures beside their images, both uint8 (n, 128, 128, 3)."""
+    """Measures of pictures beside their images, both uint8 (n, s, s, 3)."""
 
     def numbers(pictures: np.ndarray, images: np.ndarray) -> dict[str, Tensor]:
         pair = Pair(_tensor(pictures), _tensor(images))
@@ -260,10 +266,6 @@ def _rows(split: Split, measures: Collection[Measure], values: Values) -> list[R
         (split, one.name, *one.statistic(values[one.name]), len(values[one.name]))
         for one in measures
     ]
-
-
-def _of_one_picture() -> list[Measure]:
-    return [one for one in MEASURES.values() if "samples" in one.splits]
 
 
 @torch.inference_mode()

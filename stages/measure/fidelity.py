@@ -1,6 +1,6 @@
 """How far reconstructions are from their images, image by image.
 
-Images are float tensors (N, 3, 128, 128) in [0, 1]; every measure is a tensor (N,).
+Images are float tensors (N, 3, s, s) in [0, 1]; every measure is a tensor (N,).
 """
 
 import torch
@@ -25,7 +25,7 @@ def luminance(images: Tensor) -> Tensor:
 
 
 def squared_error(reconstructions: Tensor, images: Tensor) -> Tensor:
-    """The paper's reconstruction error: squared error summed over the 49,152 values of an image.
+    """The paper's reconstruction error: squared error summed over the values of an image.
 
     "Sum of the mean squared error ... averaged over 100 input images" (Table 1): its mean over
     images is the number of the table. Lines of an image are summed in single precision.
@@ -35,7 +35,7 @@ def squared_error(reconstructions: Tensor, images: Tensor) -> Tensor:
 
 
 def mean_squared_error(reconstructions: Tensor, images: Tensor) -> Tensor:
-    """Squared error, mean over the 49,152 values of an image."""
+    """Squared error, mean over the values of an image."""
     return squared_error(reconstructions, images) / images[0].numel()
 
 
@@ -56,8 +56,9 @@ def ssim(reconstructions: Tensor, images: Tensor) -> Tensor:
 def ms_ssim(reconstructions: Tensor, images: Tensor) -> Tensor:
     """Structural similarity of luminance over four scales, 0 to 1 (Wang et al., 2003).
 
-    As `ssim`, at 128, 64, 32 and 16 pixels: contrast and structure at every scale, brightness at
-    the coarsest alone. The exponents are the first four of the five published, scaled to sum to 1.
+    As `ssim`, at all, 1/2, 1/4 and 1/8 of the pixels of a side, at least 88: contrast and structure
+    at every scale, brightness at the coarsest alone. The exponents are the first four of the five
+    published, scaled to sum to 1.
     """
     after, before = luminance(reconstructions), luminance(images)
     product = torch.ones(len(images), device=images.device)

@@ -9,7 +9,7 @@ import torch
 from stages.common.errors import PipelineError
 from stages.data.faces import to_tensor
 from stages.measure import clarity, fidelity
-from stages.model.network import LATENT, Autoencoder
+from stages.model.network import Autoencoder
 
 MOST = 1000
 METRICS = Path("reports/metrics")
@@ -17,7 +17,7 @@ METRICS = Path("reports/metrics")
 
 @torch.inference_mode()
 def reconstruct(model: Autoencoder, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Reconstructions of faces, both uint8 (n, 128, 128, 3), and the squared error of each (n,)."""
+    """Reconstructions of faces, both uint8 (n, s, s, 3), and the squared error of each (n,)."""
     images = to_tensor(faces)
     outputs = model(images).contiguous()
     errors = fidelity.squared_error(outputs, images)
@@ -26,7 +26,7 @@ def reconstruct(model: Autoencoder, faces: np.ndarray) -> tuple[np.ndarray, np.n
 
 @torch.inference_mode()
 def latents(model: Autoencoder, faces: np.ndarray) -> np.ndarray:
-    """The codes, float32 (n, 384), of faces, uint8 (n, 128, 128, 3); variational: their means."""
+    """The codes, float32 (n, numbers), of faces, uint8 (n, s, s, 3); variational: their means."""
     return model.encode(to_tensor(faces)).flatten(1).numpy()
 
 
@@ -41,7 +41,7 @@ def held_out_error(variant: str) -> float | None:
 
 @torch.inference_mode()
 def draw(model: Autoencoder, count: int, seed: int) -> np.ndarray:
-    """What a variational model makes of standard normal latents: uint8 (count, 128, 128, 3).
+    """What a variational model makes of standard normal latents: uint8 (count, s, s, 3).
 
     Raises PipelineError for other models, and for a count that is not 1 to 1000.
     """
@@ -51,5 +51,5 @@ def draw(model: Autoencoder, count: int, seed: int) -> np.ndarray:
         )
     if not 1 <= count <= MOST:
         raise PipelineError(f"{count} faces cannot be drawn; 1 to {MOST} can")
-    latents = torch.randn(count, LATENT, generator=torch.Generator().manual_seed(seed))
+    latents = torch.randn(count, model.latent, generator=torch.Generator().manual_seed(seed))
     return clarity.to_pictures(model.sample(latents)).numpy()

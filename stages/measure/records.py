@@ -40,6 +40,7 @@ from stages.common.settings import (
     read_config,
     read_variant,
 )
+from stages.data.faces import SIZE
 from stages.measure import sealed
 from stages.measure.measures import MEASURES
 from stages.measure.sealed import CONTENTS, Contents, Folder
@@ -85,11 +86,11 @@ class Record:
 
     test_error: squared error of each held-out image, float (seeds, images), a row of inf for a
     diverged seed. spectrum: radial power spectrum of the reconstructions, a row a seed that did
-    not diverge, (len(seeds) - len(diverged), 65).
+    not diverge, (len(seeds) - len(diverged), s / 2 + 1).
 
     machines: processors and libraries that the variant was trained with, in words.
 
-    reconstructions: of the first seed that did not diverge, uint8 (n, 128, 128, 3), of the first n
+    reconstructions: of the first seed that did not diverge, uint8 (n, s, s, 3), of the first n
     of `References.inputs`: eight of the model as described with averaged weights, one of others,
     none where all seeds diverged. samples: as many of a variational model, else none.
     """
@@ -105,6 +106,11 @@ class Record:
     machines: list[str]
     reconstructions: np.ndarray
     samples: np.ndarray
+
+    @property
+    def size(self) -> int:
+        """Pixels a side of its images."""
+        return self.settings.size or SIZE
 
     def per_seed(self, measure: str, split: str = "test") -> pd.DataFrame:
         """Columns value, standard_error and n, indexed by seed; empty where it was not measured."""
@@ -124,8 +130,8 @@ class References:
     """Measured once, of no model: the held-out inputs, noise in which no face should be found, and
     the mean training picture in place of every reconstruction.
 
-    inputs: uint8 (8, 128, 128, 3). input_spectrum: (65,). measures: columns value, standard_error
-    and n, indexed by `of` ("input", "noise" or "mean") and measure.
+    inputs: uint8 (8, s, s, 3). input_spectrum: (s / 2 + 1,). measures: columns value,
+    standard_error and n, indexed by `of` ("input", "noise" or "mean") and measure.
     """
 
     inputs: np.ndarray
@@ -148,6 +154,11 @@ class Records:
     dataset: str
     images: dict[str, int] | None
     people: int | None = None
+
+    @property
+    def size(self) -> int:
+        """Pixels a side of the images."""
+        return len(self.references.inputs[0])
 
     @cached_property
     def measures(self) -> list[str]:

@@ -4,7 +4,7 @@ Safetensors: data, no code. A model comes back in three lines:
 
     from stages.model import checkpoint
     model, training = checkpoint.load("models/recursive/described/seed0/averaged.safetensors")
-    reconstructions = model(images)  # float (n, 3, 128, 128) in [0, 1], both
+    reconstructions = model(images)  # float (n, 3, size, size) in [0, 1], both
 """
 
 import errno
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from stages.common.errors import PipelineError
 from stages.common.settings import Training, Weights
+from stages.data.faces import SIZE
 from stages.model.network import Autoencoder, state
 
 
@@ -137,6 +138,7 @@ def _single(value: Tensor) -> Tensor:
 
 def _flat(training: Training, weights: str) -> dict[str, object]:
     values: dict[str, object] = training.model_dump(exclude={"settings"})
+    values["size"] = training.settings.size or SIZE
     return training.settings.model_dump() | values | {"weights": weights}
 
 

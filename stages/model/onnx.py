@@ -6,7 +6,6 @@ from pathlib import Path
 import torch
 
 from stages.common.errors import PipelineError
-from stages.data.faces import SIZE
 from stages.model.network import Autoencoder
 
 INPUT, OUTPUT = "images", "reconstructions"
@@ -15,9 +14,9 @@ INPUT, OUTPUT = "images", "reconstructions"
 def to_onnx(model: Autoencoder, path: Path) -> None:
     """Write a model in evaluation mode: input `images`, output `reconstructions`.
 
-    Both are float (n, 3, 128, 128) in [0, 1]. Raises PipelineError where the packages are missing.
+    Both are float (n, 3, size, size) in [0, 1]. Raises PipelineError where packages are missing.
     """
-    images = torch.rand(2, 3, SIZE, SIZE)
+    images = torch.rand(2, 3, model.size, model.size)
     count = torch.export.Dim("n", max=2**20)
     try:
         with torch.no_grad(), warnings.catch_warnings():

@@ -398,9 +398,9 @@ def find(name: str) -> Path:
 def load(names: Sequence[str]) -> dict[str, Autoencoder]:
     """A model for each name, in evaluation mode. Raises PipelineError as `find` and
     `checkpoint.load` do, and for a model whose reconstruction of grey is no picture."""
-    grey = torch.full((1, 3, faces.SIZE, faces.SIZE), 0.5)
     models = {name: checkpoint.load(find(name))[0] for name in names}
     for name, model in models.items():
+        grey = torch.full((1, 3, model.size, model.size), 0.5)
         if not model(grey).isfinite().all():
             raise PipelineError(
                 f"{find(name)} is damaged: its reconstructions are no numbers; delete it and run "

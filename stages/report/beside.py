@@ -7,11 +7,10 @@ from matplotlib.ft2font import FT2Font
 from PIL import Image
 
 from stages.report.catalogue import label
-from stages.report.sheets import FACE, FONT, Block, sheet
+from stages.report.sheets import FONT, Block, sheet
 
 Made = Mapping[str, tuple[np.ndarray, np.ndarray]]  # by model: reconstructions, squared errors
 HeldOut = Mapping[str, float | None]  # by model: the mean squared error of held-out faces
-VALUES = 3 * FACE * FACE
 
 
 def errors(names: Sequence[str], crops: Sequence[str], made: Made) -> list[dict[str, object]]:
@@ -30,21 +29,20 @@ def table(names: Sequence[str], crops: Sequence[str], made: Made, held_out: Held
     """A line for each picture and model."""
     return "\n".join(
         f"{name} ({crop}), {model}: {_told(values[row], held_out[model])}, "
-        f"mean squared error {values[row] / VALUES:.5f}"
+        f"mean squared error {values[row] / pictures[row].size:.5f}"
         for row, (name, crop) in enumerate(zip(_captions(names, True), crops, strict=True))
-        for model, (_, values) in made.items()
+        for model, (pictures, values) in made.items()
     )
 
 
 def reconstructions(
     names: Sequence[str], crops: Sequence[str], pixels: np.ndarray, made: Made, held_out: HeldOut
 ) -> Image.Image:
-    """A row for each picture, uint8 (n, 128, 128, 3): itself, then what each model makes of it."""
+    """A row for each picture, uint8 (n, s, s, 3): itself, then what each model makes of it."""
     rows = []
     for row, (name, crop) in enumerate(zip(_captions(names), crops, strict=True)):
-        blocks: list[Block] = [
-            (name, f"its {crop}, {FACE} x {FACE} pixels", pixels[row, None, None])
-        ]
+        told = f"its {crop}, {pixels.shape[1]} x {pixels.shape[2]} pixels"
+        blocks: list[Block] = [(name, told, pixels[row, None, None])]
         for model, (pictures, values) in made.items():
             told = _told(values[row], held_out[model])
             blocks.append((label(model), told, pictures[row, None, None]))
@@ -53,7 +51,7 @@ def reconstructions(
 
 
 def samples(drawn: Mapping[str, np.ndarray]) -> Image.Image:
-    """Faces drawn by each model, uint8 (n, 128, 128, 3), in a square."""
+    """Faces drawn by each model, uint8 (n, s, s, 3), in a square."""
     return sheet(
         [[(label(model), f"{len(faces)} drawn", _square(faces)) for model, faces in drawn.items()]]
     )

@@ -18,7 +18,7 @@ from stages.measure.records import Model, Record, Records
 
 @dataclass(frozen=True)
 class PaperModel:
-    """One model of the paper and its error, the squared error summed over an image's 49,152 values.
+    """One model of the paper and its error, the squared error summed over an image's values.
 
     `table1` is printed in Table 1, `figure5` is read off the labels of Figure 5's pictures: two
     draws of 100 training images each, one training run. None where the paper gives no number.

@@ -18,7 +18,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from PIL import Image
 
 from stages.common.settings import IMPLEMENTATIONS, WEIGHTS, Implementation, Weights
-from stages.measure.measures import LEVELS, MEASURES
+from stages.measure.measures import MEASURES
 from stages.measure.records import Model, Record, Records
 from stages.report.catalogue import (
     IMPLEMENTATION_LABELS,
@@ -101,7 +101,7 @@ def errors(records: Records) -> Figure:
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0)
     log_axis(axes, "x")
-    axes.set_xlabel(f"{ERROR} (squared error over an image's 49,152 values)")
+    axes.set_xlabel(f"{ERROR} (squared error over an image's {3 * records.size**2:,} values)")
     key = _errors_key(records)
     figure.legend(handles=key, loc="outside lower center", ncols=4, handletextpad=0.1)
     return figure
@@ -147,7 +147,7 @@ def _errors_key(records: Records) -> list[Line2D]:
 
 
 def curves(records: Records) -> Figure:
-    """Held-out error by epoch of every model, and the seven losses of those that train levels."""
+    """Held-out error by epoch of every model, and the losses of those that train levels."""
     looks = looks_of(records)
     shown = {weights: distinct(models(records, "described", weights)) for weights in WEIGHTS}
     by_level = [record for record in shown["last_step"] if record.settings.training != "stacked"]
@@ -181,7 +181,8 @@ def curves(records: Records) -> Figure:
 
 def _level_losses(figure: Any, by_level: Sequence[Record], rows: int, columns: int) -> None:
     grid = [*figure.subplots(rows, columns, sharey=True, squeeze=False).flat]
-    shades = matplotlib.colormaps["viridis"](np.linspace(0, 0.92, LEVELS))
+    levels = max(record.settings.depth for record in by_level)
+    shades = matplotlib.colormaps["viridis"](np.linspace(0, 0.92, levels))
     for axes, record in zip(grid, by_level, strict=False):
         losses = record.curve[record.curve.split == "train"]
         for level, shade in enumerate(shades, start=1):
@@ -236,6 +237,7 @@ def spectrum(records: Records) -> Figure:
 
 def depth(records: Records) -> Figure:
     """Held-out error by epoch, and by the level from which the image is reconstructed."""
+    deepest = max(record.settings.depth for record in records.found.values())
 
     def by_epoch(axes: Axes, record: Record, line: dict[str, Any], name: str) -> None:
         table = _error_by_epoch(record)
@@ -243,10 +245,11 @@ def depth(records: Records) -> Figure:
         whole_epochs(axes)
 
     def by_depth(axes: Axes, record: Record, line: dict[str, Any], name: str) -> None:
-        depths = {k: valid(record, f"depth_error_{k}").value for k in range(1, LEVELS + 1)}
+        levels = range(1, record.settings.depth + 1)
+        depths = {k: valid(record, f"depth_error_{k}").value for k in levels}
         table = pd.DataFrame({k: values for k, values in depths.items() if len(values)})
         band(axes, table.columns, table.to_numpy(), line)
-        axes.set_xticks(range(1, LEVELS + 1))
+        axes.set_xticks(range(1, deepest + 1))
 
     rows: list[Row] = []
     for weights in WEIGHTS:

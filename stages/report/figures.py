@@ -76,8 +76,8 @@ FIGURES: dict[str, Drawing] = {
     ),
     "depth.png": Drawing(
         charts.depth,
-        "Sensitivity: held-out error by epoch, and when an image is reconstructed from level 1, 2, "
-        "... 7 alone (the band spans the seeds).",
+        "Sensitivity: held-out error by epoch, and when an image is reconstructed from each "
+        "level alone (the band spans the seeds).",
         "Training and sensitivity",
     ),
 }

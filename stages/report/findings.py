@@ -177,6 +177,9 @@ def _provenance(records: Records) -> dict[str, Any]:
     spans |= {"steps": _steps(records), "seeds": [len(record.seeds) for record in found]}
     return {
         "dataset": records.dataset,
+        "size": records.size,
+        "image_values": f"{3 * records.size**2:,}",
+        "too_small_for": [one.label for one in MEASURES.values() if one.smallest > records.size],
         "training_images": records.images and records.images["train"],
         "measured": {split: int(max(n.max() for n in counts)) for split, counts in errors.items()},
         "released": bool(models(records, "released", "last_step")),
@@ -252,7 +255,8 @@ def _beyond(records: Records) -> Table:
     first = label(beside[0].model.variant) if beside else ""
     header = ["model", f"settings, unlike {first}" if beside else "settings", "error"]
     header += [f"error over that of {label(other.model.variant)}" for other in beside]
-    header += [f"{MEASURES[measure].label}, beside {first}" for measure in BESIDE if beside]
+    measures = [measure for measure in BESIDE if beside and measure in records.measures]
+    header += [f"{MEASURES[measure].label}, beside {first}" for measure in measures]
     rows = []
     for one in own:
         changed = [
@@ -262,7 +266,7 @@ def _beyond(records: Records) -> Table:
         ]
         row: list[object] = [label(one.model.variant), ", ".join(changed), mean_of(one)]
         row += [_against("error", one, other) for other in beside]
-        row += [_against(measure, one, beside[0]) for measure in BESIDE if beside]
+        row += [_against(measure, one, beside[0]) for measure in measures]
         rows.append(row)
     return header, rows
 
@@ -283,15 +287,16 @@ def _clarity(records: Records, table: Sequence[Row]) -> Table:
     ]
     clear = [m for m in records.measures if m != "mse" and "error" not in m]
     measures = [m for m in clear if any(means[m].n for _, _, means in found)]
+    drawn = ["sample_faces_found"] if "faces_found" in measures else []
     rows: list[list[object]] = [
-        [of, "-", "-", "-", *(_of(records, of, measure) for measure in measures), "-"]
+        [of, *"---", *(_of(records, of, measure) for measure in measures), *"-" * len(drawn)]
         for of in ("input", "noise")
     ]
     for name, (how, weights), means in found:
         named = [name, IMPLEMENTATION_LABELS[how], WEIGHTS_LABELS[weights], means["error"].n]
-        rows.append([*named, *(_cell(m, means[m]) for m in (*measures, "sample_faces_found"))])
+        rows.append([*named, *(_cell(m, means[m]) for m in (*measures, *drawn))])
     header = ["model", "implementation", "weights", "n", *(MEASURES[m].label for m in measures)]
-    return [*header, "faces found in samples"], rows
+    return header + ["faces found in samples"] * len(drawn), rows
 
 
 def _of(records: Records, of: str, measure: str) -> str:

@@ -28,8 +28,7 @@ from stages.report.catalogue import (
     valid,
 )
 
-FACE = 128  # pixels a side
-ZOOM = 2
+FACE = 256  # pixels a side of a face, however many it has
 HERO_FACES = 2
 SAMPLES = 6  # of a model
 GAP = 12  # pixels between two blocks of a sheet
@@ -38,7 +37,7 @@ CAPTION = 62  # pixels above a block, for two lines
 FONT = Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf")
 TEXT = 21  # pixels, less where a caption would be wider than its block
 
-Block = tuple[str, str, np.ndarray]  # two lines of caption, uint8 (rows, columns, 128, 128, 3)
+Block = tuple[str, str, np.ndarray]  # two lines of caption, uint8 (rows, columns, s, s, 3)
 
 
 def sheet(rows: Sequence[Sequence[Block | None]]) -> Image.Image:
@@ -48,8 +47,8 @@ def sheet(rows: Sequence[Sequence[Block | None]]) -> Image.Image:
         max(block[2].shape[1] for block in column if block) if any(column) else 0
         for column in zip_longest(*rows)
     ]
-    tops = np.cumsum([0, *(CAPTION + n * FACE * ZOOM + GAP for n in down)])
-    lefts = np.cumsum([GAP, *(n * FACE * ZOOM + GAP for n in across)])
+    tops = np.cumsum([0, *(CAPTION + n * FACE + GAP for n in down)])
+    lefts = np.cumsum([GAP, *(n * FACE + GAP for n in across)])
     canvas = Image.new("RGB", (int(lefts[-1]), int(tops[-1])), "white")
     pen = ImageDraw.Draw(canvas)
     for row, top in zip(rows, tops[:-1] + CAPTION, strict=True):
@@ -66,11 +65,13 @@ def _paste(
     rows, columns = faces.shape[:2]
     for text, above, colour in zip(lines, (32, 8), ("black", "#555555"), strict=True):
         size = TEXT
-        while size > 8 and _font(size).getlength(text) > columns * FACE * ZOOM:
+        while size > 8 and _font(size).getlength(text) > columns * FACE:
             size -= 1
         pen.text((left, top - above), text, colour, _font(size), anchor="ls")
-    tiled = faces.transpose(0, 2, 1, 3, 4).reshape(rows * FACE, columns * FACE, 3)
-    canvas.paste(Image.fromarray(tiled.repeat(ZOOM, axis=0).repeat(ZOOM, axis=1)), (left, top))
+    size = faces.shape[2]
+    tiled = faces.transpose(0, 2, 1, 3, 4).reshape(rows * size, columns * size, 3)
+    zoomed = tiled.repeat(FACE // size, axis=0).repeat(FACE // size, axis=1)
+    canvas.paste(Image.fromarray(zoomed), (left, top))
 
 
 @cache
@@ -152,8 +153,9 @@ def _samples(record: Record | None) -> Block | None:
     if record is None or not len(record.samples):
         return None
     found = valid(record, "faces_found", "samples")
-    rate = f"face in {found.value.mean():.0%} of {found.n.sum():,.0f}" if len(found) else ""
-    told = f"{WEIGHTS_LABELS[record.model.weights]}: {rate}"
+    told = WEIGHTS_LABELS[record.model.weights]
+    if len(found):
+        told += f": face in {found.value.mean():.0%} of {found.n.sum():,.0f}"
     implementation = IMPLEMENTATION_LABELS[record.model.implementation]
     return f"{label(record.model.variant)}, {implementation}", told, record.samples[None, :SAMPLES]
 
@@ -192,7 +194,7 @@ def _by_weights(record: Record | None) -> Block | None:
 
 def _output(record: Record, told: str, faces: Sequence[int] | np.ndarray) -> Block:
     """Reconstructions one below the other; white where every seed diverged."""
-    pictures = np.full((len(faces), 1, FACE, FACE, 3), 255, np.uint8)
+    pictures = np.full((len(faces), 1, *record.reconstructions.shape[1:]), 255, np.uint8)
     if len(record.reconstructions):
         pictures = record.reconstructions[list(faces), None]
     return label(record.model.variant), told, pictures

@@ -280,7 +280,9 @@ def compare(
     Against References it is the input's: 1 for a ratio, which is one to the input already. A seed
     that diverged has the worst value there is; where a measure has none, it cannot be compared.
     """
-    compared = MEASURES[measure]
+    compared, size = MEASURES[measure], first.size
+    if size < compared.smallest:
+        return None
     one = _measured(first, compared, split)
     if isinstance(second, Record):
         seeds, other = common_seeds(first, second), _measured(second, compared, split)
@@ -291,7 +293,7 @@ def compare(
     ratio = compared.comparison == "ratio"
     if ratio and min(value for value, _ in (*one.values(), *other.values())) <= 0:
         return None
-    most = compared.worst if compared.worst and compared.better == "lower" else np.inf
+    most = (compared.better == "lower" and compared.worst_of(size)) or np.inf
     scaled = np.log if ratio else np.asarray
 
     value, error = np.array([one[seed] for seed in seeds]).T
@@ -405,8 +407,8 @@ def _measured(record: Record, measure: Measure, split: str) -> dict[int, Measure
             fraction = (value * n + 1) / (n + 2)
             error = (fraction * (1 - fraction) / n) ** 0.5
         measured[int(seed)] = (float(value), float(error))
-    if measure.worst is not None:
-        measured |= dict.fromkeys(record.diverged, (measure.worst, 0.0))
+    if (worst := measure.worst_of(record.size)) is not None:
+        measured |= dict.fromkeys(record.diverged, (worst, 0.0))
     return measured
 
 
@@ -429,7 +431,7 @@ def _errors(record: Record, seeds: list[int]) -> Array:
     """Error of each held-out image: (images, seeds); the worst there is for a diverged seed."""
     rows = [record.seeds.index(seed) for seed in seeds]
     errors: Array = record.test_error[rows].T.astype(np.float64)
-    errors[~np.isfinite(errors)] = MEASURES["error"].worst
+    errors[~np.isfinite(errors)] = MEASURES["error"].worst_of(record.size)
     return errors
 
 

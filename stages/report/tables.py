@@ -65,7 +65,11 @@ def _row(records: Records, variant: str) -> Row:
     found = {kind: records.found.get(model) for kind, model in models.items()}
     means = {
         kind: {name: mean_of(record, name) for name in records.measures}
-        | {name: mean_of(record, *where) for name, where in ELSEWHERE.items()}
+        | {
+            name: mean_of(record, *of)
+            for name, of in ELSEWHERE.items()
+            if of[0] in records.measures
+        }
         for kind, record in found.items()
     }
     return Row(

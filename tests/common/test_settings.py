@@ -255,6 +255,8 @@ def test_settings_that_make_no_sense_together(
 
 
 def test_every_variant_has_the_size_of_the_pictures(tmp_path: Path) -> None:
+    with pytest.raises(PipelineError, match="128 pixels; only your own pictures"):
+        resolved(tmp_path, preprocess__size=256)
     found = resolved(tmp_path, preprocess__size=64)
     assert {variant.size for variant in found.variants.values()} == {64}
     assert {variant.depth for variant in found.variants.values()} == {6}

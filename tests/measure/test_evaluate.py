@@ -20,7 +20,7 @@ from stages import evaluate, references
 from stages.common.settings import IMPLEMENTATIONS, WEIGHTS, Training, Variant
 from stages.data import faces
 from stages.measure import clarity, compute, fidelity
-from stages.measure.measures import MEASURES
+from stages.measure.measures import MEASURES, measurable
 from stages.measure.records import Model, Record, Records, read
 from stages.model import checkpoint
 from stages.model.network import Autoencoder, state
@@ -191,7 +191,7 @@ def test_every_measure_of_the_table_is_there_once_a_seed(
     record = records.found[model]
     drawn = {"samples"} if record.settings.variational else set()
     wanted = [
-        (s, m.name) for m in MEASURES.values() for s in {*m.splits} & {"test", "train"} | drawn
+        (s, m.name) for m in measurable(128, 7) for s in {*m.splits} & {"test", "train"} | drawn
     ]
     wanted = [(split, name) for split, name in wanted if split in MEASURES[name].splits]
     own = record.measures.xs(seed, level="seed")
@@ -259,13 +259,13 @@ def test_the_pictures_are_the_same_faces_and_the_models_own_pixels(
         assert record.samples.shape == (0, 128, 128, 3)
         return
     with torch.inference_mode():
-        samples = load(project, model, seed).sample(compute.latents(DETECTED)[:count]) * 255
+        samples = load(project, model, seed).sample(compute.latents(DETECTED, 384)[:count]) * 255
     difference = record.samples - samples.permute(0, 2, 3, 1).numpy()
     assert np.abs(difference).max() <= 0.51
 
 
 def test_latents_are_standard_normal() -> None:
-    latents = compute.latents(500)
+    latents = compute.latents(500, 384)
     assert latents.mean().item() == pytest.approx(0, abs=0.01)
     assert latents.std().item() == pytest.approx(1, abs=0.01)
 
@@ -311,7 +311,7 @@ def test_once_more_gives_the_same_bytes(
 def test_the_numbers_do_not_depend_on_how_many_batches_run_at_a_time(project: Path) -> None:
     images, _ = held_out(project)
     model = load(project, Model("plain", "described", "averaged"), 0)
-    of_all = [m for m in MEASURES.values() if m.images is None and "test" in m.splits]
+    of_all = [m for m in measurable(128, 7) if m.images is None and "test" in m.splits]
     found = []
     for workers in (1, 3):
         torch.set_num_threads(workers)

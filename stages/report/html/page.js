@@ -9,7 +9,7 @@ const make = (tag, properties = {}, ...children) => {
 };
 
 // Faces.
-const SIZE = 128, MOST = 4, ORIGINAL = "original";
+const { size: SIZE } = data.faces, MOST = 4, ORIGINAL = "original";
 const { inputs, models } = data.faces;
 let flipped = 0;
 const face = () => Number(document.querySelector("[name=face]:checked").value);
@@ -20,7 +20,7 @@ const alternative = (name) =>
   name === ORIGINAL ? `held-out face ${face() + 1}` : `face ${face() + 1}, reconstructed by ${called(name)}`;
 
 function showFaces() {
-  const names = chosen(), side = SIZE * Number($("zoom").value);
+  const names = chosen(), side = Number($("zoom").value);
   for (const box of all("[name=model]")) box.disabled = !box.checked && names.length >= MOST;
   $("pictures").replaceChildren(...[ORIGINAL, ...names].map((name) => {
     const image = make("img", { src: picture(name), alt: alternative(name), width: side, height: side });
@@ -82,7 +82,7 @@ function showFlip() {
 }
 
 all("[name=face]").forEach((radio, number) => { radio.nextElementSibling.src = inputs[number]; });
-if (innerWidth < 480) $("zoom").value = "1";
+if (innerWidth < 480) $("zoom").value = "128";
 for (const input of [...all("[name=face]"), ...all("[name=model]"), $("zoom"), $("show-difference")]) {
   input.addEventListener("change", showFaces);
 }

@@ -51,7 +51,6 @@ ENCODINGS: list[dict[str, Any]] = [
 COLUMNS = (
     *("model", "implementation", "weights", "seeds", "diverged", "error", "± over seeds"),
     *("error on training images", "paper: Table 1", "paper: Figure 5", "paper explained by"),
-    "faces found in samples",
 )
 
 
@@ -66,14 +65,16 @@ def page(records: Records, found: Findings) -> str:
     chosen = [name for name in wished if name in names] or names[:2]
     pictures = _faces(records, shown)
     others = [name for name in records.measures if name != "mse" and "error" not in name]
+    drawn = ["faces found in samples"] if "faces_found" in others else []
     template = environment(HERE, finalize=lambda value: value, safe=True).get_template("page.html")
     return template.render(
         found=found,
-        columns=[*COLUMNS, *(MEASURES[name].label for name in others)],
+        columns=[*COLUMNS, *drawn, *(MEASURES[name].label for name in others)],
         rows=_rows(found.table, others),
         models=[(name, _named(name)) for name in names],
         chosen=chosen,
         faces=faces,
+        size=records.size,
         hero=_hero(pictures, chosen),
         rule=_rule(),
         data={"faces": pictures, "curves": _curves(records, chosen)},
@@ -112,7 +113,8 @@ def _faces(records: Records, shown: list[Record]) -> dict[str, Any]:
         if sum(map(len, encoded)) < LIMIT:
             break
     uris = iter(f"data:image/webp;base64,{base64.b64encode(one).decode()}" for one in encoded)
-    found: dict[str, Any] = {"inputs": [next(uris) for _ in inputs], "models": {}}
+    found: dict[str, Any] = {"size": records.size, "models": {}}
+    found["inputs"] = [next(uris) for _ in inputs]
     for one in shown:
         difference = (one.reconstructions.astype(float) - inputs) / 255
         found["models"][one.model.variant] = {
@@ -151,7 +153,7 @@ def _row(row: Row, kind: Kind, position: int, measures: list[str]) -> list[Cell]
         (WEIGHTS_LABELS[weights], weights),
         *map(_cell, numbers),
         (row.explained_by, row.explained_by),
-        *(_cell(means[name].value) for name in ("sample_faces_found", *measures)),
+        *(_cell(means[name].value) for name in ("sample_faces_found", *measures) if name in means),
     ]
 
 
