@@ -83,11 +83,6 @@ def trained_encoder() -> Iterator[None]:
         yield
 
 
-def another_order(trainer: Trainer) -> None:
-    """Another order of the files, one of those that os.listdir may give."""
-    trainer.rows = np.random.default_rng(0).permutation(trainer.rows)
-
-
 def shuffled(trainer: Trainer) -> None:
     """A new order in every epoch."""
     trainer.in_file_order = False
@@ -108,7 +103,6 @@ DIFFERENCES = {
     AS_RELEASED: Difference(epochs=LONGER),
     "pictures in half precision": Difference(around=half_precision),
     "unbiased running variance": Difference(around=unbiased_variance),
-    "another order of files": Difference(before=another_order),
     "shuffled every epoch": Difference(before=shuffled),
     "encoder not frozen": Difference(around=trained_encoder, of_stacked=True),
 }
