@@ -11,7 +11,7 @@ import gc
 import math
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -26,6 +26,7 @@ from stages.common.settings import ModelSettings, Training, Variant, read_varian
 from stages.data import faces
 from stages.data.faces import Faces
 from stages.measure.compute import evenly_spaced
+from stages.measure.evaluation import machine_of
 from stages.model import checkpoint, store
 from stages.model.network import device
 from stages.model.side_by_side import obtain_all
@@ -68,6 +69,7 @@ def main(*variants: str) -> None:
     people = faces.load()
     pace = {name: seconds_an_epoch(variant, people) for name, variant in settings.items()}
     rows: list[list[object]] = []
+    machines: set[str] = set()
     for before, epochs in pairwise((0, *EPOCHS)):
         planned = {
             (name, seed): Training(
@@ -77,6 +79,7 @@ def main(*variants: str) -> None:
             for seed in variant.seeds[:SEEDS]
         }
         folders = obtain_all([*planned.values()])
+        machines |= {*map(machine_of, folders)}
         for ((name, seed), training), folder in zip(planned.items(), folders, strict=True):
             if store.divergence(folder):  # the worst value, so that it is counted
                 found = [(epochs, "averaged_error", math.inf)]
@@ -97,7 +100,7 @@ def main(*variants: str) -> None:
             writer.writerows([number(v) if isinstance(v, float) else v for v in r] for r in rows)
         with own_style():
             rendered(draw(frame)).save(picture)
-        page.write_text(told(frame, pace), encoding="utf-8")
+        page.write_text(told(frame, pace, machines), encoding="utf-8")
 
 
 def described(variant: Variant) -> ModelSettings:
@@ -169,7 +172,7 @@ def draw(frame: pd.DataFrame) -> Figure:
     return figure
 
 
-def told(frame: pd.DataFrame, pace: Mapping[str, float]) -> str:
+def told(frame: pd.DataFrame, pace: Mapping[str, float], machines: Set[str]) -> str:
     """The results in Markdown: at each of EPOCHS the mean ± standard deviation over seeds."""
     first = next(iter(pace))
     lines = [
@@ -179,6 +182,7 @@ def told(frame: pd.DataFrame, pace: Mapping[str, float]) -> str:
         "number of epochs where a schedule depends on it, on held-out faces, weights averaged; "
         f"mean ± standard deviation over seeds, and ratios to {first} seed by seed with their "
         f"{CONFIDENCE:.0%} interval over seeds (Student's t). Every epoch and seed: `longer.csv`.",
+        f"Trained on {'; '.join(sorted(machines))}.",
         *(
             f"`{name}` is {of} with {', '.join(f'{key}: {value}' for key, value in other.items())}."
             for name, (of, other) in CONTROLS.items()
