@@ -26,7 +26,6 @@ from stages.common.settings import ModelSettings, Training, Variant, read_varian
 from stages.data import faces
 from stages.data.faces import Faces
 from stages.measure.compute import evenly_spaced
-from stages.measure.evaluation import machine_of
 from stages.model import checkpoint, store
 from stages.model.network import device
 from stages.model.side_by_side import obtain_all
@@ -69,7 +68,7 @@ def main(*variants: str) -> None:
     people = faces.load()
     pace = {name: seconds_an_epoch(variant, people) for name, variant in settings.items()}
     rows: list[list[object]] = []
-    machines: set[str] = set()
+    processors: set[str] = set()
     for before, epochs in pairwise((0, *EPOCHS)):
         planned = {
             (name, seed): Training(
@@ -79,7 +78,7 @@ def main(*variants: str) -> None:
             for seed in variant.seeds[:SEEDS]
         }
         folders = obtain_all([*planned.values()])
-        machines |= {*map(machine_of, folders)}
+        processors |= {"{processor}, {vectors}".format_map(store.read_machine(f)) for f in folders}
         for ((name, seed), training), folder in zip(planned.items(), folders, strict=True):
             if store.divergence(folder):  # the worst value, so that it is counted
                 found = [(epochs, "averaged_error", math.inf)]
@@ -100,7 +99,7 @@ def main(*variants: str) -> None:
             writer.writerows([number(v) if isinstance(v, float) else v for v in r] for r in rows)
         with own_style():
             rendered(draw(frame)).save(picture)
-        page.write_text(told(frame, pace, machines), encoding="utf-8")
+        page.write_text(told(frame, pace, processors), encoding="utf-8")
 
 
 def described(variant: Variant) -> ModelSettings:
@@ -172,7 +171,7 @@ def draw(frame: pd.DataFrame) -> Figure:
     return figure
 
 
-def told(frame: pd.DataFrame, pace: Mapping[str, float], machines: Set[str]) -> str:
+def told(frame: pd.DataFrame, pace: Mapping[str, float], processors: Set[str]) -> str:
     """The results in Markdown: at each of EPOCHS the mean ± standard deviation over seeds."""
     first = next(iter(pace))
     lines = [
@@ -182,7 +181,7 @@ def told(frame: pd.DataFrame, pace: Mapping[str, float], machines: Set[str]) -> 
         "number of epochs where a schedule depends on it, on held-out faces, weights averaged; "
         f"mean ± standard deviation over seeds, and ratios to {first} seed by seed with their "
         f"{CONFIDENCE:.0%} interval over seeds (Student's t). Every epoch and seed: `longer.csv`.",
-        f"Trained on {'; '.join(sorted(machines))}.",
+        f"Trained on {'; '.join(sorted(processors))}.",
         *(
             f"`{name}` is {of} with {', '.join(f'{key}: {value}' for key, value in other.items())}."
             for name, (of, other) in CONTROLS.items()

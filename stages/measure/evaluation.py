@@ -31,7 +31,7 @@ def evaluate(
         diverged = {t.seed: what for place, t in own.items() if (what := store.divergence(place))}
         points = [(t.seed, *point) for place, t in own.items() for point in store.read_curve(place)]
         curve = pd.DataFrame(points, columns=[*CURVE]).astype(CURVE)
-        machines = sorted({machine_of(place) for place in own})
+        machines = sorted({_machine(place) for place in own})
         for weights in WEIGHTS:
             measured: dict[int, Measured] = {}
             for place, training in own.items():
@@ -73,7 +73,7 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def machine_of(folder: Path) -> str:
+def _machine(folder: Path) -> str:
     """The processor and the libraries that a training ran with, in words."""
     found = store.read_machine(folder)
     hardware = f"{found.pop('processor')} ({found.pop('vectors')})"
