@@ -6,7 +6,6 @@ Error and clarity on held-out faces, against epochs and against seconds of a cor
 reports/studies/longer.csv, .md and .png.
 """
 
-import csv
 import gc
 import math
 import sys
@@ -21,7 +20,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from stages.common.entry import entry_point
-from stages.common.files import atomic_set, number
+from stages.common.files import atomic_set
 from stages.common.settings import ModelSettings, Training, Variant, read_variant
 from stages.data import faces
 from stages.data.faces import Faces
@@ -34,7 +33,7 @@ from stages.report.catalogue import OWN_COLOURS
 from stages.report.charts import band, log_axis, own_style, rendered, whole_epochs
 from stages.report.statistics import CONFIDENCE, t_interval
 from stages.report.studies import short_hash
-from studies.clear import clarity_of
+from studies.clear import clarity_of, write_table
 
 DEFAULT = ("stacked", "recursive", "best", "recursive_then_stacked", "stacked_tuned")
 # Variants of DEFAULT with other settings: as `recursive_then_stacked` has a schedule, so has a
@@ -93,10 +92,7 @@ def main(*variants: str) -> None:
     frame = pd.DataFrame(rows, columns=list(TABLE))
     files = [FOLDER / f"longer.{ending}" for ending in ("csv", "png", "md")]
     with atomic_set(*files) as (table, picture, page):
-        with open(table, "w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(TABLE)
-            writer.writerows([number(v) if isinstance(v, float) else v for v in r] for r in rows)
+        write_table(table, TABLE, rows)
         with own_style():
             rendered(draw(frame)).save(picture)
         page.write_text(told(frame, pace, processors), encoding="utf-8")

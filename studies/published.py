@@ -35,6 +35,7 @@ from stages.model.side_by_side import room
 from stages.model.training import Batches, Diverged, Trainer, held_out_error
 from stages.report.catalogue import PAPER
 from stages.report.studies import AS_RELEASED, short_hash
+from studies.clear import write_table
 
 # Nothing that is known explains the paper's numbers of these.
 DEFAULT = ("recursive_bn", "stacked_bn", "stacked_shared_bn")
@@ -42,6 +43,7 @@ SEED = 0
 LONGER = 20  # epochs, twice the authors'
 SHOWN = (1, 2, 5, 10, LONGER)
 FOLDER = Path("reports/studies")
+TABLE = ("faces", "variant", "difference", "epoch", "error")
 
 
 @contextmanager
@@ -128,7 +130,12 @@ def main(*variants: str) -> None:
     found |= {key: values for key, values in earlier.items() if key[0] not in settings}
     found = dict(sorted(found.items(), key=lambda item: [*PAPER].index(item[0][0])))
     with atomic_set(*files) as (table, page):
-        _write_table(found, of, table)
+        rows = [
+            (of, *key, epoch, value)
+            for key, values in found.items()
+            for epoch, value in enumerate(values, start=1)
+        ]
+        write_table(table, TABLE, rows)
         page.write_text(told(found), encoding="utf-8")
 
 
@@ -177,15 +184,6 @@ def _read_table(path: Path, of: str) -> Found:
         except (KeyError, TypeError, ValueError):
             raise PipelineError(f"{path} cannot be read; delete it, or bring it back") from None
     return found
-
-
-def _write_table(found: Found, of: str, path: Path) -> None:
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(("faces", "variant", "difference", "epoch", "error"))
-        for key, values in found.items():
-            for epoch, value in enumerate(values, start=1):
-                table.writerow((of, *key, epoch, number(value)))
 
 
 def told(found: Found) -> str:
