@@ -68,7 +68,7 @@ def prepare_faces(scratch: Path, smoke: bool) -> tuple[str, list[Chore]]:
     dataset = LFW if archive.exists() and not smoke else "synthetic"
     settings = {
         "download": {"dataset": dataset, "count": 160 if smoke else 2000},
-        "train": {"epochs": 1, "seeds": 1 if smoke else 3, "released_seeds": 1},
+        "train": {"epochs": 1, "seeds": 1 if smoke else 3, "released_seeds": int(not smoke)},
         "variants": ["candidate", "recursive"],
     }
     (scratch / "settings.yaml").write_text(to_yaml(settings), encoding="utf-8")

@@ -4,7 +4,7 @@ All contenders stay alive and take turns, several rounds, on the same machine an
 machines drift, so only what was measured side by side is compared. Writes
 reports/benchmarks/<processor>.json, and reports/benchmark.md and .png of what is there.
 
-`python -m bench.run --smoke` takes seconds: few drawn faces, one core, one short round, without
+`python -m bench.run --smoke` takes a minute: few drawn faces, one core, one short round, without
 Keras where it is not installed. It prints its page and leaves reports/ alone.
 """
 
@@ -162,7 +162,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=5, help="of each measurement, about")
-    parser.add_argument("--smoke", action="store_true", help="in seconds, whether all of it runs")
+    parser.add_argument("--smoke", action="store_true", help="whether all of it runs")
     given = parser.parse_args()
     try:
         if not given.smoke and not KERAS_PYTHON.exists():

@@ -25,8 +25,9 @@ def clearness(pictures: Iterable[Tensor], images: Iterable[Tensor]) -> dict[str,
     """high_frequency_ratio and grid_ratio of batches of pictures, compared with those of images."""
     parts: dict[str, list[Tensor]] = {"high_frequency_ratio": [], "grid_ratio": []}
     for after, before in zip(pictures, images, strict=True):
+        powers = [clarity.power_of(clarity.spectrum(batch)) for batch in (after, before)]
         for name, values in parts.items():
-            values.append(getattr(clarity, name)(after, before).cpu())
+            values.append(getattr(clarity, name)(*powers).cpu())
     return {name: statistics.ratio(torch.cat(values))[0] for name, values in parts.items()}
 
 

@@ -9,7 +9,7 @@ what they have of other variants stays.
 import csv
 import gc
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -203,27 +203,18 @@ def told(found: Found) -> str:
         paper = PAPER[name]
         lines.append(f"| {paper.label} | {difference} | {' | '.join(cells)} | {paper.printed} |")
     lines.append("")
-    names: Sequence[str] = list(dict.fromkeys(name for name, _ in found))
-    for name in names:
-        own = {key[1]: values for key, values in found.items() if key[0] == name and values}
-        if not own:
-            continue
-        nearest = min(own, key=lambda one: _distance(name, own[one]))
-        epoch = min(range(len(own[nearest])), key=lambda k: _miss(name, own[nearest][k]))
+    misses = [  # by which factor, as a logarithm, each error misses the nearer of the paper's two
+        (min(abs(np.log(value / error)) for error in PAPER[name].errors), name, how, epoch, value)
+        for (name, how), values in found.items()
+        for epoch, value in enumerate(values, start=1)
+    ]
+    for name in dict.fromkeys(name for _, name, *_ in misses):
+        _, _, how, epoch, value = min(miss for miss in misses if miss[1] == name)
         lines.append(
-            f"- {PAPER[name].label}: nearest to the paper comes “{nearest}” after "
-            f"{epoch + 1} epochs, {own[nearest][epoch]:.0f}."
+            f"- {PAPER[name].label}: nearest to the paper comes “{how}” after {epoch} epochs, "
+            f"{value:.0f}."
         )
     return "\n".join(lines) + "\n"
-
-
-def _distance(name: str, values: Sequence[float]) -> float:
-    return min(_miss(name, value) for value in values)
-
-
-def _miss(name: str, value: float) -> float:
-    """By which factor, as a logarithm, an error misses the nearer of the paper's two."""
-    return float(min(abs(np.log(value / error)) for error in PAPER[name].errors))
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ RUN = {
 # File, pattern of commands, and the test there that runs them.
 ELSEWHERE = {
     "test_bench.py": {
-        r"make bench|python -m bench\.run": "test_a_smoke_run_measures_all_there_is",
+        r"make bench|python -m bench\.run( --smoke)?": "test_a_smoke_run_measures_all_there_is",
     },
     "test_docs.py": {
         r"make PYTHON=.* demo|python3 (-c|-m venv) .*": (
