@@ -155,8 +155,8 @@ def told(frame: pd.DataFrame, trained_on: int) -> str:
         "Ghosh et al. (2020, *From Variational to Deterministic Autoencoders*) draw new pictures "
         "from an autoencoder that was not trained for it: a density is fitted to the latents of "
         f"the {trained_on:,} training faces afterwards, here a Gaussian with full covariance and a "
-        f"mixture of {COMPONENTS['mixture']}. Averaged "
-        f"weights, {SAMPLES} samples a seed, means over seeds. `nearest` is the median distance to "
+        f"mixture of {COMPONENTS['mixture']}. Averaged weights, {SAMPLES} "
+        f"samples a seed, means over seeds. `nearest` is the median distance to "
         f"the nearest training face (root mean square, {SMALL}x{SMALL} pixels); `copies` the "
         "fraction of samples nearer than 99 % of the reconstructions of held-out faces are: 1 % is "
         "what new people have. Every seed: `latents.csv`.",
@@ -166,11 +166,11 @@ def told(frame: pd.DataFrame, trained_on: int) -> str:
     ]
     groups = frame.groupby(["variant", "density"], sort=False)
     means = groups[[*MEASURED]].mean()
-    for (variant, density), seeds in groups.size().items():
-        faces_found, high, grid, nearest, copies = means.loc[variant, density]
+    for key, own in groups:
+        faces_found, high, grid, nearest, copies = means.loc[key]
         last = "" if np.isnan(copies) else f"{copies:.1%}"
         lines.append(
-            f"| {variant} | {density} | {seeds} | {faces_found:.0%} | {high:.2f} | {grid:.2f} | "
+            f"| {' | '.join(key)} | {len(own)} | {faces_found:.0%} | {high:.2f} | {grid:.2f} | "
             f"{nearest:.3f} | {last} |"
         )
     lines += ["", "![Samples of the first seed of each variant](latents.png)", ""]
