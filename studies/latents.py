@@ -165,17 +165,17 @@ def told(frame: pd.DataFrame, trained_on: int) -> str:
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     groups = frame.groupby(["variant", "density"], sort=False)
-    means = groups[[*MEASURED]].mean()
+    faces_in = groups["faces_found"].mean()
     for key, own in groups:
-        faces_found, high, grid, nearest, copies = means.loc[key]
+        faces_found, high, grid, nearest, copies = own[[*MEASURED]].mean()
         last = "" if np.isnan(copies) else f"{copies:.1%}"
         lines.append(
-            f"| {' | '.join(key)} | {len(own)} | {faces_found:.0%} | {high:.2f} | {grid:.2f} | "
+            f"| {' | '.join(map(str, key))} | {len(own)} | {faces_found:.0%} | {high:.2f} | {grid:.2f} | "
             f"{nearest:.3f} | {last} |"
         )
     lines += ["", "![Samples of the first seed of each variant](latents.png)", ""]
     for variant in filter(None, dict.fromkeys(frame["variant"])):
-        found = means["faces_found"][variant]
+        found = faces_in[variant]
         best = found.drop(HELD_OUT).idxmax()
         text = f"- {variant}: a face in {found[best]:.0%} of the samples from the {best}"
         if "standard normal" in found and best != "standard normal":
