@@ -170,8 +170,8 @@ def told(frame: pd.DataFrame, trained_on: int) -> str:
         faces_found, high, grid, nearest, copies = own[[*MEASURED]].mean()
         last = "" if np.isnan(copies) else f"{copies:.1%}"
         lines.append(
-            f"| {' | '.join(map(str, key))} | {len(own)} | {faces_found:.0%} | {high:.2f} | {grid:.2f} | "
-            f"{nearest:.3f} | {last} |"
+            f"| {' | '.join(map(str, key))} | {len(own)} | {faces_found:.0%} | {high:.2f} | "
+            f"{grid:.2f} | {nearest:.3f} | {last} |"
         )
     lines += ["", "![Samples of the first seed of each variant](latents.png)", ""]
     for variant in filter(None, dict.fromkeys(frame["variant"])):
