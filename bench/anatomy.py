@@ -15,14 +15,13 @@ from unittest.mock import patch
 import numpy as np
 import torch
 
-from bench.contender import BATCH, TRAININGS
+from bench.contender import BATCH, CHANNELS, SIZE, TRAININGS
 from bench.ours import settings, some_faces
 from stages.common import memory
 from stages.kernels import convolutions, pointwise
 from stages.model import averaging, training
-from stages.model.network import FILTERS, SIZE
 
-STEPS = 30
+STEPS = 30  # at most
 # Kinds of operations, and the kernels (or what makes them) that do them.
 MADE = {
     "convolution": ("convolution",),
@@ -45,9 +44,8 @@ Seconds = dict[tuple[int, str], float]
 
 def flops_of_level(level: int) -> int:
     """Floating-point operations of one of its convolutions, for each image."""
-    channels = (3, *FILTERS)
     kernel = 5 if level == 1 else 3
-    pairs = channels[level - 1] * channels[level]
+    pairs = CHANNELS[level - 1] * CHANNELS[level]
     return 2 * kernel**2 * pairs * (SIZE // 2**level) ** 2
 
 
@@ -60,7 +58,7 @@ def flops_of(name: str, level: int, kind: str) -> int:
 
 def flops_per_image() -> dict[str, int]:
     """Floating-point operations of one training step, for each image."""
-    levels = range(1, len(FILTERS) + 1)
+    levels = range(1, len(CHANNELS))
     return {
         name: sum(flops_of(name, level, kind) for level in levels for kind in TIMES[name])
         for name in TRAININGS
@@ -70,15 +68,14 @@ def flops_per_image() -> dict[str, int]:
 def level_of(kind: str, arrays: tuple[Any, ...]) -> int:
     """The level whose convolution or whose output a kernel's arrays are of."""
     shapes = [x.shape for x in arrays if isinstance(x, np.ndarray)]
-    images = (3, *FILTERS)
     for shape in shapes:
         if len(shape) == 4 and shape[2] == shape[3] and shape[3] in (3, 5):
-            return FILTERS.index(shape[0]) + 1
+            return CHANNELS.index(shape[0])
     if len(shapes[0]) == 1:  # flat, all of an image's values
-        sizes = [channels * (SIZE // 2**k) ** 2 * BATCH for k, channels in enumerate(images)]
+        sizes = [channels * (SIZE // 2**k) ** 2 * BATCH for k, channels in enumerate(CHANNELS)]
         return sizes.index(shapes[0][0]) + 1
-    inner = kind == "activation" and shapes[0][0] in FILTERS
-    return FILTERS.index(shapes[0][0]) + 1 if inner else images.index(shapes[0][0]) + 1
+    level = CHANNELS.index(shapes[0][0])
+    return level if kind == "activation" and level else level + 1
 
 
 @contextmanager
@@ -133,7 +130,9 @@ def counted(owner: Any, name: str, seconds: Seconds, kind: str) -> Iterator[None
 
 def anatomy(name: str, faces_path: str) -> dict[str, Any]:
     """CPU seconds of a step: `total`, and `parts`, each with its level (0: none) and kind."""
-    trainer = training.Trainer(settings(name, 2), some_faces(faces_path, STEPS))
+    faces = some_faces(faces_path, STEPS)
+    steps = len(faces.rows("train")) // BATCH
+    trainer = training.Trainer(settings(name, 2), faces)
     trainer.run_epoch()  # warms up
     seconds: Seconds = defaultdict(float)
     with (
@@ -147,10 +146,10 @@ def anatomy(name: str, faces_path: str) -> dict[str, Any]:
     total = seconds.pop((0, "whole step"))
     seconds[0, "the rest: autograd, Python"] = total - sum(seconds.values())
     parts = [
-        {"level": level, "kind": kind, "ms": 1e3 * value / STEPS}
+        {"level": level, "kind": kind, "ms": 1e3 * value / steps}
         for (level, kind), value in sorted(seconds.items())
     ]
-    return {"total_ms": 1e3 * total / STEPS, "parts": parts}
+    return {"total_ms": 1e3 * total / steps, "parts": parts}
 
 
 def main() -> None:

@@ -9,18 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from bench.watch import Watch
 from stages.common.errors import PipelineError
+from stages.common.yaml_files import to_yaml
 
-SCRATCH = Path("bench/scratch").absolute()
 LFW = "lfw-deepfunneled"
-SYNTHETIC = 2000  # faces drawn where there is no LFW
 MEMORY_LIMIT_MB = 3000
-ENVIRONMENT = os.environ | {
-    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-}
+BIN = Path(sys.executable).parent
+ENVIRONMENT = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
 
 
 @dataclass(frozen=True)
@@ -37,48 +33,48 @@ class Chore:
     problem: str = ""
 
 
-def timed(command: list[str], folder: Path, environment: dict[str, str]) -> tuple[float, float]:
-    """Seconds and peak memory (MB) of a command. Raises PipelineError with what it said last."""
+def timed(command: list[str], folder: Path, **environment: str) -> tuple[float, float]:
+    """Seconds and peak memory (MB) of a command. Raises PipelineError with its last line."""
     started = time.perf_counter()
     process = subprocess.Popen(
         command,
         cwd=folder,
-        env=environment,
+        env=ENVIRONMENT | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
     with Watch([process.pid]) as watch:
-        said = process.communicate()[0].strip().splitlines()
+        lines = process.communicate()[0].strip().splitlines()
     if process.returncode:
-        raise PipelineError(f"{' '.join(command[1:])}: {said[-1] if said else process.returncode}")
+        last = lines[-1] if lines else process.returncode
+        raise PipelineError(f"{' '.join(command[1:])}: {last}")
     return time.perf_counter() - started, watch.peak_mb
 
 
-def stage(folder: Path, *arguments: str, **environment: str) -> tuple[float, float]:
-    command = [sys.executable, "-m", *arguments]
-    return timed(command, folder, ENVIRONMENT | environment)
+def stage(folder: Path, *words: str, **environment: str) -> tuple[float, float]:
+    return timed([sys.executable, "-m", *words], folder, **environment)
 
 
-def prepare_faces() -> tuple[str, list[Chore]]:
-    """The dataset's name and what `download` and `preprocess` took to put it into SCRATCH/data.
+def prepare_faces(scratch: Path, smoke: bool) -> tuple[str, list[Chore]]:
+    """The dataset's name and what `download` and `preprocess` took to put it into scratch/data.
 
-    LFW from LFW_ARCHIVE or from the pipeline's own data/, else synthetic faces.
+    LFW from LFW_ARCHIVE or from the pipeline's own data/, else, or where `smoke`, drawn faces.
     """
-    shutil.rmtree(SCRATCH, ignore_errors=True)
-    SCRATCH.mkdir()
-    (SCRATCH / "stages").symlink_to(Path("stages").absolute())
-    archive = os.environ.get("LFW_ARCHIVE") or f"data/{LFW}.tar"
-    dataset = LFW if Path(archive).exists() else "synthetic"
-    params = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
-    params["download"] |= {"dataset": dataset, "count": SYNTHETIC}
-    params["train"] |= {"epochs": 1, "seeds": [0, 1, 2], "released_seeds": [0]}
-    params["variants"] = {"recursive": params["variants"]["recursive"]}
-    (SCRATCH / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
-    environment = {"LFW_ARCHIVE": str(Path(archive).absolute())} if dataset == LFW else {}
-    stage(SCRATCH, "stages.configure")
-    download = stage(SCRATCH, "stages.download", **environment)
-    preprocess = stage(SCRATCH, "stages.preprocess")
+    (scratch / "stages").symlink_to(Path("stages").absolute())
+    for name in ("params.yaml", "dvc.yaml"):  # the second names the code that decides weights
+        shutil.copy(name, scratch)
+    archive = Path(os.environ.get("LFW_ARCHIVE") or f"data/{LFW}.tar").absolute()
+    dataset = LFW if archive.exists() and not smoke else "synthetic"
+    settings = {
+        "download": {"dataset": dataset, "count": 160 if smoke else 2000},
+        "train": {"epochs": 1, "seeds": 1 if smoke else 3, "released_seeds": int(not smoke)},
+        "variants": ["candidate", "recursive"],
+    }
+    (scratch / "settings.yaml").write_text(to_yaml(settings), encoding="utf-8")
+    stage(scratch, "stages.configure", "settings.yaml")
+    download = stage(scratch, "stages.download", LFW_ARCHIVE=str(archive))
+    preprocess = stage(scratch, "stages.preprocess")
     together = download[0] + preprocess[0], max(download[1], preprocess[1])
     return dataset, [
         chore("download, from a local archive" if dataset == LFW else "download", None, download),
@@ -87,16 +83,29 @@ def prepare_faces() -> tuple[str, list[Chore]]:
     ]
 
 
-def run_chores() -> list[Chore]:
-    """The rest; `prepare_faces` has been called."""
+def run_chores(scratch: Path, smoke: bool) -> list[Chore]:
+    """The rest, once where `smoke`; `prepare_faces` has been called."""
+
+    def run(*words: str) -> Callable[[], tuple[float, float]]:
+        return lambda: stage(scratch, *words)
+
+    runs = 1 if smoke else 3
+    in_scratch = [
+        measured("a stage that trains nothing (configure)", 4, run("stages.configure"), runs),
+        measured(
+            "train-variant, one epoch of every seed",
+            None,
+            run("stages.train_variant", "recursive"),
+            1,
+        ),
+        measured("evaluate", None, run("stages.evaluate", "recursive"), runs),
+    ]
+    if smoke:
+        return in_scratch
     return [
         measured("`dvc repro`, nothing to do", 2.5, repro),
-        measured(
-            "a stage that trains nothing (configure)", 4, lambda: stage(SCRATCH, "stages.configure")
-        ),
-        measured("train-variant, one epoch of every seed", None, train, runs=1),
-        measured("evaluate", None, evaluate),
-        measured("plot", 30, plot),
+        *in_scratch,
+        measured("plot", 30, lambda: plot(scratch / "plot")),
     ]
 
 
@@ -115,26 +124,17 @@ def measured(
 
 
 def repro() -> tuple[float, float]:
-    dvc = str(Path(sys.executable).with_name("dvc"))
+    dvc = str(BIN / "dvc")
     dry = subprocess.run([dvc, "repro", "--dry"], capture_output=True, text=True, env=ENVIRONMENT)
     if dry.returncode:
         raise PipelineError(f"dvc repro --dry failed: {dry.stderr.strip().splitlines()[-1]}")
     if "Running stage" in dry.stdout:
         raise PipelineError("there is something to do; run `dvc repro` first")
-    return timed([dvc, "repro"], Path.cwd(), ENVIRONMENT)
+    return timed([dvc, "repro"], Path.cwd())
 
 
-def train() -> tuple[float, float]:
-    return stage(SCRATCH, "stages.train_variant", "recursive")
-
-
-def evaluate() -> tuple[float, float]:
-    return stage(SCRATCH, "stages.evaluate", "recursive")
-
-
-def plot() -> tuple[float, float]:
+def plot(folder: Path) -> tuple[float, float]:
     """On the pipeline's own results, all variants: they have to be there."""
-    folder = SCRATCH / "plot"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     for name in ("stages", "data", "models", "configs", "params.yaml"):

@@ -5,6 +5,8 @@ import sys
 from collections.abc import Callable
 
 BATCH = 32
+SIZE = 128  # pixels a side
+CHANNELS = (3, 6, 12, 24, 48, 96, 192, 384)  # of the image, and of each encoder level's output
 TRAININGS = ("recursive", "stacked")
 # Trains so many batches and returns how many images that were.
 Train = Callable[[str, int], int]

@@ -22,9 +22,7 @@ import numpy as np
 import tensorflow as tf
 
 from bench import contender
-from bench.contender import BATCH
-
-FILTERS = (6, 12, 24, 48, 96, 192, 384)
+from bench.contender import BATCH, CHANNELS, SIZE
 
 
 def build_levels() -> tuple[list[keras.Layer], list[keras.Layer]]:
@@ -35,13 +33,13 @@ def build_levels() -> tuple[list[keras.Layer], list[keras.Layer]]:
 
     encoder = [
         keras.layers.Conv2D(filters, kernel(level), 2, "same", activation="selu")
-        for level, filters in enumerate(FILTERS)
+        for level, filters in enumerate(CHANNELS[1:])
     ]
     decoder = [
         keras.layers.Conv2DTranspose(
             filters, kernel(level), 2, "same", activation="selu" if level else "sigmoid"
         )
-        for level, filters in enumerate((3, *FILTERS[:-1]))
+        for level, filters in enumerate(CHANNELS[:-1])
     ]
     return encoder, decoder
 
@@ -58,7 +56,7 @@ class Recursive:
 
     def __init__(self, faces: np.ndarray) -> None:
         self.encoder, self.decoder = build_levels()
-        images = keras.Input((128, 128, 3))
+        images = keras.Input((SIZE, SIZE, 3))
         activations = [images]
         for level in self.encoder:
             activations.append(level(activations[-1]))
@@ -109,7 +107,7 @@ class Stacked:
 
     def __init__(self, faces: np.ndarray) -> None:
         encoder, decoder = build_levels()
-        images = activation = keras.Input((128, 128, 3))
+        images = activation = keras.Input((SIZE, SIZE, 3))
         for level in (*encoder, *reversed(decoder)):
             activation = level(activation)
         self.model = compiled(images, activation)

@@ -16,9 +16,7 @@ from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms.v2 import functional as transforms
 
 from bench import contender
-from bench.contender import BATCH
-
-CHANNELS = (3, 6, 12, 24, 48, 96, 192, 384)
+from bench.contender import BATCH, CHANNELS, SIZE
 
 
 class ArchivedFaces(Dataset):
@@ -38,7 +36,7 @@ class ArchivedFaces(Dataset):
             file.seek(offset)
             data = bytearray(file.read(size))
         image = decode_image(torch.frombuffer(data, dtype=torch.uint8), ImageReadMode.RGB)
-        return transforms.to_dtype(transforms.center_crop(image, [128, 128]), scale=True)
+        return transforms.to_dtype(transforms.center_crop(image, [SIZE, SIZE]), scale=True)
 
 
 class Autoencoder(nn.Module):

@@ -25,39 +25,37 @@ from stages.common.files import atomic, write_text
 matplotlib.use("Agg")
 from matplotlib import pyplot
 
-PAGE = Path("reports/benchmark.md")
-FIGURE = Path("reports/benchmark.png")
-# A file each processor that was measured.
-NUMBERS = Path("reports/benchmarks")
 COLUMNS = (*TRAININGS, "both")
 # At least so many times the paper's procedure, by the vector extension.
 FLOORS = {"AVX-512": {"recursive": 4.5, "both": 3.3}, "AVX2": {"recursive": 4.3, "both": 3.3}}
 Results = dict[str, Any]
 
 
-def write(results: Results, cores: int) -> Path:
-    """Write this processor's numbers, and the page and the plot; returns where the numbers are."""
+def write(results: Results, cores: int, folder: Path) -> Path:
+    """Write this processor's numbers, the page and the plot into a folder; returns the page."""
     for pace in results["images_per_second"].values():
         pace["both"] = [1 / (1 / r + 1 / s) for r, s in zip(*map(pace.get, TRAININGS), strict=True)]
     results["processor"], results["machine"] = limits.processor(), machine(cores)
     results["vectors"] = limits.vector_extension()
     results["speed_up"] = speed_up(results["images_per_second"])
     name = re.sub(r"[^a-z0-9]+", "-", results["processor"].lower()).strip("-")
-    path = NUMBERS / f"{name}.json"
+    path = folder / f"benchmarks/{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps(results, indent=1) + "\n")
-    show(results)
-    return path
+    return show(path)
 
 
-def show(results: Results) -> None:
-    """Write the page and the plot of these results, beside the other processors' in short."""
-    others = [
-        json.loads(path.read_text(encoding="utf-8")) for path in sorted(NUMBERS.glob("*.json"))
-    ]
-    write_text(PAGE, page(results, others))
-    with atomic(FIGURE) as path:
-        draw(results, path)
+def show(path: Path) -> Path:
+    """Write the page and the plot of a processor's numbers, and the others' beside it in short."""
+    results, *others = (
+        json.loads(one.read_text(encoding="utf-8"))
+        for one in (path, *sorted(path.parent.glob("*.json")))
+    )
+    folder = path.parents[1]
+    write_text(folder / "benchmark.md", page(results, others))
+    with atomic(folder / "benchmark.png") as figure:
+        draw(results, figure)
+    return folder / "benchmark.md"
 
 
 def machine(cores: int) -> str:
@@ -71,8 +69,12 @@ def machine(cores: int) -> str:
 
 
 def speed_up(paces: dict[str, dict[str, list[float]]]) -> dict[str, list[float]]:
-    """Ours against the faster way to run the paper's procedure, a ratio a round."""
-    rivals, ours = [pace for name, pace in paces.items() if "Keras" in name], [*paces.values()][-1]
+    """Ours against the faster way to run the paper's procedure, a ratio a round.
+
+    Where a smoke run has no Keras, against the first contender.
+    """
+    ours = [*paces.values()][-1]
+    rivals = [pace for name, pace in paces.items() if "Keras" in name] or [*paces.values()][:1]
     found = {}
     for column in COLUMNS:
         faster = max((rival[column] for rival in rivals), key=median)
@@ -258,4 +260,4 @@ def draw(results: Results, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    show(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
+    show(Path(sys.argv[1]))

@@ -3,14 +3,17 @@
 All contenders stay alive and take turns, several rounds, on the same machine and the same faces:
 machines drift, so only what was measured side by side is compared. Writes
 reports/benchmarks/<processor>.json, and reports/benchmark.md and .png of what is there.
+
+`python -m bench.run --smoke` takes a minute: few drawn faces, one core, one short round, without
+Keras where it is not installed. It prints its page and leaves reports/ alone.
 """
 
 import argparse
 import json
 import os
-import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -73,29 +76,32 @@ class Contender:
             process.wait()
 
 
-def faces_path() -> Path:
-    return chores.SCRATCH / "data" / "faces.npy"
+def start_contenders(dataset: str, data: Path, cores: int, smoke: bool) -> list[Contender]:
+    def command(*words: str, python: object = sys.executable) -> list[str]:
+        return [str(python), "-m", *words, "--threads"]
 
-
-def start_contenders(dataset: str) -> list[Contender]:
-    faces = ["--faces", str(faces_path())]
-    archive = ["--archive", str(chores.SCRATCH / "data" / f"{dataset}.tar")]
-    keras = [str(KERAS_PYTHON), "-m", "bench.keras_procedure", *faces, "--threads"]
-    plain = [sys.executable, "-m", "bench.pytorch_plain", *archive, "--threads"]
-    ours = [sys.executable, "-m", "bench.ours", *faces, "--threads"]
+    faces = ("--faces", str(data / "faces.npy"))
+    keras = command("bench.keras_procedure", *faces, python=KERAS_PYTHON)
+    plain = command("bench.pytorch_plain", "--archive", str(data / f"{dataset}.tar"))
+    ours = command("bench.ours", *faces)
     plans = [
-        (f"the paper's procedure in Keras, {CORES} threads", [*keras, str(CORES)], 1, 1),
-        (f"the paper's procedure in Keras, {CORES} processes", [*keras, "1"], CORES, CORES),
-        (f"plain PyTorch, decoding JPEGs, {CORES} threads", [*plain, str(CORES)], 1, 1),
+        (f"plain PyTorch, decoding JPEGs, {cores} threads", [*plain, str(cores)], 1, 1),
         *(
-            (f"{name}, {CORES} seeds side by side", [*ours, str(CORES), *option], 1, CORES)
+            (f"{name}, {cores} seeds side by side", [*ours, str(cores), *option], 1, cores)
             for name, option in (
                 ("this project, plain formulation", ["--formulation", "plain"]),
                 ("this project, torch.compile", ["--formulation", "compiled"]),
                 ("this project", []),
             )
+            if not smoke or "compile" not in name  # that takes a minute
         ),
     ]
+    if not smoke or KERAS_PYTHON.exists():
+        name = "the paper's procedure in Keras"
+        plans[:0] = [
+            (f"{name}, {cores} threads", [*keras, str(cores)], 1, 1),
+            (f"{name}, {cores} processes", [*keras, "1"], cores, cores),
+        ]
     contenders = []
     try:
         for name, *plan in plans:
@@ -108,7 +114,7 @@ def start_contenders(dataset: str) -> list[Contender]:
     return contenders
 
 
-def compete(contenders: list[Contender], rounds: int, seconds: float) -> dict:
+def compete(contenders: list[Contender], rounds: int, seconds: float, cores: int) -> dict:
     """Images per second of every contender and training, a value a round; and of the machine."""
     batches = {}
     for contender in contenders:
@@ -119,7 +125,7 @@ def compete(contenders: list[Contender], rounds: int, seconds: float) -> dict:
     gflops = []
     for number in range(1, rounds + 1):
         print(f"round {number} of {rounds}", flush=True)
-        gflops.append(limits.gflops(CORES))
+        gflops.append(limits.gflops(cores))
         for training in TRAININGS:
             for contender in contenders:
                 pace = contender.images_per_second(training, batches[contender, training])
@@ -127,20 +133,20 @@ def compete(contenders: list[Contender], rounds: int, seconds: float) -> dict:
     return {"images_per_second": paces, "gflops": gflops}
 
 
-def measure(rounds: int, seconds: float) -> dict:
+def measure(scratch: Path, rounds: int, seconds: float, cores: int, smoke: bool) -> dict:
     print("preparing faces", flush=True)
-    dataset, found = chores.prepare_faces()
-    contenders = start_contenders(dataset)
+    dataset, found = chores.prepare_faces(scratch, smoke)
+    contenders = start_contenders(dataset, scratch / "data", cores, smoke)
     try:
-        results = compete(contenders, rounds, seconds)
+        results = compete(contenders, rounds, seconds, cores)
     finally:
         for contender in contenders:
             contender.close()
     print("taking a step apart", flush=True)
-    command = [sys.executable, "-m", "bench.anatomy", "--faces", str(faces_path())]
+    command = [sys.executable, "-m", "bench.anatomy", "--faces", str(scratch / "data/faces.npy")]
     steps = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     print("timing the stages", flush=True)
-    found += chores.run_chores()
+    found += chores.run_chores(scratch, smoke)
     return results | {
         "startup_s": {contender.name: contender.startup_s for contender in contenders},
         "peak_mb": {contender.name: contender.peak_mb for contender in contenders},
@@ -156,17 +162,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=5, help="of each measurement, about")
-    arguments = parser.parse_args()
+    parser.add_argument("--smoke", action="store_true", help="whether all of it runs")
+    given = parser.parse_args()
     try:
-        if not KERAS_PYTHON.exists():
+        if not given.smoke and not KERAS_PYTHON.exists():
             raise PipelineError(f"{KERAS_PYTHON} is missing; run `make bench`, which makes it")
-        results = measure(arguments.rounds, arguments.seconds)
+        with tempfile.TemporaryDirectory(dir=Path("bench").absolute(), prefix="scratch") as name:
+            scratch, cores = Path(name), 1 if given.smoke else CORES
+            rounds, seconds = (1, 0.0) if given.smoke else (given.rounds, given.seconds)
+            results = measure(scratch, rounds, seconds, cores, given.smoke)
+            page = report.write(results, cores, scratch if given.smoke else Path("reports"))
+            print(page.read_text(encoding="utf-8") if given.smoke else f"The page: {page}")
     except PipelineError as error:
         sys.exit(f"error: {error}")
-    finally:
-        shutil.rmtree(chores.SCRATCH, ignore_errors=True)
-    path = report.write(results, CORES)
-    print(f"The numbers: {path}; the page: {report.PAGE}; the plot: {report.FIGURE}")
 
 
 if __name__ == "__main__":

@@ -7,14 +7,12 @@ from the standard normal of variational models, are decoded with averaged weight
 reports/studies/latents.csv, .md and .png.
 """
 
-import csv
 import sys
 import warnings
-from collections.abc import Sequence
-from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from PIL import Image
 from sklearn.exceptions import ConvergenceWarning
@@ -25,46 +23,29 @@ from torch.nn import functional
 from stages.common import memory
 from stages.common.entry import entry_point
 from stages.common.errors import PipelineError
-from stages.common.files import atomic_set, number
+from stages.common.files import atomic_set
 from stages.data import faces
-from stages.data.faces import Faces, to_tensor
-from stages.measure import clarity, statistics
+from stages.data.faces import to_tensor
+from stages.measure import clarity
 from stages.measure.compute import evenly_spaced, latents
 from stages.model import checkpoint, store
-from stages.model.network import LATENT, Autoencoder, device
+from stages.model.network import Autoencoder, device
 from stages.report.sheets import Block, sheet
 from stages.report.studies import short_hash
-from studies.clear import BATCH
+from studies.clear import BATCH, batches, clearness, write_table
 
 DEFAULT = ("stacked", "recursive", "recursive_shared_bn", "stacked_vae", "recursive_vae")
 SAMPLES = 250
 SHOWN = 4
 COMPONENTS = {"Gaussian": 1, "mixture": 10}
 SMALL = 32  # pixels a side, where faces are compared: there a blurred one is not nearer to all
-MEASURED = ("faces_found", "high_frequency_ratio", "grid_ratio", "nearest", "copies")
 HELD_OUT = "reconstructions"  # of held-out faces: how near to a training face a new one may be
+# nearest: median distance to the nearest training face, root mean square over the values of 32x32
+# pixels in [0, 1]. copies: the fraction that is nearer than 99 % of the reconstructions of held-out
+# faces are; 0.01 is what new people have.
+MEASURED = ("faces_found", "high_frequency_ratio", "grid_ratio", "nearest", "copies")
+TABLE = ("faces", "variant", "seed", "density", "samples", *MEASURED)
 FOLDER = Path("reports/studies")
-
-
-@dataclass(frozen=True)
-class Row:
-    """`samples` pictures of one model: latents drawn from `density`, or what they are set beside.
-
-    nearest: median distance to the nearest training face, root mean square over the values of
-    32x32 pixels in [0, 1]. copies: the fraction that is nearer than 99 % of the reconstructions of
-    held-out faces are; 0.01 is what new people have.
-    """
-
-    faces: str
-    variant: str
-    seed: int
-    density: str
-    samples: int
-    faces_found: float
-    high_frequency_ratio: float
-    grid_ratio: float
-    nearest: float
-    copies: float
 
 
 @entry_point
@@ -77,7 +58,7 @@ def main(*variants: str) -> None:
     held_out = people.images[held_out[evenly_spaced(len(held_out), SAMPLES)]]
     nearby = _small(train)
     of = short_hash(people.hash)
-    rows = [_row(of, "", 0, "held-out faces", held_out, held_out, nearby, None)]
+    rows = [(of, "", 0, "held-out faces", len(held_out), *measured(held_out, held_out, nearby))]
     pictures: list[list[Block | None]] = []
     for name in names:
         shown: list[Block | None] = []
@@ -87,9 +68,9 @@ def main(*variants: str) -> None:
             made = draw(model, train, held_out)
             reach = _distances(made[HELD_OUT], nearby)
             for density, drawn in made.items():
-                rows.append(_row(of, name, seed, density, drawn, held_out, nearby, reach))
-                found = f"faces {rows[-1].faces_found:.0%}"
-                print(f"{name}, seed {seed}, {density}: {found}", flush=True)
+                values = measured(drawn, held_out, nearby, reach)
+                rows.append((of, name, seed, density, len(drawn), *values))
+                print(f"{name}, seed {seed}, {density}: faces {values[0]:.0%}", flush=True)
             if not shown:
                 shown = [(name, density, drawn[None, :SHOWN]) for density, drawn in made.items()]
         pictures.append(shown)
@@ -97,16 +78,16 @@ def main(*variants: str) -> None:
         raise PipelineError(f"all trainings of {', '.join(names)} diverged")
     files = [FOLDER / f"latents.{ending}" for ending in ("csv", "png", "md")]
     with atomic_set(*files) as (table, picture, page):
-        _write_table(rows, table)
+        write_table(table, TABLE, rows)
         whole = sheet([row for row in pictures if row])
         whole.reduce(2).quantize(256, dither=Image.Dither.NONE).save(picture, optimize=True)
-        page.write_text(told(rows, people), encoding="utf-8")
+        page.write_text(told(pd.DataFrame(rows, columns=[*TABLE]), len(train)), encoding="utf-8")
 
 
 @torch.inference_mode()
 def draw(model: Autoencoder, train: np.ndarray, held_out: np.ndarray) -> dict[str, np.ndarray]:
     """By density, pictures uint8 (n, 128, 128, 3) decoded from it; and reconstructions."""
-    codes = torch.cat([model.encode(batch).flatten(1) for batch in _batches(train)]).cpu().numpy()
+    codes = torch.cat([model.encode(batch).flatten(1) for batch in batches(train)]).cpu().numpy()
     drawn = {
         density: torch.from_numpy(fit(codes, components).sample(SAMPLES)[0]).float()
         for density, components in COMPONENTS.items()
@@ -116,7 +97,7 @@ def draw(model: Autoencoder, train: np.ndarray, held_out: np.ndarray) -> dict[st
     drawn = {density: latent[order] for density, latent in drawn.items()}
     if model.settings.variational:
         drawn["standard normal"] = latents(SAMPLES, model.latent)
-    found = {HELD_OUT: [model(batch) for batch in _batches(held_out)]}
+    found = {HELD_OUT: [model(batch) for batch in batches(held_out)]}
     for density, latent in drawn.items():
         found[density] = [model.sample(part.to(device())) for part in torch.split(latent, BATCH)]
     return {
@@ -138,40 +119,18 @@ def fit(codes: np.ndarray, components: int) -> GaussianMixture:
         return mixture.fit(codes.astype(np.float64))
 
 
-def _row(
-    faces: str,
-    variant: str,
-    seed: int,
-    density: str,
-    pictures: np.ndarray,
-    held_out: np.ndarray,
-    nearby: Tensor,
-    reach: np.ndarray | None,
-) -> Row:
-    parts: dict[str, list[Tensor]] = {"high_frequency_ratio": [], "grid_ratio": []}
+def measured(
+    pictures: np.ndarray, held_out: np.ndarray, nearby: Tensor, reach: np.ndarray | None = None
+) -> tuple[float, ...]:
+    """The values of MEASURED of uint8 pictures (n, size, size, 3); without `reach`, the distances
+    of reconstructions, copies are not a number."""
     count = min(len(pictures), len(held_out))
-    for after, before in zip(_batches(pictures[:count]), _batches(held_out[:count]), strict=True):
-        for name, values in parts.items():
-            values.append(getattr(clarity, name)(after, before).cpu())
-    clear = {name: statistics.ratio(torch.cat(values))[0] for name, values in parts.items()}
-    nearest = _distances(pictures, nearby)
-    limit = float("nan") if reach is None else float(np.quantile(reach, 0.01))
-    return Row(
-        faces=faces,
-        variant=variant,
-        seed=seed,
-        density=density,
-        samples=len(pictures),
-        faces_found=float(clarity.detect(pictures).mean()),
-        nearest=float(np.median(nearest)),
-        copies=float("nan") if reach is None else float((nearest < limit).mean()),
-        **clear,
-    )
-
-
-def _batches(images: np.ndarray) -> list[Tensor]:
-    starts = range(0, len(images), BATCH)
-    return [to_tensor(images[start : start + BATCH]).to(device()) for start in starts]
+    clear = clearness(batches(pictures[:count]), batches(held_out[:count]))
+    nearest, copies = _distances(pictures, nearby), float("nan")
+    if reach is not None:
+        copies = float((nearest < np.quantile(reach, 0.01)).mean())
+    found = float(clarity.detect(pictures).mean())
+    return found, *clear.values(), float(np.median(nearest)), copies
 
 
 def _small(images: np.ndarray) -> Tensor:
@@ -188,25 +147,16 @@ def _distances(pictures: np.ndarray, nearby: Tensor) -> np.ndarray:
     return distances
 
 
-def _write_table(rows: Sequence[Row], path: Path) -> None:
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(field.name for field in fields(Row))
-        for row in rows:
-            values = ("" if value != value else value for value in astuple(row))  # nan
-            table.writerow(number(v) if isinstance(v, float) else v for v in values)
-
-
-def told(rows: Sequence[Row], people: Faces) -> str:
+def told(frame: pd.DataFrame, trained_on: int) -> str:
     """The results in Markdown: means over the seeds of a variant."""
     lines = [
         "# New faces from the latents of training faces",
         "",
         "Ghosh et al. (2020, *From Variational to Deterministic Autoencoders*) draw new pictures "
         "from an autoencoder that was not trained for it: a density is fitted to the latents of "
-        f"the {len(people.rows('train')):,} training faces afterwards, here a Gaussian with full "
-        f"covariance and a mixture of {COMPONENTS['mixture']}, {LATENT} dimensions. Averaged "
-        f"weights, {SAMPLES} samples a seed, means over seeds. `nearest` is the median distance to "
+        f"the {trained_on:,} training faces afterwards, here a Gaussian with full covariance and a "
+        f"mixture of {COMPONENTS['mixture']}. Averaged weights, {SAMPLES} "
+        f"samples a seed, means over seeds. `nearest` is the median distance to "
         f"the nearest training face (root mean square, {SMALL}x{SMALL} pixels); `copies` the "
         "fraction of samples nearer than 99 % of the reconstructions of held-out faces are: 1 % is "
         "what new people have. Every seed: `latents.csv`.",
@@ -214,30 +164,24 @@ def told(rows: Sequence[Row], people: Faces) -> str:
         "| variant | pictures | seeds | faces found | high frequencies | grid | nearest | copies |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    groups: dict[tuple[str, str], list[Row]] = {}
-    for row in rows:
-        groups.setdefault((row.variant, row.density), []).append(row)
-    mean = {key: _mean(own) for key, own in groups.items()}
-    for (variant, density), own in groups.items():
-        faces_found, high, grid, nearest, copies = mean[variant, density]
+    groups = frame.groupby(["variant", "density"], sort=False)
+    faces_in = groups["faces_found"].mean()
+    for key, own in groups:
+        faces_found, high, grid, nearest, copies = own[[*MEASURED]].mean()
         last = "" if np.isnan(copies) else f"{copies:.1%}"
         lines.append(
-            f"| {variant} | {density} | {len(own)} | {faces_found:.0%} | {high:.2f} | {grid:.2f} | "
-            f"{nearest:.3f} | {last} |"
+            f"| {' | '.join(map(str, key))} | {len(own)} | {faces_found:.0%} | {high:.2f} | "
+            f"{grid:.2f} | {nearest:.3f} | {last} |"
         )
     lines += ["", "![Samples of the first seed of each variant](latents.png)", ""]
-    for variant in dict.fromkeys(row.variant for row in rows if row.variant):
-        found = {density: values[0] for (name, density), values in mean.items() if name == variant}
-        best = max((density for density in found if density != HELD_OUT), key=found.__getitem__)
+    for variant in filter(None, dict.fromkeys(frame["variant"])):
+        found = faces_in[variant]
+        best = found.drop(HELD_OUT).idxmax()
         text = f"- {variant}: a face in {found[best]:.0%} of the samples from the {best}"
         if "standard normal" in found and best != "standard normal":
             text += f", in {found['standard normal']:.0%} from the standard normal"
         lines.append(f"{text}; in {found[HELD_OUT]:.0%} of its reconstructions of held-out faces.")
     return "\n".join(lines) + "\n"
-
-
-def _mean(rows: Sequence[Row]) -> tuple[float, ...]:
-    return tuple(float(np.mean([getattr(row, name) for row in rows])) for name in MEASURED)
 
 
 if __name__ == "__main__":

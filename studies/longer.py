@@ -6,12 +6,11 @@ Error and clarity on held-out faces, against epochs and against seconds of a cor
 reports/studies/longer.csv, .md and .png.
 """
 
-import csv
 import gc
 import math
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -21,7 +20,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from stages.common.entry import entry_point
-from stages.common.files import atomic_set, number
+from stages.common.files import atomic_set
 from stages.common.settings import ModelSettings, Training, Variant, read_variant
 from stages.data import faces
 from stages.data.faces import Faces
@@ -34,7 +33,7 @@ from stages.report.catalogue import OWN_COLOURS
 from stages.report.charts import band, log_axis, own_style, rendered, whole_epochs
 from stages.report.statistics import CONFIDENCE, t_interval
 from stages.report.studies import short_hash
-from studies.clear import clarity_of
+from studies.clear import clarity_of, write_table
 
 DEFAULT = ("stacked", "recursive", "best", "recursive_then_stacked", "stacked_tuned")
 # Variants of DEFAULT with other settings: as `recursive_then_stacked` has a schedule, so has a
@@ -68,6 +67,7 @@ def main(*variants: str) -> None:
     people = faces.load()
     pace = {name: seconds_an_epoch(variant, people) for name, variant in settings.items()}
     rows: list[list[object]] = []
+    processors: set[str] = set()
     for before, epochs in pairwise((0, *EPOCHS)):
         planned = {
             (name, seed): Training(
@@ -77,6 +77,7 @@ def main(*variants: str) -> None:
             for seed in variant.seeds[:SEEDS]
         }
         folders = obtain_all([*planned.values()])
+        processors |= {"{processor}, {vectors}".format_map(store.read_machine(f)) for f in folders}
         for ((name, seed), training), folder in zip(planned.items(), folders, strict=True):
             if store.divergence(folder):  # the worst value, so that it is counted
                 found = [(epochs, "averaged_error", math.inf)]
@@ -91,13 +92,10 @@ def main(*variants: str) -> None:
     frame = pd.DataFrame(rows, columns=list(TABLE))
     files = [FOLDER / f"longer.{ending}" for ending in ("csv", "png", "md")]
     with atomic_set(*files) as (table, picture, page):
-        with open(table, "w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(TABLE)
-            writer.writerows([number(v) if isinstance(v, float) else v for v in r] for r in rows)
+        write_table(table, TABLE, rows)
         with own_style():
             rendered(draw(frame)).save(picture)
-        page.write_text(told(frame, pace), encoding="utf-8")
+        page.write_text(told(frame, pace, processors), encoding="utf-8")
 
 
 def described(variant: Variant) -> ModelSettings:
@@ -169,7 +167,7 @@ def draw(frame: pd.DataFrame) -> Figure:
     return figure
 
 
-def told(frame: pd.DataFrame, pace: Mapping[str, float]) -> str:
+def told(frame: pd.DataFrame, pace: Mapping[str, float], processors: Set[str]) -> str:
     """The results in Markdown: at each of EPOCHS the mean ± standard deviation over seeds."""
     first = next(iter(pace))
     lines = [
@@ -179,6 +177,7 @@ def told(frame: pd.DataFrame, pace: Mapping[str, float]) -> str:
         "number of epochs where a schedule depends on it, on held-out faces, weights averaged; "
         f"mean ± standard deviation over seeds, and ratios to {first} seed by seed with their "
         f"{CONFIDENCE:.0%} interval over seeds (Student's t). Every epoch and seed: `longer.csv`.",
+        f"Trained on {'; '.join(sorted(processors))}.",
         *(
             f"`{name}` is {of} with {', '.join(f'{key}: {value}' for key, value in other.items())}."
             for name, (of, other) in CONTROLS.items()

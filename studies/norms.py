@@ -5,7 +5,6 @@ faces: as everywhere, normalised by the running statistics, and by those of each
 training. Results go to reports/studies/norms.csv, and stand beside claim 9 in the report.
 """
 
-import csv
 import sys
 from pathlib import Path
 
@@ -21,7 +20,8 @@ from stages.data import faces
 from stages.data.faces import to_tensor
 from stages.model import checkpoint, store
 from stages.model.network import Autoencoder, device
-from stages.report.studies import short_hash
+from stages.report.studies import KINDS, short_hash
+from studies.clear import write_table
 
 DEFAULT = (
     "recursive_bn", "stacked_bn", "recursive_shared_bn", "stacked_shared_bn",
@@ -54,10 +54,8 @@ def main(*variants: str) -> None:
                 ]
                 rows.append((short_hash(people.hash), name, training.seed, weights, *found))
                 print(f"{name}, seed {training.seed}, {weights}: {' '.join(found)}", flush=True)
-    with atomic(TABLE) as unfinished, open(unfinished, "w", encoding="utf-8", newline="") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(("faces", "variant", "seed", "weights", "running", "of_batch"))
-        table.writerows(rows)
+    with atomic(TABLE) as unfinished:
+        write_table(unfinished, ("faces", "variant", "seed", "weights", *KINDS), rows)
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ what they have of other variants stays.
 import csv
 import gc
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -35,6 +35,7 @@ from stages.model.side_by_side import room
 from stages.model.training import Batches, Diverged, Trainer, held_out_error
 from stages.report.catalogue import PAPER
 from stages.report.studies import AS_RELEASED, short_hash
+from studies.clear import write_table
 
 # Nothing that is known explains the paper's numbers of these.
 DEFAULT = ("recursive_bn", "stacked_bn", "stacked_shared_bn")
@@ -42,6 +43,7 @@ SEED = 0
 LONGER = 20  # epochs, twice the authors'
 SHOWN = (1, 2, 5, 10, LONGER)
 FOLDER = Path("reports/studies")
+TABLE = ("faces", "variant", "difference", "epoch", "error")
 
 
 @contextmanager
@@ -83,11 +85,6 @@ def trained_encoder() -> Iterator[None]:
         yield
 
 
-def another_order(trainer: Trainer) -> None:
-    """Another order of the files, one of those that os.listdir may give."""
-    trainer.rows = np.random.default_rng(0).permutation(trainer.rows)
-
-
 def shuffled(trainer: Trainer) -> None:
     """A new order in every epoch."""
     trainer.in_file_order = False
@@ -108,7 +105,6 @@ DIFFERENCES = {
     AS_RELEASED: Difference(epochs=LONGER),
     "pictures in half precision": Difference(around=half_precision),
     "unbiased running variance": Difference(around=unbiased_variance),
-    "another order of files": Difference(before=another_order),
     "shuffled every epoch": Difference(before=shuffled),
     "encoder not frozen": Difference(around=trained_encoder, of_stacked=True),
 }
@@ -134,7 +130,12 @@ def main(*variants: str) -> None:
     found |= {key: values for key, values in earlier.items() if key[0] not in settings}
     found = dict(sorted(found.items(), key=lambda item: [*PAPER].index(item[0][0])))
     with atomic_set(*files) as (table, page):
-        _write_table(found, of, table)
+        rows = [
+            (of, *key, epoch, value)
+            for key, values in found.items()
+            for epoch, value in enumerate(values, start=1)
+        ]
+        write_table(table, TABLE, rows)
         page.write_text(told(found), encoding="utf-8")
 
 
@@ -185,15 +186,6 @@ def _read_table(path: Path, of: str) -> Found:
     return found
 
 
-def _write_table(found: Found, of: str, path: Path) -> None:
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(("faces", "variant", "difference", "epoch", "error"))
-        for key, values in found.items():
-            for epoch, value in enumerate(values, start=1):
-                table.writerow((of, *key, epoch, number(value)))
-
-
 def told(found: Found) -> str:
     """The results in Markdown."""
     lines = [
@@ -211,27 +203,18 @@ def told(found: Found) -> str:
         paper = PAPER[name]
         lines.append(f"| {paper.label} | {difference} | {' | '.join(cells)} | {paper.printed} |")
     lines.append("")
-    names: Sequence[str] = list(dict.fromkeys(name for name, _ in found))
-    for name in names:
-        own = {key[1]: values for key, values in found.items() if key[0] == name and values}
-        if not own:
-            continue
-        nearest = min(own, key=lambda one: _distance(name, own[one]))
-        epoch = min(range(len(own[nearest])), key=lambda k: _miss(name, own[nearest][k]))
+    misses = [  # by which factor, as a logarithm, each error misses the nearer of the paper's two
+        (min(abs(np.log(value / error)) for error in PAPER[name].errors), name, how, epoch, value)
+        for (name, how), values in found.items()
+        for epoch, value in enumerate(values, start=1)
+    ]
+    for name in dict.fromkeys(name for _, name, *_ in misses):
+        _, _, how, epoch, value = min(miss for miss in misses if miss[1] == name)
         lines.append(
-            f"- {PAPER[name].label}: nearest to the paper comes “{nearest}” after "
-            f"{epoch + 1} epochs, {own[nearest][epoch]:.0f}."
+            f"- {PAPER[name].label}: nearest to the paper comes “{how}” after {epoch} epochs, "
+            f"{value:.0f}."
         )
     return "\n".join(lines) + "\n"
-
-
-def _distance(name: str, values: Sequence[float]) -> float:
-    return min(_miss(name, value) for value in values)
-
-
-def _miss(name: str, value: float) -> float:
-    """By which factor, as a logarithm, an error misses the nearer of the paper's two."""
-    return float(min(abs(np.log(value / error)) for error in PAPER[name].errors))
 
 
 if __name__ == "__main__":

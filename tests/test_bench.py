@@ -1,4 +1,8 @@
-"""What the benchmark says of itself."""
+"""That the benchmark runs, and what it says of itself."""
+
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,3 +21,13 @@ def test_operations_per_image_are_those_that_torch_counts(training: str) -> None
     with FlopCounterMode(display=False) as counter:
         sum(losses(model, images).values()).backward()
     assert counter.get_total_flops() == 2 * flops_per_image()[training]
+
+
+@pytest.mark.slow
+def test_a_smoke_run_measures_all_there_is() -> None:
+    command = [sys.executable, "-m", "bench.run", "--smoke"]
+    done = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for row in ("| this project, 1 seeds", "| level 7 |", "| preprocess |", "| evaluate |"):
+        assert row in done.stdout
+    assert "not measured" not in done.stdout

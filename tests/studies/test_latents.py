@@ -36,9 +36,9 @@ def test_copies_of_training_faces_are_told_from_new_ones() -> None:
     train, new = (random.integers(0, 256, (40, 128, 128, 3), np.uint8) for _ in range(2))
     nearby = latents._small(train)
     reach = latents._distances(new, nearby)
-    assert latents._row("lfw", "v", 0, "copied", train, new, nearby, reach).copies == 1.0
-    row = latents._row("lfw", "v", 0, "new", new, new, nearby, reach)
-    assert row.copies <= 0.05 and row.high_frequency_ratio == pytest.approx(1)
+    assert latents.measured(train, new, nearby, reach)[-1] == 1.0
+    _, high_frequency_ratio, *_, copies = latents.measured(new, new, nearby, reach)
+    assert copies <= 0.05 and high_frequency_ratio == pytest.approx(1)
 
 
 def test_all_densities_of_a_variant_are_measured_and_told(
