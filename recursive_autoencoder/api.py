@@ -49,22 +49,23 @@ def load(model: str | Path) -> Autoencoder:
         return checkpoint.load(path)[0]
 
 
-def read(paths: Paths, crop: Literal["face", "centre"] = "face") -> "Given":
-    """Names, crops and pixels, uint8 (n,128,128,3), of the pictures in files, folders and archives:
-    of the largest face or, with "centre" or where none is found, of the central square."""
+def read(paths: Paths, crop: Literal["face", "centre"] = "face", size: int = SIZE) -> "Given":
+    """Names, crops and pixels, uint8 (n,size,size,3), of the pictures in files, folders and
+    archives: of the largest face or, with "centre" or where none is found, of the central square.
+    """
     if crop not in ("face", "centre"):
         raise PipelineError(f"crop is {crop!r}: it should be face or centre")
     with undisturbed():
         from stages.data import given  # what decodes pictures takes a second
 
         listed = [paths] if isinstance(paths, str | Path) else paths
-        return given.read([*map(str, listed)], sys.maxsize, crop)
+        return given.read([*map(str, listed)], sys.maxsize, crop, size)
 
 
 @torch.no_grad()
 def encode(model: Autoencoder, pictures: Pictures) -> Tensor:
     """The codes (n,values) of pictures on the model's device, 384 values of a published model."""
-    images = _checked(pictures)
+    images = _checked(pictures, model.size)
     device, side = next(model.parameters()).device, images.shape[-1]
     if isinstance(pictures, Tensor) and images.device != device:
         raise PipelineError(f"the images are on {images.device}, the model on {device}: move one")
@@ -144,14 +145,17 @@ def train(
     return Trained(trainer.average.model.eval(), trainer.curve)
 
 
-def _checked(pictures: Pictures) -> Tensor:
-    """Bytes or floats (n,3,size,size) of pictures of any kind; floats are in [0,1]."""
+def _checked(pictures: Pictures, size: int = SIZE) -> Tensor:
+    """Bytes or floats (n,3,size,size) of pictures of any kind; floats are in [0,1].
+
+    size: of what is read from paths.
+    """
     if isinstance(pictures, Tensor):
         images = pictures
     elif isinstance(pictures, np.ndarray) and pictures.dtype != np.uint8:
         images = torch.from_numpy(pictures)
     else:
-        pixels = pictures if isinstance(pictures, np.ndarray) else read(pictures).pixels
+        pixels = pictures if isinstance(pictures, np.ndarray) else read(pictures, size=size).pixels
         if pixels.ndim != 4 or pixels.shape[3] != 3:
             raise PipelineError(f"bytes are {pixels.shape}: they should be (n, size, size, 3), RGB")
         images = torch.from_numpy(np.array(pixels)).permute(0, 3, 1, 2)
