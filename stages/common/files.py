@@ -12,7 +12,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 # What a full or read-only disk says of a write, without the name of the file.
@@ -25,9 +25,8 @@ def atomic(path: str | Path) -> Iterator[Path]:
 
     The yielded path has the same name and ending in another folder, on the same disk.
     """
-    with _partial(Path(path)) as unfinished:
+    with atomic_set(path) as (unfinished,):
         yield unfinished
-        os.replace(unfinished, path)
 
 
 @contextmanager
@@ -66,31 +65,26 @@ def number(value: float) -> str:
 def _partial(path: Path) -> Iterator[Path]:
     """A place called as `path`, in a folder beside it that goes at the end."""
     prefix = f".partial-{path.name}-"
+    folder: Path | None = None
     try:
-        with _beside(path, prefix) as place:
-            yield place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for left in path.parent.glob(f"{glob.escape(prefix)}*"):
+            with _locked(left) as abandoned:
+                if abandoned:
+                    shutil.rmtree(left, ignore_errors=True)
+        while True:
+            folder = Path(tempfile.mkdtemp(prefix=prefix, dir=path.parent))
+            with _locked(folder, wait=True):
+                if folder.exists():  # else another writer took it for abandoned
+                    yield folder / path.name
+                    return
     except OSError as error:
         nameless = error.filename is None and error.errno in DISK
         if nameless or prefix in f"{error.filename}{error.filename2}":
             error.filename = str(path)
         raise
-
-
-@contextmanager
-def _beside(path: Path, prefix: str) -> Iterator[Path]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for left in path.parent.glob(f"{glob.escape(prefix)}*"):
-        with _locked(left) as abandoned:
-            if abandoned:
-                shutil.rmtree(left, ignore_errors=True)
-    while True:
-        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=path.parent))
-        try:
-            with _locked(folder, wait=True):
-                if folder.exists():  # else another writer took it for abandoned
-                    yield folder / path.name
-                    return
-        finally:
+    finally:
+        if folder:
             shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -110,15 +104,12 @@ def _swap(unfinished: Path, path: str | Path) -> None:
 @contextmanager
 def _locked(folder: Path, wait: bool = False) -> Iterator[bool]:
     """Hold the folder's lock, which ends with its process; False where it cannot be had."""
-    descriptor, held = -1, False
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        held = True
-    except OSError:  # another process holds it, it is gone, or the disk knows no locks
-        pass
-    try:
+    held = False
+    with ExitStack() as stack:
+        # Another process holds it, it is gone, or the disk knows no locks.
+        with suppress(OSError):
+            descriptor = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            held = True
         yield held
-    finally:
-        if descriptor >= 0:
-            os.close(descriptor)

@@ -1,5 +1,6 @@
 """params.yaml, checked and typed; and what `configure` makes of it, resolved settings a file."""
 
+import os
 import re
 import reprlib
 from collections.abc import Callable
@@ -28,7 +29,7 @@ from stages.common.yaml_files import read_yaml
 # The paper's text, or the same with the accidents of the authors' released code.
 Implementation = Literal["described", "released"]
 IMPLEMENTATIONS: tuple[Implementation, ...] = ("described", "released")
-# Those after the last training step, or an exponential moving average of them over the steps.
+# After the last training step, or an exponential moving average over the steps.
 Weights = Literal["last_step", "averaged"]
 WEIGHTS: tuple[Weights, ...] = ("last_step", "averaged")
 CANDIDATE = "candidate"
@@ -69,8 +70,7 @@ LevelWeights = Annotated[
 Seeds = Annotated[list[Annotated[int, Field(ge=0, lt=2**63)]], BeforeValidator(_seeds)]
 
 
-# A setting that came after the first weights: left out of files and names where it is None, so that
-# those of before keep theirs.
+# A setting younger than the first weights: where it is None, files and names leave it out.
 Later = partial(Field, default=None, exclude_if=lambda value: value is None)
 
 
@@ -109,9 +109,7 @@ class PreprocessSettings(Checked):
         gt=0, lt=1, description="fraction of the people whose pictures are never trained on"
     )
     size: Literal[32, 64, 128, 256] = Field(
-        default=128,
-        exclude_if=lambda size: size == 128,
-        description="pixels a side of the crops",
+        default=128, exclude_if=lambda size: size == 128, description="pixels a side of the crops"
     )
 
 
@@ -235,9 +233,9 @@ BEYOND = tuple(key for key in ModelSettings.model_fields if key not in _THEIRS)
 
 
 class Training(Checked):
-    """What decides the weights of one training but for code and machine, and nothing else.
+    """What decides the weights of one training, but for code and machine.
 
-    faces: the content hash of the prepared faces. The settings' name and other seeds are not in it.
+    faces: the content hash of the prepared faces.
     """
 
     settings: ModelSettings
@@ -319,32 +317,28 @@ def resolve(values: object, name: object = "params.yaml") -> Params:
     train = {key: train[key] for key in TRAIN_KEYS if key in train}
     top = {key: values[key] for key in (*NETWORK_KEYS, *BEYOND) if key in values}
 
+    downloads = _check(DownloadSettings, download, "download.{}".format, problems)
     preprocessing = _check(PreprocessSettings, preprocess, "preprocess.{}".format, problems)
     if preprocessing and preprocessing.size != 128:
         train["size"] = preprocessing.size
-    sections: dict[str, Checked | None] = {
-        "download": _check(DownloadSettings, download, "download.{}".format, problems),
-        "preprocess": preprocessing,
-    }
     # The defaults are checked as one variant, so that a bad one is named once.
     names = {key: f"train.{key}" for key in TRAIN_KEYS} | {key: key for key in top}
     _check(Variant, train | top, names.get, problems)
     variants = {}
     for variant, own in entries.items():
         where = f"variants.{variant}"
+        own = _mapping(own, where, problems)
         if not isinstance(variant, str) or not NAME.fullmatch(variant):
             problems.append(
                 f"{where}: a variant's name is at most 64 of a-z, 0-9 and _, in quotes where YAML "
                 "would not read it as text"
             )
-            continue
-        own = _mapping(own, where, problems)
-        if "size" in own:
+        elif "size" in own:
             problems.append(f"{where}.size is no setting; did you mean preprocess.size?")
-            continue
-        names = {str(key): f"{where}.{key}" for key in own}
-        defaults = train | top if variant == CANDIDATE else train
-        variants[variant] = _check(Variant, defaults | own, names.get, problems, where)
+        else:
+            names = {str(key): f"{where}.{key}" for key in own}
+            defaults = train | top if variant == CANDIDATE else train
+            variants[variant] = _check(Variant, defaults | own, names.get, problems, where)
     if not entries:
         problems.append("variants: there is nothing to train")
     publish = values.get("publish")
@@ -352,6 +346,7 @@ def resolve(values: object, name: object = "params.yaml") -> Params:
         problems.append(f"publish is {_shown(publish)}: it should be a list of different variants")
     if problems:
         raise PipelineError(f"{name}: {'; '.join(problems)}")
+    sections = {"download": downloads, "preprocess": preprocessing}
     return Params.model_validate(sections | {"publish": publish, "variants": variants})
 
 
@@ -377,6 +372,27 @@ def read_variant(name: str, root: str | Path = ".") -> Variant:
     if not NAME.fullmatch(name):
         raise PipelineError(f"{name!r} is no variant's name: those are a-z, 0-9 and _")
     return read_config(Variant, Path(root, VARIANTS, f"{name}.yaml"))
+
+
+def kept_trainings() -> Path:
+    """Where trainings are kept: in the repository that dvc runs an experiment of."""
+    return Path(os.environ.get("DVC_ROOT", "."), ".dvc", "trainings")
+
+
+def configured(root: str | Path = ".") -> list[str]:
+    """The names of all variants in configs/, in alphabetical order."""
+    return sorted(path.stem for path in Path(root, VARIANTS).glob("*.yaml"))
+
+
+def chosen(words: tuple[str, ...], stage: str) -> dict[str, Variant]:
+    """The variants that a command line names; `--all` names every one of configs/.
+
+    Raises PipelineError where it names none, or one that is not there.
+    """
+    names = configured() if words == ("--all",) else words
+    if not names:
+        raise PipelineError(f"usage: python -m stages.{stage} VARIANT ... | --all")
+    return {name: read_variant(name) for name in names}
 
 
 def _check(

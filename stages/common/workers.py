@@ -6,8 +6,9 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import active_children, get_context
 from typing import TypeVar
 
+from stages.common import memory
 from stages.common.errors import PipelineError
-from stages.common.processes import interrupts_held_back
+from stages.common.processes import end_with_parent, interrupts_held_back
 
 Result = TypeVar("Result")
 
@@ -20,7 +21,7 @@ def run_each(
     Where a task fails or the generator is closed, all processes end. Raises what a task raises, and
     a PipelineError that says `killed` where a process was.
     """
-    with ProcessPoolExecutor(workers, get_context("spawn"), begin) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), _begin, (begin,)) as pool:
         try:
             with interrupts_held_back():
                 futures = [pool.submit(task) for task in tasks]
@@ -32,3 +33,9 @@ def run_each(
             for process in active_children():
                 process.kill()
             raise
+
+
+def _begin(begin: Callable[[], None]) -> None:
+    end_with_parent()
+    memory.keep_freed()
+    begin()
