@@ -395,6 +395,12 @@ def chosen(words: tuple[str, ...], stage: str) -> dict[str, Variant]:
     return {name: read_variant(name) for name in names}
 
 
+def differences(theirs: dict[str, object], ours: dict[str, object]) -> str:
+    """The keys whose values differ, with both values: "norm 'batch', not 'none'; ..."."""
+    pairs = {key: (theirs.get(key), ours.get(key)) for key in theirs | ours}
+    return "; ".join(f"{key} {a!r}, not {b!r}" for key, (a, b) in pairs.items() if a != b)
+
+
 def _check(
     kind: type[Settings],
     values: dict[Any, object],
