@@ -17,7 +17,7 @@ from stages.common.errors import PipelineError
 from stages.common.files import atomic
 
 PARTIAL = Path("data/partial")  # unfinished downloads; git-ignored
-TOLD = 20  # reasons why pictures were skipped, and names for each
+SHOWN = 20  # reasons why pictures were skipped, and names for each
 
 Skipped = list[tuple[str, str]]  # names and reasons, as "is 90x90 pixels"
 
@@ -81,7 +81,7 @@ def store(contents: Iterable[tuple[str, bytes]], limit: int, partial: Path = PAR
             end += len(content)
         file.flush()
     except BaseException:
-        with suppress(OSError):  # Python would tell of what does not fit on the disk once more
+        with suppress(OSError):  # a full disk raises a second time
             file.close()
         raise
     return pictures
@@ -135,12 +135,10 @@ def tell_skipped(skipped: Skipped) -> str:
     by_reason: dict[str, list[str]] = {}
     for name, reason in skipped:
         by_reason.setdefault(reason, []).append(name)
-    told = [
-        f"{reason} ({len(names):,}): {_first(names, ', ')}" for reason, names in by_reason.items()
-    ]
-    return f"{len(skipped):,} files skipped: {_first(told, '; ')}"
+    reasons = [f"{why} ({len(names):,}): {_first(names, ', ')}" for why, names in by_reason.items()]
+    return f"{len(skipped):,} files skipped: {_first(reasons, '; ')}"
 
 
 def _first(parts: Sequence[str], separator: str) -> str:
-    more = [f"and {len(parts) - TOLD:,} more"] if len(parts) > TOLD else []
-    return separator.join([*parts[:TOLD], *more])
+    more = [f"and {len(parts) - SHOWN:,} more"] if len(parts) > SHOWN else []
+    return separator.join([*parts[:SHOWN], *more])
