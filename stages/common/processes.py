@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
 from multiprocessing import parent_process, resource_tracker
 from threading import Thread
 
@@ -20,8 +19,8 @@ POLL = 0.5  # seconds
 def end_with_dvc() -> None:
     """Let this process end when the dvc that runs it as a stage is gone, even if it was killed.
 
-    Left over, a stage would go on beside that of the next `dvc repro`. One that was started by
-    hand may outlive its shell. Raises PipelineError where that dvc is gone already.
+    Else it would go on beside the stage of the next `dvc repro`. A stage that was started by hand
+    may outlive its shell. Raises PipelineError where that dvc is gone already.
     """
     if "DVC_STAGE" not in os.environ:  # dvc sets it for every stage, and not for itself
         return
@@ -29,7 +28,7 @@ def end_with_dvc() -> None:
     # When dvc is gone, this is the process that takes in orphans, which is of another group.
     with suppress(ProcessLookupError):
         if dvc and os.getpgid(dvc.pid) == os.getpgrp():
-            _end_after(partial(_wait_for, dvc))
+            _end_after(lambda: _wait_for(dvc))
             return
     raise PipelineError("the dvc that started this stage is gone; run `dvc repro` again")
 

@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial as bind
+from io import BufferedIOBase
 from pathlib import Path
-from typing import IO, Any, Protocol, cast
+from typing import IO, Any, cast
 
 from stages.common.errors import PipelineError
 from stages.data.pictures import WholeHeader
@@ -44,12 +45,6 @@ class Member:
     size: int
     read: Callable[[], bytes]
     repeats: str = ""
-
-
-class Stream(Protocol):
-    """What can be read from its start on."""
-
-    def read(self, size: int, /) -> bytes: ...
 
 
 def members(path: Path) -> Iterator[Member]:
@@ -154,14 +149,14 @@ def _zip_members(file: IO[bytes]) -> Iterator[Member | None]:
             yield None if info.is_dir() else Member(name, info.file_size, read)
 
 
-def gzipped_tar_members(file: Stream) -> Iterator[Member | None]:
+def gzipped_tar_members(file: BufferedIOBase) -> Iterator[Member | None]:
     """As `members`, but of an open .tgz, with None for what is no regular file. Raises errors of
     UNREADABLE."""
-    with gzip.GzipFile(fileobj=cast(IO[bytes], file)) as stream:
+    with gzip.GzipFile(fileobj=file) as stream:
         yield from _tar_members(stream)
 
 
-def _tar_members(stream: Stream) -> Iterator[Member | None]:
+def _tar_members(stream: BufferedIOBase) -> Iterator[Member | None]:
     """Also reads to the end of `stream`, which then checks its checksum. Raises ReadError where
     something follows the end of the tar, as a second tar would."""
     bounded = _Bounded(stream)
@@ -191,7 +186,7 @@ def _read_tarred(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
 class _Bounded:
     """A stream that lets no more be read than was allowed: tarfile reads headers of any size."""
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: BufferedIOBase) -> None:
         self._stream, self._left, self._total = stream, HEADER_BYTES, TOTAL_BYTES
 
     def allow(self, size: int) -> None:

@@ -76,17 +76,17 @@ def keep(members: Iterable[Member], partial: Path) -> Pictures:
 
     Raises PipelineError where two of one name differ, or they are too large.
     """
-    return store(_pictures(members), TOTAL_BYTES, partial)
 
+    def pictures() -> Iterator[tuple[str, bytes]]:
+        for member in members:
+            if picture := PICTURE.search(member.name):
+                if member.size > PICTURE_BYTES:
+                    raise PipelineError(
+                        f"{picture[1]} has {member.size:,} bytes, {PICTURE_BYTES:,} are allowed"
+                    )
+                yield picture[1], member.read()
 
-def _pictures(members: Iterable[Member]) -> Iterator[tuple[str, bytes]]:
-    for member in members:
-        if picture := PICTURE.search(member.name):
-            if member.size > PICTURE_BYTES:
-                raise PipelineError(
-                    f"{picture[1]} has {member.size:,} bytes, {PICTURE_BYTES:,} are allowed"
-                )
-            yield picture[1], member.read()
+    return store(pictures(), TOTAL_BYTES, partial)
 
 
 def _verified(wanted: Dataset, pictures: Pictures, where: str) -> Pictures:

@@ -46,11 +46,12 @@ def obtain_each(missing: Mapping[Path, Training], address: str) -> Iterator[Path
     scheduler or worker answers and, after all others are there, where trainings have failed.
     """
     failed: list[str] = []
-    left, people = dict(missing), faces.load()
+    left = dict(missing)
     for _ in range(ROUNDS):
         lost: dict[Path, Training] = {}
         with _connected(address) as client:
             # Scattered data goes through a worker once. As a plain array it is sent without a copy.
+            people = faces.load()
             sent = replace(people, images=np.asarray(people.images))
             [scattered] = client.scatter([sent], broadcast=True, hash=False)
             submit = client.get_executor(pure=False).submit
