@@ -69,8 +69,8 @@ def take(file: str) -> None:
             del variants[name]
         del changes["variants"]
     if isinstance(changes.get("train"), dict):
-        for own in variants.values():
-            merge(own, {key: changes["train"][key] for key in own if key in changes["train"]})
+        for entry in variants.values():
+            merge(entry, {key: changes["train"][key] for key in entry if key in changes["train"]})
     merge(params, changes)
     text = dumps_yaml(params)
     settings.resolve(parse_yaml(text.encode(), PARAMS), f"{PARAMS} with {file}")

@@ -29,9 +29,9 @@ def main(*variants: str) -> None:
                 "batch_size or use more pictures"
             )
     planned = {name: trainings(variant, prepared.hash) for name, variant in wanted.items()}
-    outputs = iter(obtain_all([training for own in planned.values() for training in own.values()]))
-    for name, own in planned.items():
-        put_in_place(name, own, [next(outputs) for _ in own])
+    outputs = iter(obtain_all([t for places in planned.values() for t in places.values()]))
+    for name, places in planned.items():
+        put_in_place(name, places, [next(outputs) for _ in places])
     print(f"{', '.join(wanted)}: {time.perf_counter() - started:.0f} s")
 
 

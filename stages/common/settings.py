@@ -325,20 +325,20 @@ def resolve(values: object, name: object = "params.yaml") -> Params:
     names = {key: f"train.{key}" for key in TRAIN_KEYS} | {key: key for key in top}
     _check(Variant, train | top, names.get, problems)
     variants = {}
-    for variant, own in entries.items():
+    for variant, entry in entries.items():
         where = f"variants.{variant}"
-        own = _mapping(own, where, problems)
+        entry = _mapping(entry, where, problems)
         if not isinstance(variant, str) or not NAME.fullmatch(variant):
             problems.append(
                 f"{where}: a variant's name is at most 64 of a-z, 0-9 and _, in quotes where YAML "
                 "would not read it as text"
             )
-        elif "size" in own:
+        elif "size" in entry:
             problems.append(f"{where}.size is no setting; did you mean preprocess.size?")
         else:
-            names = {str(key): f"{where}.{key}" for key in own}
+            names = {str(key): f"{where}.{key}" for key in entry}
             defaults = train | top if variant == CANDIDATE else train
-            variants[variant] = _check(Variant, defaults | own, names.get, problems, where)
+            variants[variant] = _check(Variant, defaults | entry, names.get, problems, where)
     if not entries:
         problems.append("variants: there is nothing to train")
     publish = values.get("publish")
@@ -408,10 +408,9 @@ def _check(
     problems: list[str],
     whole: str = "",
 ) -> Settings | None:
-    """`kind` made of `values`; None where something is wrong, which is added to `problems`.
+    """`kind` made of `values`; None where something is wrong, which `problems` gets.
 
-    name_of: what to call a key; None for one whose problems are named elsewhere. whole: what to
-    call all of them, where they do not fit together.
+    name_of: the name of a key; None leaves its problems out. whole: the name of all keys together.
     """
     try:
         return kind.model_validate({str(key): value for key, value in values.items()})

@@ -64,7 +64,7 @@ def evaluate(
 
 
 def _table(measured: dict[int, Measured]) -> pd.DataFrame:
-    rows = [(*row[:2], seed, *row[2:]) for seed, of in measured.items() for row in of.rows]
+    rows = [(*row[:2], seed, *row[2:]) for seed, model in measured.items() for row in model.rows]
     return pd.DataFrame(rows, columns=[*MEASURED]).set_index([*MEASURED][:3]).sort_index()
 
 
