@@ -75,26 +75,24 @@ Later = partial(Field, default=None, exclude_if=lambda value: value is None)
 
 
 class Checked(BaseModel):
-    """No key is unknown, no value is converted: true is no number, 5.0 no count."""
+    """No key is unknown, no value is converted: true is no number, 5.0 no count.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    A string below a field is its description, which docs/ repeats."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True
+    )
 
 
 class DownloadSettings(Checked):
     """Section `download`."""
 
-    dataset: Literal["lfw-deepfunneled", "lfw", "synthetic", "own"] = Field(
-        description="the pictures: two versions of LFW, faces that the project draws itself, or "
-        "your own"
-    )
-    count: int = Field(
-        default=1000, ge=64, le=100_000, description="pictures to draw, for `synthetic` only"
-    )
-    pictures: Annotated[str, AfterValidator(_not_home)] = Field(
-        default="pictures",
-        min_length=1,
-        description="a folder or archive (.tar, .tgz, .zip) of pictures, for `own` only",
-    )
+    dataset: Literal["lfw-deepfunneled", "lfw", "synthetic", "own"]
+    """the pictures: two versions of LFW, faces that the project draws itself, or your own"""
+    count: int = Field(default=1000, ge=64, le=100_000)
+    """pictures to draw, for `synthetic` only"""
+    pictures: Annotated[str, AfterValidator(_not_home)] = Field(default="pictures", min_length=1)
+    """a folder or archive (.tar, .tgz, .zip) of pictures, for `own` only"""
 
     def effective(self) -> "DownloadSettings":
         """With defaults for what does not matter for this dataset, which then is not made anew."""
@@ -105,12 +103,10 @@ class DownloadSettings(Checked):
 class PreprocessSettings(Checked):
     """Section `preprocess`."""
 
-    held_out: Number = Field(
-        gt=0, lt=1, description="fraction of the people whose pictures are never trained on"
-    )
-    size: Literal[32, 64, 128, 256] = Field(
-        default=128, exclude_if=lambda size: size == 128, description="pixels a side of the crops"
-    )
+    held_out: Number = Field(gt=0, lt=1)
+    """fraction of the people whose pictures are never trained on"""
+    size: Literal[32, 64, 128, 256] = Field(default=128, exclude_if=lambda size: size == 128)
+    """pixels a side of the crops"""
 
 
 def _halvings(size: int | None) -> int:
@@ -122,70 +118,47 @@ class ModelSettings(Checked):
     """What decides a training, beside its seed and its faces; the recipe's values are those of the
     authors, Adam 1e-3 with batches of 32 for 10 epochs."""
 
-    training: Literal["stacked", "recursive", "joint"] = Field(
-        default="recursive",
-        description="one loss end to end, one for each level on its own, or `joint`: end to end "
-        "with a loss at every level",
-    )
-    norm: Literal["none", "batch", "shared", "tied"] = Field(
-        default="none",
-        description="batch normalisation after every level; `shared`: one for both halves of a "
-        "level; `tied`: as shared, but each half has statistics of its own",
-    )
-    activation: Literal["selu", "relu"] = Field(
-        default="selu", description="of every level but the last, which is a sigmoid"
-    )
-    variational: bool = Field(
-        default=False, description="the last level's output becomes a mean and a log variance"
-    )
-    size: Literal[32, 64, 256] | None = Later(description="pixels a side, where they are not 128")
-    levels: Annotated[int, Field(ge=1)] | None = Later(
-        description="how many there are; none: as many as halve the picture to one pixel"
-    )
-    epochs: int = Field(ge=1, description="passes through the training faces")
-    batch_size: int = Field(
-        ge=2, description="faces a step; on a CPU multiples of 16 are several times faster"
-    )
-    lr: Number = Field(gt=0, description="Adam's learning rate")
-    upsample: Literal["transposed", "nearest", "bilinear"] = Field(
-        default="transposed",
-        description="the decoder's levels: transposed convolution, or interpolation and then a "
-        "convolution",
-    )
-    downsample: Literal["stride", "maxpool"] = Field(
-        default="stride",
-        description="the encoder's levels: strided convolution, or convolution and then pooling",
-    )
-    level_weights: LevelWeights = Field(
-        default="equal",
-        description="of joint training's losses, level 1 (the image) first: `equal`, `image` or "
-        "`latent` (each level twice the next, or the one before), or a number a level",
-    )
-    stacked_epochs: int = Field(
-        default=0, ge=0, description="of a recursive training, the last epochs, end to end"
-    )
-    schedule: Literal["constant", "cosine", "linear"] = Field(
-        default="constant",
-        description="of the learning rate; `cosine`: to zero at the end; `linear`: constant, then "
-        "linearly to zero over the last third",
-    )
-    reach: Annotated[int, Field(ge=1)] | None = Later(
-        description="of recursive training, through how many neighbouring levels at most a loss "
-        "goes; none: 1, each level on its own"
-    )
-    kl_weight: Annotated[Number, Field(gt=0)] | None = Later(
-        description="of a variational model, the factor of its divergence; none: 1, the authors'"
-    )
-    averaging: Number = Field(
-        default=0.99,
-        gt=0,
-        lt=1,
-        description="decay a step of the averaged weights, at most 1 - 10 / all steps",
-    )
-    separate_steps: bool | None = Later(
-        description="as released, recursive: the levels step one after another, as in the authors' "
-        "loop"
-    )
+    training: Literal["stacked", "recursive", "joint"] = "recursive"
+    """one loss end to end, one for each level on its own, or `joint`: end to end with a loss at
+    every level"""
+    norm: Literal["none", "batch", "shared", "tied"] = "none"
+    """batch normalisation after every level; `shared`: one for both halves of a level; `tied`: as
+    shared, but each half has statistics of its own"""
+    activation: Literal["selu", "relu"] = "selu"
+    """of every level but the last, which is a sigmoid"""
+    variational: bool = False
+    """the last level's output becomes a mean and a log variance"""
+    size: Literal[32, 64, 256] | None = Later()
+    """pixels a side, where they are not 128"""
+    levels: Annotated[int, Field(ge=1)] | None = Later()
+    """how many there are; none: as many as halve the picture to one pixel"""
+    epochs: int = Field(ge=1)
+    """passes through the training faces"""
+    batch_size: int = Field(ge=2)
+    """faces a step; on a CPU multiples of 16 are several times faster"""
+    lr: Number = Field(gt=0)
+    """Adam's learning rate"""
+    upsample: Literal["transposed", "nearest", "bilinear"] = "transposed"
+    """the decoder's levels: transposed convolution, or interpolation and then a convolution"""
+    downsample: Literal["stride", "maxpool"] = "stride"
+    """the encoder's levels: strided convolution, or convolution and then pooling"""
+    level_weights: LevelWeights = "equal"
+    """of joint training's losses, level 1 (the image) first: `equal`, `image` or `latent` (each
+    level twice the next, or the one before), or a number a level"""
+    stacked_epochs: int = Field(default=0, ge=0)
+    """of a recursive training, the last epochs, end to end"""
+    schedule: Literal["constant", "cosine", "linear"] = "constant"
+    """of the learning rate; `cosine`: to zero at the end; `linear`: constant, then linearly to zero
+    over the last third"""
+    reach: Annotated[int, Field(ge=1)] | None = Later()
+    """of recursive training, through how many neighbouring levels at most a loss goes; none: 1,
+    each level on its own"""
+    kl_weight: Annotated[Number, Field(gt=0)] | None = Later()
+    """of a variational model, the factor of its divergence; none: 1, the authors'"""
+    averaging: Number = Field(default=0.99, gt=0, lt=1)
+    """decay a step of the averaged weights, at most 1 - 10 / all steps"""
+    separate_steps: bool | None = Later()
+    """as released, recursive: the levels step one after another, as in the authors' loop"""
     implementation: Implementation = "described"
 
     @property
@@ -247,10 +220,10 @@ class Variant(ModelSettings):
     """A row of Table 1 or Figure 4: its settings, and the seeds of both implementations."""
 
     implementation: Literal["described"] = Field(default="described", exclude=True)
-    seeds: Seeds = Field(min_length=1, description="a model for each, as the paper describes it")
-    released_seeds: Seeds = Field(
-        description="a further model for each, with the accidents of the authors' released code"
-    )
+    seeds: Seeds = Field(min_length=1)
+    """a model for each, as the paper describes it"""
+    released_seeds: Seeds
+    """a further model for each, with the accidents of the authors' released code"""
 
     @model_validator(mode="after")
     def _released_is_the_paper_s(self) -> Self:
@@ -282,9 +255,8 @@ class Params(Checked):
 
     download: DownloadSettings
     preprocess: PreprocessSettings
-    publish: list[str] = Field(
-        description="variants of which git keeps a small copy, in `reports/models`"
-    )
+    publish: list[str]
+    """variants of which git keeps a small copy, in `reports/models`"""
     variants: dict[str, Variant]
 
 
