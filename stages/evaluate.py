@@ -15,8 +15,8 @@ from pathlib import Path
 from stages.common import memory
 from stages.common.entry import entry_point
 from stages.common.files import write_text
+from stages.common.processes import run_each
 from stages.common.settings import Variant, chosen
-from stages.common.workers import run_each
 
 KILLED = "an evaluation was killed, most likely for want of memory; run it again"
 

@@ -1,19 +1,24 @@
-"""Processes that end together: what dvc started does not outlive it, nor workers their stage."""
+"""Processes that end together: a stage with the dvc that started it, workers with their stage."""
 
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
-from multiprocessing import parent_process, resource_tracker
+from multiprocessing import active_children, get_context, parent_process, resource_tracker
 from threading import Thread
+from typing import TypeVar
 
 import psutil
 
+from stages.common import memory
 from stages.common.errors import PipelineError
 
 POLL = 0.5  # seconds
+Result = TypeVar("Result")
 
 
 def end_with_dvc() -> None:
@@ -51,6 +56,34 @@ def interrupts_held_back() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def run_each(
+    tasks: Sequence[Callable[[], Result]], workers: int, begin: Callable[[], None], killed: str
+) -> Generator[Result, None, None]:
+    """What each task returns, as soon as it does, from `workers` processes that `begin` prepares.
+
+    Where a task fails or the generator is closed, all processes end. Raises what a task raises, and
+    a PipelineError that says `killed` where a process was.
+    """
+    with ProcessPoolExecutor(workers, get_context("spawn"), _begin, (begin,)) as pool:
+        try:
+            with interrupts_held_back():
+                futures = [pool.submit(task) for task in tasks]
+            for future in as_completed(futures):
+                yield future.result()
+        except BrokenProcessPool:
+            raise PipelineError(killed) from None
+        except BaseException:
+            for process in active_children():
+                process.kill()
+            raise
+
+
+def _begin(begin: Callable[[], None]) -> None:
+    end_with_parent()
+    memory.keep_freed()
+    begin()
 
 
 def _end_after(wait: Callable[[], None]) -> None:

@@ -15,8 +15,8 @@ from tqdm import tqdm
 
 from stages.common.cores import CORES, cores
 from stages.common.errors import PipelineError
+from stages.common.processes import run_each
 from stages.common.settings import WEIGHTS, Training
-from stages.common.workers import run_each
 from stages.data import faces
 from stages.data.faces import Faces
 from stages.model import store
