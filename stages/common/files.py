@@ -1,8 +1,8 @@
 """Outputs appear whole or not at all, and numbers look the same in every text file.
 
-What is unfinished lies in a folder `.partial-NAME-...` beside its place, which git and dvc ignore.
-It goes when the writing fails, and the error of a full or read-only disk names the output. Where
-the process was killed, the next one to write NAME removes it.
+An unfinished output lies in a folder `.partial-NAME-...` beside its place; git and dvc ignore it.
+A write that fails removes it, and the error of a full or read-only disk names the output. After a
+kill, the next process that writes NAME removes it.
 """
 
 import errno
@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-# What a full or read-only disk says of a write, without the name of the file.
+# Errors of a full or read-only disk, which may lack the name of the file.
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
@@ -31,7 +31,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: str | Path) -> Iterator[Path]:
-    """Yield an empty folder to fill; at the end it replaces the folder `path` with all it held."""
+    """Yield an empty folder to fill; at the end it replaces the folder `path`."""
     with _partial(Path(path)) as unfinished:
         unfinished.mkdir()
         yield unfinished
@@ -63,7 +63,7 @@ def number(value: float) -> str:
 
 @contextmanager
 def _partial(path: Path) -> Iterator[Path]:
-    """A place called as `path`, in a folder beside it that goes at the end."""
+    """A place of the same name, in a folder beside `path` that is removed at the end."""
     prefix = f".partial-{path.name}-"
     folder: Path | None = None
     try:

@@ -30,7 +30,7 @@ def end_with_dvc() -> None:
     if "DVC_STAGE" not in os.environ:  # dvc sets it for every stage, and not for itself
         return
     dvc = next((p for p in psutil.Process().parents() if not _in_stage(p)), None)
-    # When dvc is gone, this is the process that takes in orphans, which is of another group.
+    # When dvc is gone, this is the process that adopts orphans, which is of another group.
     with suppress(ProcessLookupError):
         if dvc and os.getpgid(dvc.pid) == os.getpgrp():
             _end_after(lambda: _wait_for(dvc))
@@ -39,8 +39,8 @@ def end_with_dvc() -> None:
 
 
 def end_with_parent() -> None:
-    """Let this worker process end when the one that started it does, even if that was killed."""
-    if parent := parent_process():  # it knows a parent that was gone before this line, too
+    """Let this worker process end when its parent does, even if that was killed."""
+    if parent := parent_process():  # also knows a parent that ended before this line
         _end_after(parent.join)
 
 
@@ -48,9 +48,9 @@ def end_with_parent() -> None:
 def interrupts_held_back() -> Iterator[None]:
     """Let Ctrl-C wait until the end of the block. Processes started in it never hear of it.
 
-    It is for their parent alone, which tells the user once, and ends them.
+    Their parent alone handles it: it prints one line and ends them.
     """
-    resource_tracker.ensure_running()  # to start it, as workers do, would let the signal through
+    resource_tracker.ensure_running()  # starting it, as workers do, would let the signal through
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -101,7 +101,7 @@ def _wait_for(process: psutil.Process) -> None:
 
 
 def alive(process: psutil.Process) -> bool:
-    """Whether it runs: one that has ended and that nobody has reaped yet does not."""
+    """Whether a process runs. One that has ended but was not reaped yet does not."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

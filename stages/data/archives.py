@@ -96,7 +96,7 @@ def _members(path: Path) -> Iterator[Member | None]:
 
 
 def _is_tar_header(block: bytes) -> bool:
-    """Whether it is one of any kind of tar; those of the oldest, v7, have no name in them."""
+    """Whether a block is the header of any kind of tar; the oldest, v7, has no magic number."""
     with suppress(tarfile.HeaderError):
         return bool(tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape"))
     return False

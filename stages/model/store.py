@@ -86,7 +86,7 @@ def identity(training: Training) -> dict[str, Any]:
 
 
 def goes_on(settings: ModelSettings) -> bool:
-    """Whether a training of more epochs begins as one of these does: no schedule counts them."""
+    """Whether a longer training begins as one of these: no setting depends on all epochs."""
     return settings.schedule == "constant" and not settings.stacked_epochs
 
 
@@ -315,7 +315,7 @@ def _readable(path: Path) -> Iterator[Path]:
 
 
 def trainings(variant: Variant, faces_hash: str) -> dict[Path, Training]:
-    """Every training of a variant, by the folder of its outputs below the variant's."""
+    """Every training of a variant. Keys: folders of their outputs, below models/<variant>/."""
     return {
         Path(how, f"seed{seed}"): Training(settings=settings, seed=seed, faces=faces_hash)
         for how, settings in variant.models().items()
@@ -367,7 +367,7 @@ def copies() -> list[str]:
 
 
 def find(name: str) -> Path:
-    """The file of a model: `name` itself where it ends as one, else of that variant.
+    """The file of a model: `name` itself if it ends in .safetensors, else that variant's.
 
     The first seed trained in this folder, or else the copy. Raises PipelineError for neither.
     """
