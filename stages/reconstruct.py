@@ -75,10 +75,7 @@ def main(*words: str) -> None:
     from stages.model import onnx, store
     from stages.report import beside
 
-    variants = wanted.variants or store.copies()
-    if not variants:
-        raise PipelineError(f"{store.COPIES} has no models; name others with --variants")
-    models = store.load(variants)
+    models = store.load(wanted.variants or store.copies())
     if wanted.export:
         with atomic(wanted.export) as unfinished:
             onnx.to_onnx(models[wanted.variants[0]], unfinished)

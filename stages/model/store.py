@@ -386,7 +386,10 @@ def find(name: str) -> Path:
 @torch.inference_mode()
 def load(names: Sequence[str]) -> dict[str, Autoencoder]:
     """A model for each name, in evaluation mode. Raises PipelineError as `find` and
-    `checkpoint.load` do, and for a model whose reconstruction of grey is no picture."""
+    `checkpoint.load` do, for no name, and for a model whose reconstruction of grey is no picture.
+    """
+    if not names:
+        raise PipelineError(f"{COPIES} has no models; name others with --variants")
     grey = torch.full((1, 3, faces.SIZE, faces.SIZE), 0.5)
     models = {name: checkpoint.load(find(name))[0] for name in names}
     for name, model in models.items():
