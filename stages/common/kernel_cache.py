@@ -22,7 +22,8 @@ def keep_kernels_by_content() -> None:
     if not given or Path(given).parent.match("stages/kernels/__pycache__"):
         with suppress(OSError):
             beside.mkdir(exist_ok=True)
-        given = str(beside) if os.access(beside, os.W_OK) else _private_folder()
+        writable = beside.is_dir() and os.access(beside, os.W_OK)
+        given = str(beside) if writable else _private_folder()
     content = hashlib.sha256(sources).hexdigest()
     if given and os.path.basename(given) != content:
         os.environ["NUMBA_CACHE_DIR"] = os.path.join(given, content)
