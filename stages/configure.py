@@ -1,34 +1,26 @@
 """params.yaml -> configs/: the settings of download, preprocess and every variant, resolved.
 
-A stage depends on its own file alone, so what reruns follows the effective settings; and all of
-params.yaml is checked here, before anything runs. Beside them, what is measured, without how it is
-named: a label reevaluates nothing.
+All of params.yaml is checked here, before anything runs. A stage depends on its own file alone, and
+runs again where its effective settings change. configs/measures.yaml says what is measured, without
+labels: a new label evaluates nothing again.
 
 `python -m stages.configure FILE` first writes the settings of FILE, such as settings/demo.yaml,
-into params.yaml, whose comments stay. FILE holds what is to change, laid out as params.yaml. What
-its section `train` sets holds for every variant, also one that had a value of its own. Where its
-`variants` is a list, those alone stay.
+into params.yaml, whose comments stay. FILE holds what changes, laid out as params.yaml. What its
+section `train` sets replaces a variant's own value, too. Where its `variants` is a list, the other
+variants go.
 """
 
 import json
-import os
 import sys
+from contextlib import suppress
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+from stages.common import settings
 from stages.common.entry import entry_point
 from stages.common.errors import PipelineError
 from stages.common.files import atomic_folder, write_text
-from stages.common.settings import (
-    CONFIGS,
-    PUBLISH,
-    VARIANTS,
-    Checked,
-    Params,
-    read_params,
-    resolve,
-)
 from stages.common.yaml_files import parse_yaml, read_yaml, to_yaml
 from stages.measure.measures import computed
 
@@ -39,32 +31,32 @@ PARAMS = Path("params.yaml")
 def main(file: str = "") -> None:
     if file:
         take(file)
-    params = read_params(PARAMS)
-    with atomic_folder(VARIANTS) as folder:
+    params = settings.read_params(PARAMS)
+    with atomic_folder(settings.VARIANTS) as folder:
         for name, variant in params.variants.items():
             write(variant, folder / f"{name}.yaml")
-    write(params.download.effective(), CONFIGS / "download.yaml")
-    write(params.preprocess, CONFIGS / "preprocess.yaml")
-    write_text(CONFIGS / "measures.yaml", to_yaml(computed()))
+    write(params.download.effective(), settings.CONFIGS / "download.yaml")
+    write(params.preprocess, settings.CONFIGS / "preprocess.yaml")
+    write_text(settings.CONFIGS / "measures.yaml", to_yaml(computed()))
     publish = [name for name in params.publish if name in params.variants]
-    write_text(PUBLISH, to_yaml(publish))
+    write_text(settings.PUBLISH, to_yaml(publish))
     if lacking := sorted({*params.publish} - {*publish}):
         print(f"publish: variants has no {', '.join(lacking)}; no copy is kept")
     print(plan(params))
 
 
-def write(settings: Checked, path: Path) -> None:
-    write_text(path, to_yaml(settings.model_dump(exclude_none=True)))
+def write(values: settings.Checked, path: Path) -> None:
+    write_text(path, to_yaml(values.model_dump(exclude_none=True)))
 
 
 def take(file: str) -> None:
     """Write the settings of a file into params.yaml, laid out as dvc does.
 
-    Raises PipelineError, and leaves params.yaml as it was, where the result is not valid.
+    Raises PipelineError where the result is not valid, and then leaves params.yaml as it was.
     """
     from dvc.utils.serialize import dumps_yaml, parse_yaml_for_update
 
-    read_params(PARAMS)
+    settings.read_params(PARAMS)
     params = parse_yaml_for_update(PARAMS.read_text(encoding="utf-8"), PARAMS)
     changes = read_yaml(file)
     if not isinstance(changes, dict):
@@ -77,11 +69,11 @@ def take(file: str) -> None:
             del variants[name]
         del changes["variants"]
     if isinstance(changes.get("train"), dict):
-        for own in variants.values():
-            merge(own, {key: changes["train"][key] for key in own if key in changes["train"]})
+        for entry in variants.values():
+            merge(entry, {key: changes["train"][key] for key in entry if key in changes["train"]})
     merge(params, changes)
     text = dumps_yaml(params)
-    resolve(parse_yaml(text.encode(), PARAMS), f"{PARAMS} with {file}")
+    settings.resolve(parse_yaml(text.encode(), PARAMS), f"{PARAMS} with {file}")
     write_text(PARAMS, text)
 
 
@@ -94,31 +86,28 @@ def merge(values: dict[str, Any], changes: dict[str, Any]) -> None:
             values[key] = deepcopy(value)  # one object at two places would be written as an alias
 
 
-def plan(params: Params) -> str:
+def plan(params: settings.Params) -> str:
     """How much there is to train, and how much of it was trained before."""
     trainings = {
-        _key(settings.model_dump(), seed)
+        _key(model.model_dump(exclude_none=True), seed)
         for variant in params.variants.values()
-        for implementation, settings in variant.models().items()
+        for implementation, model in variant.models().items()
         for seed in variant.seeds_of(implementation)
     }
     kept = set()
-    for path in Path(os.environ.get("DVC_ROOT", "."), ".dvc/trainings").glob("*/epochs*/curve.csv"):
-        try:
-            found = json.loads((path.parents[1] / "identity.json").read_text(encoding="utf-8"))
+    for path in settings.kept_trainings().glob("*/epochs*/curve.csv"):
+        with suppress(OSError, ValueError, KeyError, TypeError):  # `train_variant` says more
+            identity = json.loads((path.parents[1] / "identity.json").read_text(encoding="utf-8"))
             epochs = int(path.parent.name.removeprefix("epochs"))
-            kept.add(_key(found["settings"] | {"epochs": epochs}, found["seed"]))
-        except (OSError, ValueError, KeyError, TypeError):  # `train_variant` says more
-            continue
+            kept.add(_key(identity["settings"] | {"epochs": epochs}, identity["seed"]))
     return (
         f"{len(params.variants)} variants, {len(trainings)} different trainings; "
         f"{len(trainings & kept)} of them are kept, and repeated only for other faces or other code"
     )
 
 
-def _key(settings: dict[str, Any], seed: int) -> str:
-    given = {name: value for name, value in settings.items() if value is not None}
-    return json.dumps([given, seed], sort_keys=True)
+def _key(model: dict[str, Any], seed: int) -> str:
+    return json.dumps([model, seed], sort_keys=True)
 
 
 if __name__ == "__main__":

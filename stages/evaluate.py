@@ -14,22 +14,16 @@ from pathlib import Path
 
 from stages.common import memory
 from stages.common.entry import entry_point
-from stages.common.errors import PipelineError
 from stages.common.files import write_text
-from stages.common.processes import end_with_parent
-from stages.common.settings import VARIANTS, Variant, read_variant
-from stages.common.workers import run_each
+from stages.common.processes import run_each
+from stages.common.settings import Variant, chosen
 
 KILLED = "an evaluation was killed, most likely for want of memory; run it again"
 
 
 @entry_point
 def main(*variants: str) -> None:
-    every = sorted(path.stem for path in VARIANTS.glob("*.yaml"))
-    names = every if variants == ("--all",) else variants
-    if not names:
-        raise PipelineError("usage: python -m stages.evaluate VARIANT ... | --all")
-    tasks = [partial(_evaluate, name, read_variant(name)) for name in names]
+    tasks = [partial(_evaluate, *variant) for variant in chosen(variants, "evaluate").items()]
     if len(tasks) == 1:
         memory.keep_freed()
         print(tasks[0]())
@@ -46,8 +40,6 @@ def main(*variants: str) -> None:
 def _begin(threads: int) -> None:
     import torch
 
-    end_with_parent()
-    memory.keep_freed()
     torch.set_num_threads(threads)
 
 
@@ -62,16 +54,15 @@ def _evaluate(name: str, settings: Variant) -> str:
 
     prepared = faces.load()
     with threads() as pool:
-        found, weights = evaluate(pool, name, settings, prepared, Path("models", name))
-    records.write_variant(name, settings, prepared.hash, weights, found)
-    row = json.dumps(headline(found), indent=2, allow_nan=False)
+        measured, weights = evaluate(pool, name, settings, prepared, Path("models", name))
+    records.write_variant(name, settings, prepared.hash, weights, measured)
+    row = json.dumps(headline(measured), indent=2, allow_nan=False)
     write_text(Path("reports/metrics", f"{name}.json"), f"{row}\n")
     lines = []
-    for record in found:
-        _, implementation, kind = record.model
+    for record in measured:
         errors = ", ".join(f"{value:.0f}" for value in record.per_seed("error").value)
-        lines.append(f"{name}, {implementation}, {kind}: error {errors}")
-    diverged = {(r.model.implementation, *item) for r in found for item in r.diverged.items()}
+        lines.append(f"{', '.join(record.model)}: error {errors}")
+    diverged = {(r.model.implementation, *item) for r in measured for item in r.diverged.items()}
     for implementation, seed, what in sorted(diverged):
         lines.append(f"{name}, {implementation}, seed {seed} diverged: {what}")
     return "\n".join([*lines, f"{name}: {time.perf_counter() - started:.0f} s"])

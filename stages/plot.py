@@ -6,7 +6,7 @@ from pathlib import Path
 
 from stages.common.entry import entry_point
 from stages.common.files import atomic_folder, write_text
-from stages.common.settings import VARIANTS
+from stages.common.settings import configured
 from stages.measure.records import read
 from stages.report import studies, text
 from stages.report.figures import draw_all
@@ -50,7 +50,7 @@ def write_findings(found: Findings) -> None:
 
 def of_removed_variants() -> list[str]:
     """What evaluation once left of variants that are in configs/ no more."""
-    present = {path.stem for path in VARIANTS.glob("*.yaml")}
+    present = {*configured()}
     left = [*REPORTS.glob("records/*"), *REPORTS.glob("grids/*"), *REPORTS.glob("metrics/*.json")]
     return sorted(
         str(path)

@@ -15,10 +15,11 @@ def main() -> None:
     dataset = read_config(DownloadSettings, CONFIGS / "download.yaml").dataset
     settings = read_config(PreprocessSettings, CONFIGS / "preprocess.yaml")
     pictures = read_tar(Path("data") / f"{dataset}.tar")
-    # People's own pictures have any size, and there may be some among them that are none.
-    own = dataset == "own"
-    crop = crops.fit if own else crops.centre_crop
-    skipped = prepare(pictures, crop, settings.held_out, Path("data"), size=settings.size, skip=own)
+    # A user's pictures have any size, and files among them may be no pictures.
+    yours = dataset == "own"
+    crop = crops.fit if yours else crops.centre_crop
+    data, size = Path("data"), settings.size
+    skipped = prepare(pictures, crop, settings.held_out, data, size=size, skip=yours)
     if skipped:
         print(tell_skipped(skipped))
     print(f"{len(pictures) - len(skipped):,} faces")

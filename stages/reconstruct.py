@@ -70,7 +70,7 @@ def parse(words: tuple[str, ...]) -> Namespace:
 @entry_point
 def main(*words: str) -> None:
     wanted = parse(words)
-    # Torch takes seconds: wrong words are told before.
+    # Torch takes seconds: wrong words end the program before.
     from stages.measure.reconstructions import draw
     from stages.model import onnx, store
     from stages.report import beside
@@ -112,8 +112,9 @@ def _reconstruct(wanted: Namespace, models: "dict[str, Autoencoder]") -> None:
         errors = beside.errors(names, crops, made)
         print(json.dumps({"pictures": errors, "held_out": held_out, "skipped": skipped}, indent=2))
         return
-    told = [tell_skipped(skipped)] if skipped else []
-    print(*told, beside.table(names, crops, made, held_out), wanted.output, sep="\n")
+    if skipped:
+        print(tell_skipped(skipped))
+    print(beside.table(names, crops, made, held_out), wanted.output, sep="\n")
 
 
 if __name__ == "__main__":

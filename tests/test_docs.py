@@ -38,7 +38,7 @@ def described() -> dict[str, str]:
     for section, kind in (("download", DownloadSettings), ("preprocess", PreprocessSettings)):
         keys |= {f"{section}.{key}": field for key, field in kind.model_fields.items()}
     keys["publish"] = Params.model_fields["publish"]
-    return {key: field.description or "" for key, field in keys.items()}
+    return {key: " ".join((field.description or "").split()) for key, field in keys.items()}
 
 
 def test_every_setting_is_described_once() -> None:

@@ -4,10 +4,10 @@ import ast
 import atexit
 import gc
 import inspect
+import io
 import sys
 from collections.abc import Callable
 from functools import wraps
-from typing import TextIO
 
 from stages import INTERRUPTED
 from stages.common.errors import PipelineError
@@ -25,7 +25,8 @@ def entry_point(main: Callable[..., None]) -> Callable[..., None]:
     @wraps(main)
     def run(*words: str) -> None:
         for stream in (sys.stdout, sys.stderr):
-            _never_fails(stream)
+            if isinstance(stream, io.TextIOWrapper):  # what its encoding lacks becomes "?"
+                stream.reconfigure(errors="replace")
         module = sys.modules[main.__module__]
         if {"-h", "--help"} & {*words}:
             # Not __doc__, which `python -OO` leaves out.
@@ -34,43 +35,24 @@ def entry_point(main: Callable[..., None]) -> Callable[..., None]:
         # A last look for garbage among all that was imported would take a quarter of the processor
         # time of a start and end (1.7 s of 2.3 are left, n = 6).
         atexit.register(gc.freeze)
+        status, parameters = 1, inspect.signature(main)
         try:
-            _check(main, words)
+            try:
+                parameters.bind(*words)
+            except TypeError:
+                name = module.__spec__.name if module.__spec__ else main.__module__
+                usage = [f"usage: python -m {name}", *map(str.upper, parameters.parameters)]
+                raise PipelineError(" ".join(usage)) from None
             end_with_dvc()
-            main(*words)
+            return main(*words)
         except PipelineError as error:
-            _end(str(error), 1)
+            message = str(error)
         except OSError as error:
             where = f": {error.filename}" if error.filename else ""
-            _end(f"{error.strerror or error}{where}; mend that and run it again", 1)
+            message = f"{error.strerror or error}{where}; mend that and run it again"
         except KeyboardInterrupt:
-            _end(INTERRUPTED, 130)
+            status, message = 130, INTERRUPTED
+        print(f"error: {' '.join(message.split())}", file=sys.stderr, flush=True)
+        sys.exit(status)
 
     return run
-
-
-def _check(main: Callable[..., None], words: tuple[str, ...]) -> None:
-    parameters = inspect.signature(main)
-    try:
-        parameters.bind(*words)
-    except TypeError:
-        name = main.__module__ if main.__module__ != "__main__" else _module_name(main)
-        usage = " ".join(name.upper() for name in parameters.parameters)
-        raise PipelineError(f"usage: python -m {name} {usage}".rstrip()) from None
-
-
-def _module_name(main: Callable[..., None]) -> str:
-    spec = sys.modules["__main__"].__spec__
-    return spec.name if spec else main.__module__
-
-
-def _end(message: str, status: int) -> None:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
-    sys.stderr.flush()
-    sys.exit(status)
-
-
-def _never_fails(stream: TextIO) -> None:
-    """Print what a terminal's encoding lacks as question marks."""
-    if hasattr(stream, "reconfigure"):
-        stream.reconfigure(errors="replace")

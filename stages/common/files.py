@@ -1,8 +1,8 @@
 """Outputs appear whole or not at all, and numbers look the same in every text file.
 
-What is unfinished lies in a folder `.partial-NAME-...` beside its place, which git and dvc ignore.
-It goes when the writing fails, and the error of a full or read-only disk names the output. Where
-the process was killed, the next one to write NAME removes it.
+An unfinished output lies in a folder `.partial-NAME-...` beside its place; git and dvc ignore it.
+A write that fails removes it, and the error of a full or read-only disk names the output. After a
+kill, the next process that writes NAME removes it.
 """
 
 import errno
@@ -12,10 +12,10 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-# What a full or read-only disk says of a write, without the name of the file.
+# Errors of a full or read-only disk, which may lack the name of the file.
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
@@ -25,14 +25,13 @@ def atomic(path: str | Path) -> Iterator[Path]:
 
     The yielded path has the same name and ending in another folder, on the same disk.
     """
-    with _partial(Path(path)) as unfinished:
+    with atomic_set(path) as (unfinished,):
         yield unfinished
-        os.replace(unfinished, path)
 
 
 @contextmanager
 def atomic_folder(path: str | Path) -> Iterator[Path]:
-    """Yield an empty folder to fill; at the end it replaces the folder `path` with all it held."""
+    """Yield an empty folder to fill; at the end it replaces the folder `path`."""
     with _partial(Path(path)) as unfinished:
         unfinished.mkdir()
         yield unfinished
@@ -64,33 +63,28 @@ def number(value: float) -> str:
 
 @contextmanager
 def _partial(path: Path) -> Iterator[Path]:
-    """A place called as `path`, in a folder beside it that goes at the end."""
+    """A place of the same name, in a folder beside `path` that is removed at the end."""
     prefix = f".partial-{path.name}-"
+    folder: Path | None = None
     try:
-        with _beside(path, prefix) as place:
-            yield place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for left in path.parent.glob(f"{glob.escape(prefix)}*"):
+            with _locked(left) as abandoned:
+                if abandoned:
+                    shutil.rmtree(left, ignore_errors=True)
+        while True:
+            folder = Path(tempfile.mkdtemp(prefix=prefix, dir=path.parent))
+            with _locked(folder, wait=True):
+                if folder.exists():  # else another writer took it for abandoned
+                    yield folder / path.name
+                    return
     except OSError as error:
         nameless = error.filename is None and error.errno in DISK
         if nameless or prefix in f"{error.filename}{error.filename2}":
             error.filename = str(path)
         raise
-
-
-@contextmanager
-def _beside(path: Path, prefix: str) -> Iterator[Path]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for left in path.parent.glob(f"{glob.escape(prefix)}*"):
-        with _locked(left) as abandoned:
-            if abandoned:
-                shutil.rmtree(left, ignore_errors=True)
-    while True:
-        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=path.parent))
-        try:
-            with _locked(folder, wait=True):
-                if folder.exists():  # else another writer took it for abandoned
-                    yield folder / path.name
-                    return
-        finally:
+    finally:
+        if folder:
             shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -110,15 +104,12 @@ def _swap(unfinished: Path, path: str | Path) -> None:
 @contextmanager
 def _locked(folder: Path, wait: bool = False) -> Iterator[bool]:
     """Hold the folder's lock, which ends with its process; False where it cannot be had."""
-    descriptor, held = -1, False
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        held = True
-    except OSError:  # another process holds it, it is gone, or the disk knows no locks
-        pass
-    try:
+    held = False
+    with ExitStack() as stack:
+        # Another process holds it, it is gone, or the disk knows no locks.
+        with suppress(OSError):
+            descriptor = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            held = True
         yield held
-    finally:
-        if descriptor >= 0:
-            os.close(descriptor)

@@ -1,42 +1,46 @@
-"""Processes that end together: what dvc started does not outlive it, nor workers their stage."""
+"""Processes that end together: a stage with the dvc that started it, workers with their stage."""
 
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
-from functools import partial
-from multiprocessing import parent_process, resource_tracker
+from multiprocessing import active_children, get_context, parent_process, resource_tracker
 from threading import Thread
+from typing import TypeVar
 
 import psutil
 
+from stages.common import memory
 from stages.common.errors import PipelineError
 
 POLL = 0.5  # seconds
+Result = TypeVar("Result")
 
 
 def end_with_dvc() -> None:
     """Let this process end when the dvc that runs it as a stage is gone, even if it was killed.
 
-    Left over, a stage would go on beside that of the next `dvc repro`. One that was started by
-    hand may outlive its shell. Raises PipelineError where that dvc is gone already.
+    Else it would go on beside the stage of the next `dvc repro`. A stage that was started by hand
+    may outlive its shell. Raises PipelineError where that dvc is gone already.
     """
     if "DVC_STAGE" not in os.environ:  # dvc sets it for every stage, and not for itself
         return
     dvc = next((p for p in psutil.Process().parents() if not _in_stage(p)), None)
-    # When dvc is gone, this is the process that takes in orphans, which is of another group.
+    # When dvc is gone, this is the process that adopts orphans, which is of another group.
     with suppress(ProcessLookupError):
         if dvc and os.getpgid(dvc.pid) == os.getpgrp():
-            _end_after(partial(_wait_for, dvc))
+            _end_after(lambda: _wait_for(dvc))
             return
     raise PipelineError("the dvc that started this stage is gone; run `dvc repro` again")
 
 
 def end_with_parent() -> None:
-    """Let this worker process end when the one that started it does, even if that was killed."""
-    if parent := parent_process():  # it knows a parent that was gone before this line, too
+    """Let this worker process end when its parent does, even if that was killed."""
+    if parent := parent_process():  # also knows a parent that ended before this line
         _end_after(parent.join)
 
 
@@ -44,14 +48,42 @@ def end_with_parent() -> None:
 def interrupts_held_back() -> Iterator[None]:
     """Let Ctrl-C wait until the end of the block. Processes started in it never hear of it.
 
-    It is for their parent alone, which tells the user once, and ends them.
+    Their parent alone handles it: it prints one line and ends them.
     """
-    resource_tracker.ensure_running()  # to start it, as workers do, would let the signal through
+    resource_tracker.ensure_running()  # starting it, as workers do, would let the signal through
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def run_each(
+    tasks: Sequence[Callable[[], Result]], workers: int, begin: Callable[[], None], killed: str
+) -> Generator[Result, None, None]:
+    """What each task returns, as soon as it does, from `workers` processes that `begin` prepares.
+
+    Where a task fails or the generator is closed, all processes end. Raises what a task raises, and
+    a PipelineError that says `killed` where a process was.
+    """
+    with ProcessPoolExecutor(workers, get_context("spawn"), _begin, (begin,)) as pool:
+        try:
+            with interrupts_held_back():
+                futures = [pool.submit(task) for task in tasks]
+            for future in as_completed(futures):
+                yield future.result()
+        except BrokenProcessPool:
+            raise PipelineError(killed) from None
+        except BaseException:
+            for process in active_children():
+                process.kill()
+            raise
+
+
+def _begin(begin: Callable[[], None]) -> None:
+    end_with_parent()
+    memory.keep_freed()
+    begin()
 
 
 def _end_after(wait: Callable[[], None]) -> None:
@@ -69,7 +101,7 @@ def _wait_for(process: psutil.Process) -> None:
 
 
 def alive(process: psutil.Process) -> bool:
-    """Whether it runs: one that has ended and that nobody has reaped yet does not."""
+    """Whether a process runs. One that has ended but was not reaped yet does not."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

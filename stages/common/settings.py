@@ -1,5 +1,6 @@
 """params.yaml, checked and typed; and what `configure` makes of it, resolved settings a file."""
 
+import os
 import re
 import reprlib
 from collections.abc import Callable
@@ -26,7 +27,7 @@ from stages.common.yaml_files import read_yaml
 # The paper's text, or the same with the accidents of the authors' released code.
 Implementation = Literal["described", "released"]
 IMPLEMENTATIONS: tuple[Implementation, ...] = ("described", "released")
-# Those after the last training step, or an exponential moving average of them over the steps.
+# After the last training step, or an exponential moving average over the steps.
 Weights = Literal["last_step", "averaged"]
 WEIGHTS: tuple[Weights, ...] = ("last_step", "averaged")
 CANDIDATE = "candidate"
@@ -67,32 +68,29 @@ LevelWeights = Annotated[
 Seeds = Annotated[list[Annotated[int, Field(ge=0, lt=2**63)]], BeforeValidator(_seeds)]
 
 
-# A setting that came after the first weights: left out of files and names where it is None, so that
-# those of before keep theirs.
+# A setting younger than the first weights: where it is None, files and names leave it out.
 Later = partial(Field, default=None, exclude_if=lambda value: value is None)
 
 
 class Checked(BaseModel):
-    """No key is unknown, no value is converted: true is no number, 5.0 no count."""
+    """No key is unknown, no value is converted: true is no number, 5.0 no count.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    A string below a field is its description, which docs/ repeats."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True
+    )
 
 
 class DownloadSettings(Checked):
     """Section `download`."""
 
-    dataset: Literal["lfw-deepfunneled", "lfw", "synthetic", "own"] = Field(
-        description="the pictures: two versions of LFW, faces that the project draws itself, or "
-        "your own"
-    )
-    count: int = Field(
-        default=1000, ge=64, le=100_000, description="pictures to draw, for `synthetic` only"
-    )
-    pictures: Annotated[str, AfterValidator(_not_home)] = Field(
-        default="pictures",
-        min_length=1,
-        description="a folder or archive (.tar, .tgz, .zip) of pictures, for `own` only",
-    )
+    dataset: Literal["lfw-deepfunneled", "lfw", "synthetic", "own"]
+    """the pictures: two versions of LFW, faces that the project draws itself, or your own"""
+    count: int = Field(default=1000, ge=64, le=100_000)
+    """pictures to draw, for `synthetic` only"""
+    pictures: Annotated[str, AfterValidator(_not_home)] = Field(default="pictures", min_length=1)
+    """a folder or archive (.tar, .tgz, .zip) of pictures, for `own` only"""
 
     def effective(self) -> "DownloadSettings":
         """With defaults for what does not matter for this dataset, which then is not made anew."""
@@ -103,84 +101,57 @@ class DownloadSettings(Checked):
 class PreprocessSettings(Checked):
     """Section `preprocess`."""
 
-    held_out: Number = Field(
-        gt=0, lt=1, description="fraction of the people whose pictures are never trained on"
-    )
-    size: Literal[32, 64, 128, 256] = Field(
-        default=128,
-        exclude_if=lambda size: size == 128,
-        description="pixels a side of the crops",
-    )
+    held_out: Number = Field(gt=0, lt=1)
+    """fraction of the people whose pictures are never trained on"""
+    size: Literal[32, 64, 128, 256] = Field(default=128, exclude_if=lambda size: size == 128)
+    """pixels a side of the crops"""
 
 
 class ModelSettings(Checked):
     """What decides a training, beside its seed and its faces; the recipe's values are those of the
     authors, Adam 1e-3 with batches of 32 for 10 epochs."""
 
-    training: Literal["stacked", "recursive", "joint"] = Field(
-        default="recursive",
-        description="one loss end to end, one for each level on its own, or `joint`: end to end "
-        "with a loss at every level",
-    )
-    norm: Literal["none", "batch", "shared", "tied"] = Field(
-        default="none",
-        description="batch normalisation after every level; `shared`: one for both halves of a "
-        "level; `tied`: as shared, but each half has statistics of its own",
-    )
-    activation: Literal["selu", "relu"] = Field(
-        default="selu", description="of every level but the last, which is a sigmoid"
-    )
-    variational: bool = Field(
-        default=False, description="the last level's output becomes a mean and a log variance"
-    )
-    size: Literal[32, 64, 256] | None = Later(description="pixels a side, where they are not 128")
-    levels: Annotated[int, Field(ge=1)] | None = Later(
-        description="how many there are; none: as many as halve the picture to one pixel"
-    )
-    epochs: int = Field(ge=1, description="passes through the training faces")
-    batch_size: int = Field(
-        ge=2, description="faces a step; on a CPU multiples of 16 are several times faster"
-    )
-    lr: Number = Field(gt=0, description="Adam's learning rate")
-    upsample: Literal["transposed", "nearest", "bilinear"] = Field(
-        default="transposed",
-        description="the decoder's levels: transposed convolution, or interpolation and then a "
-        "convolution",
-    )
-    downsample: Literal["stride", "maxpool"] = Field(
-        default="stride",
-        description="the encoder's levels: strided convolution, or convolution and then pooling",
-    )
-    level_weights: LevelWeights = Field(
-        default="equal",
-        description="of joint training's losses, level 1 (the image) first: `equal`, `image` or "
-        "`latent` (each level twice the next, or the one before), or a number a level",
-    )
-    stacked_epochs: int = Field(
-        default=0, ge=0, description="of a recursive training, the last epochs, end to end"
-    )
-    schedule: Literal["constant", "cosine", "linear"] = Field(
-        default="constant",
-        description="of the learning rate; `cosine`: to zero at the end; `linear`: constant, then "
-        "linearly to zero over the last third",
-    )
-    reach: Annotated[int, Field(ge=1)] | None = Later(
-        description="of recursive training, through how many neighbouring levels at most a loss "
-        "goes; none: 1, each level on its own"
-    )
-    kl_weight: Annotated[Number, Field(gt=0)] | None = Later(
-        description="of a variational model, the factor of its divergence; none: 1, the authors'"
-    )
-    averaging: Number = Field(
-        default=0.99,
-        gt=0,
-        lt=1,
-        description="decay a step of the averaged weights, at most 1 - 10 / all steps",
-    )
-    separate_steps: bool | None = Later(
-        description="as released, recursive: the levels step one after another, as in the authors' "
-        "loop"
-    )
+    training: Literal["stacked", "recursive", "joint"] = "recursive"
+    """one loss end to end, one for each level on its own, or `joint`: end to end with a loss at
+    every level"""
+    norm: Literal["none", "batch", "shared", "tied"] = "none"
+    """batch normalisation after every level; `shared`: one for both halves of a level; `tied`: as
+    shared, but each half has statistics of its own"""
+    activation: Literal["selu", "relu"] = "selu"
+    """of every level but the last, which is a sigmoid"""
+    variational: bool = False
+    """the last level's output becomes a mean and a log variance"""
+    size: Literal[32, 64, 256] | None = Later()
+    """pixels a side, where they are not 128"""
+    levels: Annotated[int, Field(ge=1)] | None = Later()
+    """how many there are; none: as many as halve the picture to one pixel"""
+    epochs: int = Field(ge=1)
+    """passes through the training faces"""
+    batch_size: int = Field(ge=2)
+    """faces a step; on a CPU multiples of 16 are several times faster"""
+    lr: Number = Field(gt=0)
+    """Adam's learning rate"""
+    upsample: Literal["transposed", "nearest", "bilinear"] = "transposed"
+    """the decoder's levels: transposed convolution, or interpolation and then a convolution"""
+    downsample: Literal["stride", "maxpool"] = "stride"
+    """the encoder's levels: strided convolution, or convolution and then pooling"""
+    level_weights: LevelWeights = "equal"
+    """of joint training's losses, level 1 (the image) first: `equal`, `image` or `latent` (each
+    level twice the next, or the one before), or a number a level"""
+    stacked_epochs: int = Field(default=0, ge=0)
+    """of a recursive training, the last epochs, end to end"""
+    schedule: Literal["constant", "cosine", "linear"] = "constant"
+    """of the learning rate; `cosine`: to zero at the end; `linear`: constant, then linearly to zero
+    over the last third"""
+    reach: Annotated[int, Field(ge=1)] | None = Later()
+    """of recursive training, through how many neighbouring levels at most a loss goes; none: 1,
+    each level on its own"""
+    kl_weight: Annotated[Number, Field(gt=0)] | None = Later()
+    """of a variational model, the factor of its divergence; none: 1, the authors'"""
+    averaging: Number = Field(default=0.99, gt=0, lt=1)
+    """decay a step of the averaged weights, at most 1 - 10 / all steps"""
+    separate_steps: bool | None = Later()
+    """as released, recursive: the levels step one after another, as in the authors' loop"""
     implementation: Implementation = "described"
 
     @property
@@ -222,9 +193,9 @@ BEYOND = tuple(key for key in ModelSettings.model_fields if key not in _THEIRS)
 
 
 class Training(Checked):
-    """What decides the weights of one training but for code and machine, and nothing else.
+    """What decides the weights of one training, but for code and machine.
 
-    faces: the content hash of the prepared faces. The settings' name and other seeds are not in it.
+    faces: the content hash of the prepared faces.
     """
 
     settings: ModelSettings
@@ -236,10 +207,10 @@ class Variant(ModelSettings):
     """A row of Table 1 or Figure 4: its settings, and the seeds of both implementations."""
 
     implementation: Literal["described"] = Field(default="described", exclude=True)
-    seeds: Seeds = Field(min_length=1, description="a model for each, as the paper describes it")
-    released_seeds: Seeds = Field(
-        description="a further model for each, with the accidents of the authors' released code"
-    )
+    seeds: Seeds = Field(min_length=1)
+    """a model for each, as the paper describes it"""
+    released_seeds: Seeds
+    """a further model for each, with the accidents of the authors' released code"""
 
     @model_validator(mode="after")
     def _released_is_the_paper_s(self) -> Self:
@@ -271,9 +242,8 @@ class Params(Checked):
 
     download: DownloadSettings
     preprocess: PreprocessSettings
-    publish: list[str] = Field(
-        description="variants of which git keeps a small copy, in `reports/models`"
-    )
+    publish: list[str]
+    """variants of which git keeps a small copy, in `reports/models`"""
     variants: dict[str, Variant]
 
 
@@ -306,36 +276,34 @@ def resolve(values: object, name: object = "params.yaml") -> Params:
     train = {key: train[key] for key in TRAIN_KEYS if key in train}
     top = {key: values[key] for key in (*NETWORK_KEYS, *BEYOND) if key in values}
 
+    downloads = _check(DownloadSettings, download, "download.{}".format, problems)
     preprocessing = _check(PreprocessSettings, preprocess, "preprocess.{}".format, problems)
     if preprocessing and preprocessing.size != 128:
         train["size"] = preprocessing.size
-    downloading = _check(DownloadSettings, download, "download.{}".format, problems)
-    dataset = downloading.dataset if downloading else "own"
+    dataset = downloads.dataset if downloads else "own"
     if preprocessing and preprocessing.size > 128 and dataset != "own":
         problems.append(
             f"preprocess.size is {preprocessing.size}: {dataset} has crops of 128 pixels; only "
             "your own pictures (download.dataset: own) may be larger"
         )
-    sections: dict[str, Checked | None] = {"download": downloading, "preprocess": preprocessing}
     # The defaults are checked as one variant, so that a bad one is named once.
     names = {key: f"train.{key}" for key in TRAIN_KEYS} | {key: key for key in top}
     _check(Variant, train | top, names.get, problems)
     variants = {}
-    for variant, own in entries.items():
+    for variant, entry in entries.items():
         where = f"variants.{variant}"
+        entry = _mapping(entry, where, problems)
         if not isinstance(variant, str) or not NAME.fullmatch(variant):
             problems.append(
                 f"{where}: a variant's name is at most 64 of a-z, 0-9 and _, in quotes where YAML "
                 "would not read it as text"
             )
-            continue
-        own = _mapping(own, where, problems)
-        if "size" in own:
+        elif "size" in entry:
             problems.append(f"{where}.size is no setting; did you mean preprocess.size?")
-            continue
-        names = {str(key): f"{where}.{key}" for key in own}
-        defaults = train | top if variant == CANDIDATE else train
-        variants[variant] = _check(Variant, defaults | own, names.get, problems, where)
+        else:
+            names = {str(key): f"{where}.{key}" for key in entry}
+            defaults = train | top if variant == CANDIDATE else train
+            variants[variant] = _check(Variant, defaults | entry, names.get, problems, where)
     if not entries:
         problems.append("variants: there is nothing to train")
     publish = values.get("publish")
@@ -343,6 +311,7 @@ def resolve(values: object, name: object = "params.yaml") -> Params:
         problems.append(f"publish is {_shown(publish)}: it should be a list of different variants")
     if problems:
         raise PipelineError(f"{name}: {'; '.join(problems)}")
+    sections = {"download": downloads, "preprocess": preprocessing}
     return Params.model_validate(sections | {"publish": publish, "variants": variants})
 
 
@@ -370,6 +339,33 @@ def read_variant(name: str, root: str | Path = ".") -> Variant:
     return read_config(Variant, Path(root, VARIANTS, f"{name}.yaml"))
 
 
+def kept_trainings() -> Path:
+    """Where trainings are kept: in the repository that dvc runs an experiment of."""
+    return Path(os.environ.get("DVC_ROOT", "."), ".dvc", "trainings")
+
+
+def configured(root: str | Path = ".") -> list[str]:
+    """The names of all variants in configs/, in alphabetical order."""
+    return sorted(path.stem for path in Path(root, VARIANTS).glob("*.yaml"))
+
+
+def chosen(words: tuple[str, ...], stage: str) -> dict[str, Variant]:
+    """The variants that a command line names; `--all` names every one of configs/.
+
+    Raises PipelineError where it names none, or one that is not there.
+    """
+    names = configured() if words == ("--all",) else words
+    if not names:
+        raise PipelineError(f"usage: python -m stages.{stage} VARIANT ... | --all")
+    return {name: read_variant(name) for name in names}
+
+
+def differences(theirs: dict[str, object], ours: dict[str, object]) -> str:
+    """The keys whose values differ, with both values: "norm 'batch', not 'none'; ..."."""
+    pairs = {key: (theirs.get(key), ours.get(key)) for key in theirs | ours}
+    return "; ".join(f"{key} {a!r}, not {b!r}" for key, (a, b) in pairs.items() if a != b)
+
+
 def _check(
     kind: type[Settings],
     values: dict[Any, object],
@@ -377,10 +373,9 @@ def _check(
     problems: list[str],
     whole: str = "",
 ) -> Settings | None:
-    """`kind` made of `values`; None where something is wrong, which is added to `problems`.
+    """`kind` made of `values`; None where something is wrong, which `problems` gets.
 
-    name_of: what to call a key; None for one whose problems are named elsewhere. whole: what to
-    call all of them, where they do not fit together.
+    name_of: the name of a key; None leaves its problems out. whole: the name of all keys together.
     """
     try:
         return kind.model_validate({str(key): value for key, value in values.items()})

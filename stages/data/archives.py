@@ -1,7 +1,7 @@
-"""The archives and folders that people have, member by member, in bounded time and memory.
+"""The files of archives and folders, one by one, in bounded time and memory.
 
-Nothing is ever extracted, so no name in an archive reaches the disk. Of a folder, links are
-followed, each folder is read once, and what is no regular file is never opened.
+Nothing is ever extracted, so no name in an archive reaches the disk. In folders, links are
+followed, each folder is read once, and only regular files are opened.
 """
 
 import gzip
@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial as bind
+from io import BufferedIOBase
 from pathlib import Path
-from typing import IO, Protocol, cast
+from typing import IO, Any, cast
 
 from stages.common.errors import PipelineError
 from stages.data.pictures import WholeHeader
@@ -35,9 +36,10 @@ UNREADABLE = (
 
 @dataclass(frozen=True)
 class Member:
-    """A file in an archive or folder: its path with slashes, how many bytes it has, and what reads
-    them, which has to happen before the next member is asked for. repeats: of a hard link in a tar
-    the file that it is another name of, which cannot be read again."""
+    """A file in an archive or folder: its path with slashes, and its size in bytes.
+
+    read: call it before the next member is asked for. repeats: the target of a hard link in a tar,
+    which cannot be read again."""
 
     name: str
     size: int
@@ -45,29 +47,18 @@ class Member:
     repeats: str = ""
 
 
-class Stream(Protocol):
-    """What can be read, but not from another place."""
-
-    def read(self, size: int, /) -> bytes: ...
-
-
 def members(path: Path) -> Iterator[Member]:
     """The regular files in a folder or in a .tar, .tgz or .zip archive.
 
-    Raises PipelineError, as reading a member does, where `path` does not exist, is something else
-    or cannot be read, and where it has more members or bytes than allowed above.
+    Raises PipelineError where `path` does not exist, is something else or cannot be read, and where
+    it has more members or bytes than allowed above. Reading a member raises the same.
     """
     with _explained(path):
         for number, member in enumerate(_members(path)):
             if number == MEMBERS:
                 raise PipelineError(f"{path} has more than {MEMBERS:,} entries")
             if member:
-                yield replace(member, read=bind(_read, path, member))
-
-
-def _read(path: Path, member: Member) -> bytes:
-    with _explained(path):
-        return member.read()
+                yield replace(member, read=_explained(path)(member.read))
 
 
 @contextmanager
@@ -105,37 +96,36 @@ def _members(path: Path) -> Iterator[Member | None]:
 
 
 def _is_tar_header(block: bytes) -> bool:
-    """Whether it is one of any kind of tar; those of the oldest, v7, have no name in them."""
+    """Whether a block is the header of any kind of tar; the oldest, v7, has no magic number."""
     with suppress(tarfile.HeaderError):
         return bool(tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape"))
     return False
 
 
 def _in_natural_order(name: str) -> tuple[list[str | int], str]:
-    """What sorts photo2 before photo10."""
+    """A sort key that puts photo2 before photo10."""
     parts = re.split(r"(\d+)", name)
     return [int(part) if part.isdecimal() else part for part in parts], name
 
 
 def _folder_members(root: Path) -> Iterator[Member | None]:
-    """Those of linked folders come last, so that a folder is read at its own place if it has one
-    here; a second way to it, and with that every loop, is left out."""
-    top = root.resolve().name
-    real, linked = [(root, top)], list[tuple[Path, str]]()  # the next one is the last of `real`
+    """Linked folders come last, so that a folder that is here itself is read at its own place. A
+    second way to a folder, and so every loop, is left out."""
+    real, linked = [(root, root.resolve().name)], list[tuple[Path, str]]()  # `real` is a stack
     seen = set[tuple[int, int]]()
     while real or linked:
         folder, name = real.pop() if real else linked.pop(0)
         state = folder.stat()
-        if (state.st_dev, state.st_ino) in seen:
+        if (key := (state.st_dev, state.st_ino)) in seen:
             continue
-        seen.add((state.st_dev, state.st_ino))
+        seen.add(key)
         inside = list[tuple[Path, str]]()
         with os.scandir(folder) as entries:
             for entry in sorted(entries, key=lambda entry: _in_natural_order(entry.name)):
                 inner, path = f"{name}/{entry.name}", Path(entry.path)
                 if path.is_file():  # neither a broken link nor one to a device
                     size = path.stat().st_size
-                    yield Member(inner, size, bind(_read_file, path, size))
+                    yield Member(inner, size, bind(_read, bind(path.open, "rb"), size))
                     continue
                 if path.is_dir():
                     (linked if entry.is_symlink() else inside).append((path, inner))
@@ -143,9 +133,11 @@ def _folder_members(root: Path) -> Iterator[Member | None]:
         real += reversed(inside)
 
 
-def _read_file(path: Path, size: int) -> bytes:
-    with path.open("rb") as file:
-        return file.read(size)
+def _read(open_file: Callable[[], IO[Any]], size: int) -> bytes:
+    """At most as many bytes as the member says that it has: a zip may lie."""
+    with open_file() as file:
+        content: bytes = file.read(size)
+        return content
 
 
 def _zip_members(file: IO[bytes]) -> Iterator[Member | None]:
@@ -153,27 +145,20 @@ def _zip_members(file: IO[bytes]) -> Iterator[Member | None]:
         for info in archive.infolist():
             # Made on Windows, some archives have backslashes.
             name = info.filename.replace("\\", "/")
-            read = bind(_read_zipped, archive, info)
+            read = bind(_read, bind(archive.open, info), info.file_size)
             yield None if info.is_dir() else Member(name, info.file_size, read)
 
 
-def _read_zipped(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
-    with archive.open(info) as file:
-        return file.read(info.file_size)  # not all there is: the size that it says may be a lie
-
-
-def gzipped_tar_members(file: Stream) -> Iterator[Member | None]:
-    """As `members` of an open .tgz, with None for an entry that is no regular file; what is wrong
-    with it is one of UNREADABLE."""
-    with gzip.GzipFile(fileobj=cast(IO[bytes], file)) as stream:
+def gzipped_tar_members(file: BufferedIOBase) -> Iterator[Member | None]:
+    """As `members`, but of an open .tgz, with None for what is no regular file. Raises errors of
+    UNREADABLE."""
+    with gzip.GzipFile(fileobj=file) as stream:
         yield from _tar_members(stream)
 
 
-def _tar_members(stream: Stream) -> Iterator[Member | None]:
-    """Read to the end of `stream`, too, which then finds out whether its checksum is right.
-
-    What follows the end of a tar, as a second one would, is refused: it is not to be lost.
-    """
+def _tar_members(stream: BufferedIOBase) -> Iterator[Member | None]:
+    """Also reads to the end of `stream`, which then checks its checksum. Raises ReadError where
+    something follows the end of the tar, as a second tar would."""
     bounded = _Bounded(stream)
     with tarfile.open(fileobj=cast(IO[bytes], bounded), mode="r|", tarinfo=WholeHeader) as tar:
         while member := tar.next():
@@ -201,7 +186,7 @@ def _read_tarred(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
 class _Bounded:
     """A stream that lets no more be read than was allowed: tarfile reads headers of any size."""
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: BufferedIOBase) -> None:
         self._stream, self._left, self._total = stream, HEADER_BYTES, TOTAL_BYTES
 
     def allow(self, size: int) -> None:

@@ -24,17 +24,13 @@ def fit_face(picture: bytes, size: int) -> np.ndarray | None:
     image = decode(picture, FORMATS, size, 2 * LOOKED_AT)
     scale = max(1.0, max(image.size) / LOOKED_AT)
     small = np.asarray(image.resize([round(side / scale) for side in image.size]))
-    found = _cascade().detect_multi_scale(
-        small,
-        scale_factor=1.2,
-        step_ratio=1,
-        min_size=(SMALLEST, SMALLEST),
-        max_size=small.shape[:2],
-        min_neighbor_number=DETECTIONS,
+    sizes = {"min_size": (SMALLEST, SMALLEST), "max_size": small.shape[:2]}
+    windows = _cascade().detect_multi_scale(
+        small, scale_factor=1.2, step_ratio=1, min_neighbor_number=DETECTIONS, **sizes
     )
-    if not found:
+    if not windows:
         return None
-    face = max(found, key=lambda window: window["width"])
+    face = max(windows, key=lambda window: window["width"])
     middle = np.array((face["c"], face["r"])) + face["width"] / 2
     side = min(face["width"] * MARGIN * scale, *image.size)
     left, top = (middle * scale - side / 2).clip(0, np.array(image.size) - side)

@@ -7,9 +7,10 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial as bind
+from itertools import dropwhile, takewhile
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, TypeVar
 
@@ -77,16 +78,13 @@ class StreamedFolder:
     def _stream(self, keep: Keep) -> Pictures:
         with _get(self.url) as response, _Body(response, self.url) as body:
             whole = io.BufferedReader(body)  # gzip does not like to get less than it asks for
-            return keep(self._inside(archives.gzipped_tar_members(whole)))
+            files = filter(None, archives.gzipped_tar_members(whole))
+            # git writes a folder in one piece: what follows it need not be downloaded.
+            rest = dropwhile(lambda member: not self._holds(member), files)
+            return keep(takewhile(self._holds, rest))
 
-    def _inside(self, members: Iterable[Member | None]) -> Iterator[Member]:
-        found = False
-        for member in filter(None, members):
-            if self.folder in PurePosixPath(member.name).parts:
-                found = True
-                yield member
-            elif found:  # git writes a folder in one piece: the rest need not be downloaded
-                return
+    def _holds(self, member: Member) -> bool:
+        return self.folder in PurePosixPath(member.name).parts
 
 
 @dataclass(frozen=True)
@@ -115,10 +113,10 @@ class Archive:
                     while block := body.read(BLOCK):
                         file.write(block)
         with path.open("rb") as file:
-            found = hashlib.file_digest(file, self.algorithm).hexdigest()
-        if found != self.checksum:
+            checksum = hashlib.file_digest(file, self.algorithm).hexdigest()
+        if checksum != self.checksum:
             path.unlink()
-            raise OSError(f"{self.algorithm} {found}, {self.checksum} expected")
+            raise OSError(f"{self.algorithm} {checksum}, {self.checksum} expected")
 
 
 class _Body(io.RawIOBase):
@@ -200,20 +198,17 @@ def _get(url: str, first: int = 0) -> requests.Response:
 
 
 def _with_retries(action: Callable[[], Result]) -> Result:
-    """What `action` returns once what it gets is whole. Raises PipelineError, what went wrong."""
+    """What `action` returns, once it succeeds. Raises PipelineError that says what went wrong."""
     failed = Exception()
     for _ in range(ATTEMPTS):
         try:
             return action()
+        except requests.HTTPError as error:
+            raise PipelineError(f"HTTP {error.response.status_code}") from None
         except requests.RequestException as error:  # tried again already
-            raise PipelineError(_reason(error)) from None
+            failed = error
+            break
         except (urllib3.exceptions.HTTPError, *UNREADABLE) as error:
             failed = error
-    raise PipelineError(_reason(failed))
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, requests.HTTPError):
-        return f"HTTP {error.response.status_code}"
-    known = (reason for kind, reason in REASONS.items() if isinstance(error, kind))
-    return next(known, str(error) or type(error).__name__)
+    reasons = (reason for kind, reason in REASONS.items() if isinstance(failed, kind))
+    raise PipelineError(next(reasons, str(failed) or type(failed).__name__))

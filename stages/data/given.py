@@ -18,7 +18,7 @@ ARCHIVES = (".tar", ".tgz", ".tar.gz", ".zip")
 
 class Given(NamedTuple):
     """names: (n). crops: "face" or "centre" (n). pixels: uint8 (n, size, size, 3). skipped: names
-    and reasons of what lacks."""
+    of the pictures left out, and why."""
 
     names: list[str]
     crops: list[str]
@@ -30,8 +30,8 @@ def read(paths: Sequence[str], most: int, crop: str, size: int) -> Given:
     """The first `most` pictures of these files, folders and archives, cropped to the largest face
     or, where none is found or `crop` is "centre", by `crops.fit`, to `size` pixels a side.
 
-    Raises PipelineError where there is none, and for a file that is no picture; in folders and
-    archives those are skipped.
+    Raises PipelineError where there is none, and for a file that is no picture. In folders and
+    archives, files that are no pictures are skipped.
     """
     names, crops, pixels, skipped = list[str](), list[str](), list[np.ndarray](), Skipped()
     for path in map(Path, paths):

@@ -1,7 +1,6 @@
 """Labeled Faces in the Wild: how it is laid out, where it comes from, what it must contain.
 
-Each version's content hash stands in sources/<name>/dataset.yaml. It decides what a download of it
-leaves, whatever the code that fetches it.
+Each version's content hash stands in sources/<name>/dataset.yaml: every download is checked by it.
 """
 
 import re
@@ -51,19 +50,19 @@ def obtain(wanted: Dataset, archive: str | None = None, partial: Path = PARTIAL)
     Raises PipelineError.
     """
     if archive:
+        path = Path(archive).expanduser()
         try:
-            path = Path(archive).expanduser()
             return _verified(wanted, keep(archives.members(path), partial), archive)
         except PipelineError as error:
-            relative = not Path(archive).expanduser().is_absolute()
             advice = "; give an absolute path, as experiments with --temp run in another folder"
-            raise PipelineError(f"LFW_ARCHIVE: {error}{advice if relative else ''}") from None
+            advice = "" if path.is_absolute() else advice
+            raise PipelineError(f"LFW_ARCHIVE: {error}{advice}") from None
     tried = []
     for source in wanted.sources:
         print(f"{wanted.name}: trying {source.url}", file=sys.stderr, flush=True)
         try:
-            found = source.fetch(partial, lambda members: keep(members, partial))
-            return _verified(wanted, found, "it")
+            pictures = source.fetch(partial, lambda members: keep(members, partial))
+            return _verified(wanted, pictures, "it")
         except PipelineError as error:
             tried.append(f"{source.url} ({error})")
     raise PipelineError(
@@ -77,17 +76,17 @@ def keep(members: Iterable[Member], partial: Path) -> Pictures:
 
     Raises PipelineError where two of one name differ, or they are too large.
     """
-    return store(_pictures(members), TOTAL_BYTES, partial)
 
+    def pictures() -> Iterator[tuple[str, bytes]]:
+        for member in members:
+            if picture := PICTURE.search(member.name):
+                if member.size > PICTURE_BYTES:
+                    raise PipelineError(
+                        f"{picture[1]} has {member.size:,} bytes, {PICTURE_BYTES:,} are allowed"
+                    )
+                yield picture[1], member.read()
 
-def _pictures(members: Iterable[Member]) -> Iterator[tuple[str, bytes]]:
-    for member in members:
-        if picture := PICTURE.search(member.name):
-            if member.size > PICTURE_BYTES:
-                raise PipelineError(
-                    f"{picture[1]} has {member.size:,} bytes, {PICTURE_BYTES:,} are allowed"
-                )
-            yield picture[1], member.read()
+    return store(pictures(), TOTAL_BYTES, partial)
 
 
 def _verified(wanted: Dataset, pictures: Pictures, where: str) -> Pictures:

@@ -1,6 +1,7 @@
 """Who is held out: the split is by person, so that nobody is on both sides."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from unicodedata import normalize
 
@@ -14,11 +15,10 @@ def person_of(name: str) -> str:
 
 
 def differ_in_case(people: Iterable[str]) -> list[str]:
-    """Those who would be one person if capital and small letters were the same, sorted."""
-    alike: dict[str, list[str]] = {}
-    for person in people:
-        alike.setdefault(person.casefold(), []).append(person)
-    return sorted(person for names in alike.values() if len(names) > 1 for person in names)
+    """The names that differ from another one only in the case of letters, sorted."""
+    people = [*people]
+    count = Counter(map(str.casefold, people))
+    return sorted(person for person in people if count[person.casefold()] > 1)
 
 
 def held_out_people(pictures: Mapping[str, bytes], held_out: float) -> set[str]:
@@ -42,9 +42,6 @@ def held_out_people(pictures: Mapping[str, bytes], held_out: float) -> set[str]:
         twin = owner.setdefault(picture, person)
         early, late = sorted((first(person), first(twin)))
         leader[late] = early
-    return {person for person in leader if _fraction(first(person)) < held_out}
-
-
-def _fraction(name: str) -> float:
-    """A number in [0, 1) that depends on nothing but the name."""
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:6]) / 2**48
+    digests = {person: hashlib.sha256(first(person).encode()).digest() for person in leader}
+    # The first 48 bits are a number in [0, 1).
+    return {p for p, digest in digests.items() if int.from_bytes(digest[:6]) / 2**48 < held_out}

@@ -17,7 +17,7 @@ from stages.common.errors import PipelineError
 from stages.common.files import atomic
 
 PARTIAL = Path("data/partial")  # unfinished downloads; git-ignored
-TOLD = 20  # reasons why pictures were skipped, and names for each
+SHOWN = 20  # reasons why pictures were skipped, and names for each
 
 Skipped = list[tuple[str, str]]  # names and reasons, as "is 90x90 pixels"
 
@@ -26,7 +26,7 @@ class Pictures(Mapping[str, bytes]):
     """Pictures in a file, each read when it is asked for, by any thread."""
 
     def __init__(self, file: IO[bytes], places: dict[str, tuple[int, int]]) -> None:
-        """places: of every name, where its bytes begin in `file` and how many there are."""
+        """places: for every name, where its bytes begin in `file`, and their number."""
         self._file, self._places = file, places
 
     def __getitem__(self, name: str) -> bytes:
@@ -40,12 +40,12 @@ class Pictures(Mapping[str, bytes]):
         return len(self._places)
 
     def renamed(self, names: Mapping[str, str]) -> "Pictures":
-        """The same pictures, `names` being the new one of each."""
+        """The same pictures by other names. names: the new one for each old one."""
         return Pictures(self._file, {names[old]: place for old, place in self._places.items()})
 
 
 class WholeHeader(tarfile.TarInfo):
-    """A tar's member whose header has to be right: tarfile would take a damaged one for the end."""
+    """A tar's member. A damaged header is an error, where tarfile would see the end of the tar."""
 
     @classmethod
     def fromtarfile(cls, tar: tarfile.TarFile) -> Self:
@@ -81,7 +81,7 @@ def store(contents: Iterable[tuple[str, bytes]], limit: int, partial: Path = PAR
             end += len(content)
         file.flush()
     except BaseException:
-        with suppress(OSError):  # Python would tell of what does not fit on the disk once more
+        with suppress(OSError):  # a full disk raises a second time
             file.close()
         raise
     return pictures
@@ -126,21 +126,19 @@ def content_hash(pictures: Mapping[str, bytes]) -> str:
 
 
 def because_of(skipped: Skipped) -> str:
-    """What an error about pictures that are not there ends with."""
+    """The end of an error about missing pictures."""
     return f" ({tell_skipped(skipped)})" if skipped else ""
 
 
 def tell_skipped(skipped: Skipped) -> str:
-    """How many files were left out, and for the first reasons how many, why and which."""
+    """The number of files left out, and the first reasons with their numbers and files."""
     by_reason: dict[str, list[str]] = {}
     for name, reason in skipped:
         by_reason.setdefault(reason, []).append(name)
-    told = [
-        f"{reason} ({len(names):,}): {_first(names, ', ')}" for reason, names in by_reason.items()
-    ]
-    return f"{len(skipped):,} files skipped: {_first(told, '; ')}"
+    reasons = [f"{why} ({len(names):,}): {_first(names, ', ')}" for why, names in by_reason.items()]
+    return f"{len(skipped):,} files skipped: {_first(reasons, '; ')}"
 
 
 def _first(parts: Sequence[str], separator: str) -> str:
-    more = [f"and {len(parts) - TOLD:,} more"] if len(parts) > TOLD else []
-    return separator.join([*parts[:TOLD], *more])
+    more = [f"and {len(parts) - SHOWN:,} more"] if len(parts) > SHOWN else []
+    return separator.join([*parts[:SHOWN], *more])

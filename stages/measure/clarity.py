@@ -1,8 +1,8 @@
 """Clarity as numbers: sharpness, detail, grid patterns, colours, and whether a face is still seen.
 
 The paper judged all of this by eye (section 4.6). Images are float tensors (N, 3, s, s) in [0, 1].
-Each measure is meant to answer to one fault and to be blind to the others: see
-tests/measure/test_clarity.py, where blurred, noisy, washed-out and gridded images are measured.
+Each measure answers to one fault and ignores the others: tests/measure/test_clarity.py measures
+blurred, noisy, washed-out and gridded images.
 
 A spectrum is the Fourier transform of luminance, its mean taken away and a Hann window laid over
 it, since the jump between opposite borders would pass for detail; power is its squared modulus.
@@ -54,8 +54,10 @@ def high_frequency_ratio(power: Tensor, image_power: Tensor) -> Tensor:
     1 is as sharp as the image, below is blur, above is grain. As a fraction it does not change with
     contrast, and leaving out the frequencies of a grid (see `grid_ratio`), not with one either.
     """
-    high, energy = _high_frequency_energy(power)
-    image_high, image_energy = _high_frequency_energy(image_power)
+    masks = torch.stack(_masks(power.shape[-1])).flatten(1).to(power.device, power.dtype)
+    (high, energy), (image_high, image_energy) = (
+        (x.flatten(1) @ masks.T).unbind(1) for x in (power, image_power)
+    )
     return _parts([high, image_energy], [energy, image_high])
 
 
@@ -97,8 +99,12 @@ def grid_ratio(power: Tensor, image_power: Tensor) -> Tensor:
     the grid is as strong as the texture of a photograph. Without that addition a grid too faint to
     be seen would count in a blurred image, which has nothing around it.
     """
-    at_grid, around_grid = _grid_energy(power)
-    _, texture = _grid_energy(image_power)
+    masks = (masks.to(power.device, power.dtype) for masks in _grid(power.shape[-1]))
+    peak, around = (mask.sum(0) / mask.sum() for mask in masks)
+    at_grid, around_grid, texture = (
+        torch.einsum("nhw,hw->n", x, weights)
+        for x, weights in ((power, peak), (power, around), (image_power, around))
+    )
     return _parts([at_grid + texture], [around_grid + texture])
 
 
@@ -130,18 +136,11 @@ def detect(pictures: np.ndarray) -> np.ndarray:
     of it in steps of a factor of 1.2 (a face fills 5/8 or more), two overlapping detections or
     more. It knows no face of less than 24 pixels.
     """
-    found = [
-        _cascade().detect_multi_scale(
-            picture,
-            scale_factor=1.2,
-            step_ratio=1,
-            min_size=(7 * len(picture) // 16,) * 2,
-            max_size=picture.shape[:2],
-            min_neighbor_number=2,
-        )
-        for picture in pictures
-    ]
-    return np.array([len(faces) > 0 for faces in found], bool)
+    side = pictures.shape[1]
+    options = {"scale_factor": 1.2, "step_ratio": 1, "min_neighbor_number": 2}
+    windows = {"min_size": (7 * side // 16,) * 2, "max_size": (side, side)}
+    find = _cascade().detect_multi_scale
+    return np.array([len(find(p, **options, **windows)) > 0 for p in pictures], bool)
 
 
 def to_pictures(images: Tensor) -> Tensor:
@@ -151,22 +150,6 @@ def to_pictures(images: Tensor) -> Tensor:
 
 def _parts(over: list[Tensor], under: list[Tensor]) -> Tensor:
     return torch.stack([torch.stack(over, 1), torch.stack(under, 1)], 1)
-
-
-def _high_frequency_energy(power: Tensor) -> tuple[Tensor, Tensor]:
-    """Energy (N,) above 1/8 of a cycle per pixel, and at all frequencies, without a grid's."""
-    masks = torch.stack(_masks(power.shape[-1])).flatten(1).to(power.device, power.dtype)
-    high, energy = (power.flatten(1) @ masks.T).unbind(1)
-    return high, energy
-
-
-def _grid_energy(power: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean power (N,) at the frequencies of a grid, and around them."""
-    peak, around = (masks.to(power.device, power.dtype) for masks in _grid(power.shape[-1]))
-    at_grid, around_grid = (
-        torch.einsum("nhw,hw->n", power, masks.sum(0) / masks.sum()) for masks in (peak, around)
-    )
-    return at_grid, around_grid
 
 
 def _window(images: Tensor) -> Tensor:

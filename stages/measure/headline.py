@@ -12,15 +12,15 @@ DIVERGED = "diverged"
 
 
 def headline(records: Sequence[Record]) -> dict[str, float | str | None]:
-    """Means over seeds of a variant's models, and standard deviations over them (`sd`).
+    """Means over the seeds of a variant's models, and standard deviations over them (`sd`).
 
-    As described but for `released`, of averaged weights but for `last`, the last step. None where a
-    value is unknown, as a deviation of one seed, "diverged" where a seed has none. No key is
-    `error` alone: dvc takes that for a failure to load the file.
+    Models are as described, `released` as released; weights are averaged, `last` those of the last
+    step. A value is None where it is unknown, as the deviation of one seed, and "diverged" where a
+    seed diverged. No key is `error` alone: dvc takes that for a failure to load the file.
     """
-    of = {record.model[1:]: record for record in records}
-    averaged, last = of["described", "averaged"], of["described", "last_step"]
-    released = of.get(("released", "last_step"))
+    models = {record.model[1:]: record for record in records}
+    averaged, last = models["described", "averaged"], models["described", "last_step"]
+    released = models.get(("released", "last_step"))
     return {
         "averaged_error": _mean(averaged),
         "averaged_sd": _deviation(averaged),

@@ -9,9 +9,9 @@
     reports/grids/<variant>/<implementation>_<weights>.png
                                         a model's reconstructions, and below them its samples
 
-A face of LFW takes 24 kB as PNG, with whatever filters and compression, and 300 kB a variant are
-all there is, of which numbers take 32 (four seeds) to 94 (thirteen). So the inputs are kept once,
-and the model as described with averaged weights alone has its eight faces, the others one.
+A variant may take 300 kB in git. Its numbers take 32 (four seeds) to 94 kB (thirteen), a face of
+LFW 24 kB as PNG. So the inputs are kept once, and only the model as described with averaged weights
+keeps eight faces, the others one.
 """
 
 from collections import defaultdict
@@ -37,6 +37,8 @@ from stages.common.settings import (
     ModelSettings,
     Variant,
     Weights,
+    configured,
+    differences,
     read_config,
     read_variant,
 )
@@ -76,8 +78,7 @@ class Model(NamedTuple):
 class Record:
     """One evaluated model, all its seeds.
 
-    seeds: all of them, in the order of the settings. diverged: those without weights, and what
-    happened, in words.
+    seeds: in the order of the settings. diverged: what happened to those without weights.
 
     measures: columns value, standard_error and n, indexed by split ("test", "train", "samples"),
     measure and seed. A diverged seed has but the error, inf. curve: columns seed, epoch, split,
@@ -88,7 +89,7 @@ class Record:
     diverged seed. spectrum: radial power spectrum of the reconstructions, a row a seed that did
     not diverge, (len(seeds) - len(diverged), s / 2 + 1).
 
-    machines: processors and libraries that the variant was trained with, in words.
+    machines: processors and libraries that the variant was trained with.
 
     reconstructions: of the first seed that did not diverge, uint8 (n, s, s, 3), of the first n
     of `References.inputs`: eight of the model as described with averaged weights, one of others,
@@ -119,16 +120,15 @@ class Record:
         return cast(pd.DataFrame, self.measures.xs((split, measure)))
 
     def mean(self, measure: str, split: str = "test") -> float:
-        """Mean over seeds; nan where it was not measured. Where one diverged, inf of an error, else
-        the mean of the others.
-        """
+        """Mean over seeds; nan where it was not measured. A diverged seed makes an error inf
+        and has no other measure."""
         return float(self.per_seed(measure, split).value.mean())
 
 
 @dataclass(frozen=True)
 class References:
-    """Measured once, of no model: the held-out inputs, noise in which no face should be found, and
-    the mean training picture in place of every reconstruction.
+    """Measured once, without a model: the held-out inputs, noise, in which no face should be found,
+    and the mean training picture in place of every reconstruction.
 
     inputs: uint8 (8, s, s, 3). input_spectrum: (s / 2 + 1,). measures: columns value,
     standard_error and n, indexed by `of` ("input", "noise" or "mean") and measure.
@@ -290,8 +290,8 @@ def read(root: str | Path = ".") -> Records:
         )
     found: dict[Model, Record] = {}
     missing: dict[Model, str] = {}
-    for path in sorted((root / VARIANTS).glob("*.yaml")):
-        name, settings = path.stem, read_variant(path.stem, root)
+    for name in configured(root):
+        settings = read_variant(name, root)
         models = [Model(name, how, weights) for how in IMPLEMENTATIONS for weights in WEIGHTS]
         trained = [model for model in models if settings.seeds_of(model.implementation)]
         missing |= dict.fromkeys(set(models) - set(trained), "not trained (no released_seeds)")
@@ -300,7 +300,11 @@ def read(root: str | Path = ".") -> Records:
             continue
         advice = f"dvc repro evaluate@{name}"
         folder = Folder(_VariantContents, reports, f"records/{name}", advice)
-        _check_settings(folder, settings, path)
+        if other := differences(folder.contents.settings.model_dump(), settings.model_dump()):
+            raise PipelineError(
+                f"{folder.name} is of other settings than {VARIANTS}/{name}.yaml ({other}); "
+                f"run `{advice}`"
+            )
         if folder.contents.faces != references.contents.faces:
             raise PipelineError(
                 f"{folder.name} was measured on other faces than reports/references; "
@@ -322,26 +326,11 @@ def read(root: str | Path = ".") -> Records:
     )
 
 
-def _check_settings(folder: Folder[_VariantContents], settings: Variant, config: Path) -> None:
-    theirs, ours = folder.contents.settings.model_dump(), settings.model_dump()
-    if other := [
-        f"{key} {theirs.get(key)}, not {ours.get(key)}"
-        for key in theirs | ours
-        if theirs.get(key) != ours.get(key)
-    ]:
-        raise PipelineError(
-            f"{folder.name} is of other settings than {VARIANTS / config.name} "
-            f"({'; '.join(other)}); run `{folder.advice}`"
-        )
-
-
 def _read_record(folder: Folder[_VariantContents], model: Model, images: dict[str, int]) -> Record:
     contents = folder.contents
     seeds = contents.settings.seeds_of(model.implementation)
-    places = {seed: f"{model.implementation}/seed{seed}" for seed in seeds}
-    diverged = {
-        s: contents.diverged[place] for s, place in places.items() if place in contents.diverged
-    }
+    events = {seed: contents.diverged.get(f"{model.implementation}/seed{seed}") for seed in seeds}
+    diverged = {seed: event for seed, event in events.items() if event is not None}
     converged = len(seeds) - len(diverged)
     place = f"records/{model.variant}/{model.file}"
     with folder.parsing(model.file):

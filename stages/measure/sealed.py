@@ -1,4 +1,4 @@
-"""Folders of reports/ of which no file is read that is not as it was written, or is out of bounds.
+"""Folders of reports/ whose files are read only as they were written, and within limits.
 
 contents.yaml has the SHA-256 of every file of its folder, and in its last line its own.
 """
@@ -27,8 +27,8 @@ LARGEST = 2**26  # bytes of a file, packed or not: ours have 2**18
 
 
 class Contents(Checked):
-    """What a folder is of. faces: content hash of the prepared faces. files: SHA-256 of every other
-    file, by its place below reports/."""
+    """faces: content hash of the faces that a folder is of. files: SHA-256 of every other file, by
+    its place below reports/."""
 
     faces: str
     files: dict[str, str]
@@ -48,7 +48,7 @@ class Folder(Generic[Kind]):
         if not (reports / name / CONTENTS).exists():
             raise PipelineError(f"{self.name} is missing; run `{advice}`")
         text, _, seal = self._read(f"{name}/{CONTENTS}").decode(errors="replace").partition(SEAL)
-        if seal != f"{_sha256(text.encode())}\n":
+        if seal != f"{sha256(text.encode())}\n":
             raise self.damaged(CONTENTS)
         with self.parsing(CONTENTS):
             self.contents = kind.model_validate(yaml.safe_load(text))
@@ -56,7 +56,7 @@ class Folder(Generic[Kind]):
     def data(self, file: str) -> bytes:
         """A file by its place below reports/. Raises PipelineError where it is not as written."""
         data = self._read(file)
-        if _sha256(data) != self.contents.files.get(file):
+        if sha256(data) != self.contents.files.get(file):
             raise self.damaged(file)
         return data
 
@@ -88,10 +88,10 @@ def table(data: bytes, columns: Mapping[str, type], index: int) -> pd.DataFrame:
     Raises ValueError or KeyError for text in place of numbers, a column that is missing, and rows
     of the same index.
     """
-    found = pd.read_csv(BytesIO(data), dtype={**columns}).set_index([*columns][:index])
-    if not found.index.is_unique:
+    rows = pd.read_csv(BytesIO(data), dtype={**columns}).set_index([*columns][:index])
+    if not rows.index.is_unique:
         raise ValueError("rows of the same index")
-    return found[[*columns][index:]].sort_index()
+    return rows[[*columns][index:]].sort_index()
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
@@ -107,11 +107,11 @@ def array(data: bytes, name: str, shape: tuple[int, ...]) -> np.ndarray:
         if sum(member.file_size for member in archive.infolist()) > LARGEST:
             raise ValueError(f"more than {LARGEST} bytes")
     with np.load(BytesIO(data)) as arrays:
-        found: np.ndarray = arrays[name]
-    fits = [wanted in (-1, length) for wanted, length in zip(shape, found.shape, strict=True)]
-    if found.dtype.kind != "f" or not all(fits):
-        raise ValueError(f"{name} is {found.dtype} {found.shape}")
-    return found
+        values: np.ndarray = arrays[name]
+    fits = [wanted in (-1, length) for wanted, length in zip(shape, values.shape, strict=True)]
+    if values.dtype.kind != "f" or not all(fits):
+        raise ValueError(f"{name} is {values.dtype} {values.shape}")
+    return values
 
 
 def grid(data: bytes, count: int) -> list[np.ndarray]:
@@ -132,7 +132,7 @@ def write_grid(rows: Sequence[np.ndarray], path: Path) -> None:
 def hashes(folders: Mapping[Path, Path], reports: Path) -> dict[str, str]:
     """SHA-256 of every file in the folders, by where it will be: below the folder's value."""
     return {
-        (place / path.name).relative_to(reports).as_posix(): _sha256(path.read_bytes())
+        (place / path.name).relative_to(reports).as_posix(): sha256(path.read_bytes())
         for folder, place in folders.items()
         for path in sorted(folder.iterdir())
     }
@@ -140,9 +140,9 @@ def hashes(folders: Mapping[Path, Path], reports: Path) -> dict[str, str]:
 
 def seal(contents: Contents, folder: Path) -> None:
     text = yaml.safe_dump(contents.model_dump(), sort_keys=False)
-    text += f"{SEAL}{_sha256(text.encode())}\n"
+    text += f"{SEAL}{sha256(text.encode())}\n"
     (folder / CONTENTS).write_text(text, encoding="utf-8")
 
 
-def _sha256(data: bytes) -> str:
+def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()

@@ -14,11 +14,11 @@ def mean(values: ArrayLike) -> tuple[float, float]:
     return float(values.mean()), _standard_error(values)
 
 
-def fraction(found: ArrayLike) -> tuple[float, float]:
+def fraction(values: ArrayLike) -> tuple[float, float]:
     """Fraction p of True among (N,), and its binomial standard error sqrt(p (1 - p) / N)."""
-    found = np.asarray(found, bool)
-    p = float(found.mean())
-    return p, float((p * (1 - p) / len(found)) ** 0.5)
+    values = np.asarray(values, bool)
+    p = float(values.mean())
+    return p, float((p * (1 - p) / len(values)) ** 0.5)
 
 
 def ratio(parts: ArrayLike) -> tuple[float, float]:
@@ -59,6 +59,5 @@ def explained(parts: ArrayLike) -> tuple[float, float]:
 
 
 def _standard_error(values: np.ndarray) -> float:
-    if len(values) < 2:
-        return float("nan")
-    return float(values.std(ddof=1) / len(values) ** 0.5)
+    n = len(values)
+    return float(values.std(ddof=1) / n**0.5) if n > 1 else float("nan")

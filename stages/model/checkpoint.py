@@ -19,17 +19,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from stages.common.errors import PipelineError
-from stages.common.settings import Training, Weights
+from stages.common.settings import Training, Weights, differences
 from stages.data.faces import SIZE
 from stages.model.network import Autoencoder, state
 
 
 def save(
-    tensors: dict[str, Tensor],
-    path: Path,
-    training: Training,
-    weights: Weights,
-    half: bool = False,
+    tensors: dict[str, Tensor], path: Path, training: Training, weights: Weights, half: bool = False
 ) -> None:
     """Write a model's `state`, with the training that it comes from in the metadata.
 
@@ -52,8 +48,8 @@ def write(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> N
     try:
         save_file(tensors, path, metadata)
     except SafetensorError as error:
-        found = re.search(r"os error (\d+)", str(error))
-        number = int(found[1]) if found else errno.EIO
+        match = re.search(r"os error (\d+)", str(error))
+        number = int(match[1]) if match else errno.EIO
         raise OSError(number, os.strerror(number), str(path)) from None
 
 
@@ -76,16 +72,14 @@ def copy_in_half(path: Path, to: Path) -> None:
 def _model(path: str | Path, training: Training, tensors: dict[str, Tensor]) -> Autoencoder:
     model = Autoencoder(training.settings)
     ours = state(model)
-    for wrong, names in (
-        ("are missing", ours.keys() - tensors.keys()),
-        ("are not this model's", tensors.keys() - ours.keys()),
-    ):
-        if names:
-            raise _damaged(path, f"{len(names)} of its tensors {wrong}, {min(names)} is the first")
+    missing, more = ours.keys() - tensors.keys(), tensors.keys() - ours.keys()
+    if names := missing or more:
+        wrong = "are missing" if missing else "are not this model's"
+        raise _damaged(path, f"{len(names)} of its tensors {wrong}, {min(names)} is the first")
     for name, value in tensors.items():
-        found, needed = (f"{x.dtype} {tuple(x.shape)}" for x in (value, ours[name]))
-        if found != needed:
-            raise _damaged(path, f"{name} is {found}, not {needed}")
+        kind, needed = (f"{x.dtype} {tuple(x.shape)}" for x in (value, ours[name]))
+        if kind != needed:
+            raise _damaged(path, f"{name} is {kind}, not {needed}")
         if not value.isfinite().all():
             raise _damaged(path, f"{name} has values that are not finite")
         ours[name].copy_(value)
@@ -97,19 +91,19 @@ def load_trained(path: str | Path, training: Training, weights: Weights) -> Auto
 
     Raises PipelineError where it is of any other, and as `load` does.
     """
-    found, kind, tensors = _read(path, halves=False)
-    theirs, ours = (_flat(x, w) for x, w in ((found, kind), (training, weights)))
-    differing = [
-        f"{key} {theirs.get(key)!r}, not {ours.get(key)!r}"
-        for key in theirs | ours
-        if theirs.get(key) != ours.get(key)
-    ]
-    if differing:
+    stored, kind, tensors = _read(path, halves=False)
+    theirs, ours = (
+        {"size": SIZE}
+        | x.settings.model_dump()
+        | x.model_dump(exclude={"settings"})
+        | {"weights": w}
+        for x, w in ((stored, kind), (training, weights))
+    )
+    if differing := differences(theirs, ours):
         raise PipelineError(
-            f"{path} comes from another training ({'; '.join(differing)}); delete it and run "
-            "`dvc repro`"
+            f"{path} comes from another training ({differing}); delete it and run `dvc repro`"
         )
-    return _model(path, found, tensors)
+    return _model(path, stored, tensors)
 
 
 def _read(path: str | Path, halves: bool = True) -> tuple[Training, Weights, dict[str, Tensor]]:
@@ -123,23 +117,14 @@ def _read(path: str | Path, halves: bool = True) -> tuple[Training, Weights, dic
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         weights = metadata.pop("weights")
         if metadata.pop("precision", "single") == "half" and halves:
-            tensors = {name: _single(value) for name, value in tensors.items()}
+            # `_model` judges other types.
+            halved = {k: value for k, value in tensors.items() if value.dtype == torch.float16}
+            tensors |= {name: value.float() for name, value in halved.items()}
         return Training.model_validate(metadata), weights, tensors
     except (
         SafetensorError, AttributeError, KeyError, TypeError, ValueError, OSError, RecursionError,
     ) as error:  # fmt: skip
         raise _damaged(path, f"it is no trained model ({type(error).__name__})") from None
-
-
-def _single(value: Tensor) -> Tensor:
-    """Single precision of half; anything else as it is, for `load` to judge."""
-    return value.float() if value.dtype == torch.float16 else value
-
-
-def _flat(training: Training, weights: str) -> dict[str, object]:
-    values: dict[str, object] = training.model_dump(exclude={"settings"})
-    values["size"] = training.settings.size or SIZE
-    return training.settings.model_dump() | values | {"weights": weights}
 
 
 def _damaged(path: str | Path, reason: str) -> PipelineError:

@@ -50,7 +50,15 @@ def obtain_each(missing: Mapping[Path, Training], address: str) -> Iterator[Path
     for _ in range(ROUNDS):
         lost: dict[Path, Training] = {}
         with _connected(address) as client:
-            futures = _submit(client, faces.load(), left)
+            # Scattered data goes through a worker once. As a plain array it is sent without a copy.
+            people = faces.load()
+            sent = replace(people, images=np.asarray(people.images))
+            [scattered] = client.scatter([sent], broadcast=True, hash=False)
+            submit = client.get_executor(pure=False).submit
+            futures: dict[Future[dict[str, bytes]], Path] = {
+                submit(_train, training, scattered, store.identity(training)): folder
+                for folder, training in left.items()
+            }
             for future in as_completed(futures):
                 folder = futures[future]
                 try:
@@ -72,30 +80,16 @@ def obtain_each(missing: Mapping[Path, Training], address: str) -> Iterator[Path
         )
 
 
-def _submit(
-    client: Client, people: Faces, trainings: Mapping[Path, Training]
-) -> dict[Future[dict[str, bytes]], Path]:
-    # Scattered data goes through a worker once. As a plain array it is sent without a copy.
-    [sent] = client.scatter(
-        [replace(people, images=np.asarray(people.images))], broadcast=True, hash=False
-    )
-    executor = client.get_executor(pure=False)
-    return {
-        executor.submit(_train, training, sent, store.identity(training)): folder
-        for folder, training in trainings.items()
-    }
-
-
 def _connected(address: str) -> Client:
     try:
         client = Client(address, timeout=PATIENCE)
         client.wait_for_workers(1, timeout=PATIENCE)
+        return client
     except (OSError, ValueError, TimeoutError) as error:
         raise PipelineError(
             f"no Dask scheduler with a worker answers at {address} ({error}); start them or unset "
             "DASK_SCHEDULER_ADDRESS"
         ) from None
-    return client
 
 
 def _train(training: Training, people: Faces, identity: dict[str, Any]) -> dict[str, bytes]:
@@ -104,8 +98,8 @@ def _train(training: Training, people: Faces, identity: dict[str, Any]) -> dict[
         raise PipelineError("this worker has other code or kernels than what sent the training")
     people.images.setflags(write=False)
     with one_at_a_time:
-        found = side_by_side.obtain(training, people)
-    return {path.name: path.read_bytes() for path in found.iterdir()}
+        outputs = side_by_side.obtain(training, people)
+    return {path.name: path.read_bytes() for path in outputs.iterdir()}
 
 
 def _put(folder: Path, training: Training, files: Mapping[str, bytes]) -> None:

@@ -6,18 +6,17 @@ import os
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
+from itertools import cycle
 from pathlib import Path
 from threading import RLock
 
 import torch
 from tqdm import tqdm
 
-from stages.common import memory
 from stages.common.cores import CORES, cores
 from stages.common.errors import PipelineError
-from stages.common.processes import end_with_parent
+from stages.common.processes import run_each
 from stages.common.settings import WEIGHTS, Training
-from stages.common.workers import run_each
 from stages.data import faces
 from stages.data.faces import Faces
 from stages.model import store
@@ -36,17 +35,17 @@ def obtain_all(trainings: Sequence[Training]) -> list[Path]:
     Raises PipelineError where a process was killed: the trainings that ended are kept, and the
     others go on from their last epoch the next time.
     """
-    found = [store.finished(training) for training in trainings]
+    outputs = [store.finished(training) for training in trainings]
     missing = {
         folder: training
-        for folder, training in zip(found, trainings, strict=True)
+        for folder, training in zip(outputs, trainings, strict=True)
         if not store.is_whole(folder, training)
     }
     if missing:
         with closing(_each(missing)) as folders:
             for folder in folders:
-                print(_told(missing[folder], folder), flush=True)
-    return found
+                print(_result(missing[folder], folder), flush=True)
+    return outputs
 
 
 def _each(missing: Mapping[Path, Training]) -> Generator[Path, None, None]:
@@ -57,16 +56,13 @@ def _each(missing: Mapping[Path, Training]) -> Generator[Path, None, None]:
         yield from on_dask.obtain_each(missing, address)
         return
     workers = min(len(missing), room())
-    tasks = [
-        partial(_obtain, training, number % workers)
-        for number, training in enumerate(missing.values())
-    ]
+    tasks = [partial(_obtain, *task) for task in zip(missing.values(), cycle(range(workers)))]
     killed = (
         f"one of {workers} training processes was killed, most likely for lack of memory; "
         f"`dvc repro` goes on from the last finished epoch of each training, {CORES}=N lets it "
         "train N at a time"
     )
-    yield from run_each(tasks, workers, _begin, killed)
+    yield from run_each(tasks, workers, _share_no_lock, killed)
 
 
 def room() -> int:
@@ -77,10 +73,8 @@ def room() -> int:
     return max(1, min(cores(), free // (GPU_MEMORY + faces.load().images.nbytes)))
 
 
-def _begin() -> None:
-    end_with_parent()
-    memory.keep_freed()
-    tqdm.set_lock(RLock())  # its own is the system's, and a killed worker's is told as leaked
+def _share_no_lock() -> None:
+    tqdm.set_lock(RLock())  # of the default lock, Python would say that a killed worker leaked it
 
 
 def _obtain(training: Training, position: int) -> Path:
@@ -96,11 +90,14 @@ def _obtain(training: Training, position: int) -> Path:
 def obtain(training: Training, faces: Faces, position: int = 0) -> Path:
     """The folder of the outputs of a training: kept, or trained now from where it was left.
 
-    A finished training is taken whatever machine made it, a begun one is resumed on its own kind
-    alone, to the same bytes as an uninterrupted one's. Whoever else trains it is waited for. Raises
-    PipelineError for other faces, and where the code is no longer what this process runs.
+    A finished training may come from any machine. A begun one goes on only on its own kind of
+    machine, to the same bytes as without the interruption. Waits while another process trains it.
+    Raises PipelineError for other faces, and where the code is no longer what this process runs.
     """
-    _check_code()
+    if store.code() != LOADED:
+        raise PipelineError(
+            "the code that decides weights was edited after this process had begun; run it again"
+        )
     if faces.hash != training.faces:
         raise PipelineError("the faces changed during the training; run `dvc repro` again")
     with store.locked(training) as folder:
@@ -133,14 +130,8 @@ def _state(trainer: Trainer) -> store.State:
     return tensors, values | {"decay": trainer.average.decay}
 
 
-def _check_code() -> None:
-    if store.code() != LOADED:
-        raise PipelineError(
-            "the code that decides weights was edited after this process had begun; run it again"
-        )
-
-
-def _told(training: Training, folder: Path) -> str:
+def _result(training: Training, folder: Path) -> str:
+    """What became of a training, in words."""
     settings = training.settings
     name = f"{settings.training}, norm {settings.norm}, {settings.activation}"
     name += ", variational" if settings.variational else ""

@@ -41,7 +41,14 @@ from torch import Tensor
 from stages.common.entry import entry_point
 from stages.common.errors import PipelineError
 from stages.common.files import atomic, atomic_folder, number, write_text
-from stages.common.settings import ModelSettings, Training, Variant, Weights, read_variant
+from stages.common.settings import (
+    ModelSettings,
+    Training,
+    Variant,
+    Weights,
+    kept_trainings,
+    read_variant,
+)
 from stages.data import faces
 from stages.kernels import operations
 from stages.model import checkpoint
@@ -59,11 +66,6 @@ State = tuple[dict[str, Tensor], dict[str, Any]]
 
 
 # What a training is named by.
-
-
-def folder() -> Path:
-    """Where trainings are kept: of the repository that dvc runs an experiment of."""
-    return Path(os.environ.get("DVC_ROOT", "."), ".dvc", "trainings")
 
 
 def identity(training: Training) -> dict[str, Any]:
@@ -84,27 +86,28 @@ def identity(training: Training) -> dict[str, Any]:
 
 
 def goes_on(settings: ModelSettings) -> bool:
-    """Whether a training of more epochs begins as one of these does: no schedule counts them."""
+    """Whether a longer training begins as one of these: no setting depends on all epochs."""
     return settings.schedule == "constant" and not settings.stacked_epochs
 
 
 @cache
 def _code_paths() -> list[str]:
-    text = (ROOT / "dvc.yaml").read_text(encoding="utf-8")
-    dependencies = yaml.safe_load(text)["stages"]["train-variant"]["do"]["deps"]
+    pipeline = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
+    dependencies = pipeline["stages"]["train-variant"]["do"]["deps"]
     return [path for path in dependencies if path.startswith("stages/")]
 
 
 def code() -> str:
-    """The hash of the code that decides weights, as it lies on disk: the code that dvc.yaml's
-    train-variant depends on. Raises PipelineError where it cannot be read.
+    """The hash of the code on disk that dvc.yaml's train-variant depends on: it decides weights.
+
+    Raises PipelineError where it cannot be read.
     """
     try:
         files: list[Path] = []
         for path in (ROOT / path for path in _code_paths()):
             files += path.rglob("*.py") if path.is_dir() else [path]
-        places = {path.relative_to(ROOT / "stages").as_posix(): path for path in sorted(files)}
-        return _checksum("", ((place, path.read_bytes()) for place, path in places.items()))
+        names = ((path.relative_to(ROOT / "stages").as_posix(), path) for path in sorted(files))
+        return _checksum("", ((name, path.read_bytes()) for name, path in names))
     except OSError as error:
         raise PipelineError(
             f"{error.filename}, which decides weights, cannot be read; run it again once the code "
@@ -120,7 +123,7 @@ def _checksum(text: str, contents: Iterable[tuple[str, bytes]]) -> str:
 
 
 def _home(identity: Mapping[str, Any]) -> Path:
-    return folder() / _checksum(json.dumps(identity, sort_keys=True), ())[:32]
+    return kept_trainings() / _checksum(json.dumps(identity, sort_keys=True), ())[:32]
 
 
 def finished(training: Training) -> Path:
@@ -131,17 +134,16 @@ def finished(training: Training) -> Path:
 def machine() -> dict[str, str]:
     """The processor or GPU, and the libraries that compute: what may move a weight's last bits."""
     gpu = torch.cuda.get_device_name() if device().type == "cuda" else ""
-    found = {"processor": gpu or _processor(), "vectors": torch.backends.cpu.get_cpu_capability()}
-    return found | {library: version(library) for library in LIBRARIES}
+    vectors = torch.backends.cpu.get_cpu_capability()
+    libraries = {library: version(library) for library in LIBRARIES}
+    return {"processor": gpu or _processor(), "vectors": vectors} | libraries
 
 
 def _processor() -> str:
-    try:
+    with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
-    except OSError:
-        pass
     return platform.processor() or platform.machine()
 
 
@@ -166,11 +168,8 @@ def _held(home: Path) -> Iterator[None]:
         held = lock.acquire(timeout=PATIENCE)
     except Timeout:
         who = holder.read_text(encoding="utf-8") if holder.exists() else "unknown"
-        print(
-            f"waiting for process {who}, which trains {home}; end it if it is stopped",
-            file=sys.stderr,
-            flush=True,
-        )
+        line = f"waiting for process {who}, which trains {home}; end it if it is stopped"
+        print(line, file=sys.stderr, flush=True)
         held = lock.acquire()
     with held:
         holder.write_text(f"{os.getpid()} on {platform.node()}", encoding="utf-8")
@@ -199,22 +198,20 @@ def read_state(
         with safe_open(path, "pt") as file:
             metadata = file.metadata()
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        text = metadata["state"]
-        if metadata["checksum"] != _state_checksum(text, tensors):
-            return None
-        values = json.loads(text)
-        ours = values.pop("of") == _of(training)
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+        values = json.loads(metadata["state"])
+        fits = metadata["checksum"] == _state_checksum(metadata["state"], tensors)
+        fits &= values.pop("of") == _of(training)
+    except (OSError, SafetensorError, AttributeError, KeyError, TypeError, ValueError):
         return None
     adam: dict[str, Tensor] = {}
     for index, like in enumerate(parameters):
         adam |= {f"adam.{index}.step": torch.zeros(()), f"adam.{index}.exp_avg": like}
         adam[f"adam.{index}.exp_avg_sq"] = like
-    needed, found = _shapes(fresh[0]), _shapes(tensors)
-    fits = needed.items() <= found.items() <= (needed | _shapes(adam)).items()
+    needed, shapes = _shapes(fresh[0]), _shapes(tensors)
+    fits &= needed.items() <= shapes.items() <= (needed | _shapes(adam)).items()
     fits = fits and all(value.isfinite().all() for value in tensors.values())
     fits = fits and values.keys() == fresh[1].keys() and values["decay"] == fresh[1]["decay"]
-    return (tensors, values) if ours and fits else None
+    return (tensors, values) if fits else None
 
 
 def _of(training: Training) -> dict[str, Any]:
@@ -301,8 +298,8 @@ def read_curve(folder: Path) -> list[Point]:
 def read_machine(folder: Path) -> dict[str, str]:
     """What `machine` gave for a training. Raises PipelineError where it is missing or damaged."""
     with _readable(folder / "machine.json") as path:
-        found: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
-        return {"processor": found["processor"], "vectors": found["vectors"]} | found
+        parts: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
+        return {"processor": parts["processor"], "vectors": parts["vectors"]} | parts
 
 
 @contextmanager
@@ -318,13 +315,11 @@ def _readable(path: Path) -> Iterator[Path]:
 
 
 def trainings(variant: Variant, faces_hash: str) -> dict[Path, Training]:
-    """Every training of a variant, by the folder of its outputs below the variant's."""
+    """Every training of a variant. Keys: folders of their outputs, below models/<variant>/."""
     return {
-        Path(implementation, f"seed{seed}"): Training(
-            settings=settings, seed=seed, faces=faces_hash
-        )
-        for implementation, settings in variant.models().items()
-        for seed in variant.seeds_of(implementation)
+        Path(how, f"seed{seed}"): Training(settings=settings, seed=seed, faces=faces_hash)
+        for how, settings in variant.models().items()
+        for seed in variant.seeds_of(how)
     }
 
 
@@ -336,19 +331,19 @@ def trained(name: str, faces_hash: str) -> Iterator[tuple[Path, Training]]:
             yield MODELS / name / place, training
 
 
-def put_in_place(name: str, own: dict[Path, Training], found: list[Path]) -> None:
+def put_in_place(name: str, planned: dict[Path, Training], outputs: list[Path]) -> None:
     """Make models/<variant> of the outputs of its trainings, in their order.
 
     Raises PipelineError where settings, faces or code are no longer those of the trainings, and
     then leaves what was there.
     """
     with atomic_folder(MODELS / name) as to:
-        for place, output in zip(own, found, strict=True):
+        for place, output in zip(planned, outputs, strict=True):
             (to / place).mkdir(parents=True)
             for path in output.iterdir():  # copytree would hide the error of a full disk in a list
                 shutil.copy(path, to / place)
         now = trainings(read_variant(name), faces.load().hash)
-        if now != own or [finished(training) for training in now.values()] != found:
+        if now != planned or [*map(finished, now.values())] != outputs:
             raise PipelineError(
                 f"the settings of {name}, the faces or the code changed while it was trained; run "
                 "`dvc repro` again"
@@ -357,8 +352,8 @@ def put_in_place(name: str, own: dict[Path, Training], found: list[Path]) -> Non
 
 def seeds(variant: str) -> list[Path]:
     """The averaged weights of a variant as described, that of the lowest seed first."""
-    found = Path(MODELS, variant, "described").glob("seed*/averaged.safetensors")
-    return sorted(found, key=lambda path: (len(path.parent.name), path.parent.name))
+    paths = Path(MODELS, variant, "described").glob("seed*/averaged.safetensors")
+    return sorted(paths, key=lambda path: (len(path.parent.name), path.parent.name))
 
 
 def copy_of(variant: str) -> Path:
@@ -367,18 +362,12 @@ def copy_of(variant: str) -> Path:
 
 
 def copies() -> list[str]:
-    """The variants that `publish` keeps. Raises PipelineError where there is none."""
-    if found := sorted(_published()):
-        return found
-    raise PipelineError(f"{COPIES} has no models; name others with --variants")
-
-
-def _published() -> set[str]:
-    return {path.stem for path in COPIES.glob("*.safetensors")}
+    """The variants that `publish` keeps."""
+    return sorted(path.stem for path in COPIES.glob("*.safetensors"))
 
 
 def find(name: str) -> Path:
-    """The file of a model: `name` itself where it ends as one, else of that variant.
+    """The file of a model: `name` itself if it ends in .safetensors, else that variant's.
 
     The first seed trained in this folder, or else the copy. Raises PipelineError for neither.
     """
@@ -387,7 +376,7 @@ def find(name: str) -> Path:
     for path in (*seeds(name), copy_of(name)):
         if path.exists():
             return path
-    here = sorted({path.name for path in MODELS.glob("*") if seeds(path.name)} | _published())
+    here = sorted({*copies(), *(path.name for path in MODELS.glob("*") if seeds(path.name))})
     raise PipelineError(
         f"there is no trained model {name!r}; here are {', '.join(here) or 'none'}; "
         f"a variant of params.yaml is trained by `dvc repro train-variant@{name}`"
@@ -397,7 +386,10 @@ def find(name: str) -> Path:
 @torch.inference_mode()
 def load(names: Sequence[str]) -> dict[str, Autoencoder]:
     """A model for each name, in evaluation mode. Raises PipelineError as `find` and
-    `checkpoint.load` do, and for a model whose reconstruction of grey is no picture."""
+    `checkpoint.load` do, for no name, and for a model whose reconstruction of grey is no picture.
+    """
+    if not names:
+        raise PipelineError(f"{COPIES} has no models; name others with --variants")
     models = {name: checkpoint.load(find(name))[0] for name in names}
     for name, model in models.items():
         grey = torch.full((1, 3, model.size, model.size), 0.5)
@@ -415,19 +407,19 @@ def load(names: Sequence[str]) -> dict[str, Autoencoder]:
 def accept_code(old: str) -> int:
     """Rename the trainings of code `old` as if the present code had made them; returns how many.
 
-    Leaves what is named by anything else, and what is kept of the present code already. Raises
-    PipelineError where nothing is kept of that code.
+    Leaves a training that the present code made, too. Raises PipelineError where there is none of
+    that code.
     """
     kept: dict[Path, dict[str, Any]] = {}
-    for path in folder().glob("*/identity.json"):
+    for path in kept_trainings().glob("*/identity.json"):
         with suppress(ValueError):
-            kept[path.parent] = json.loads(path.read_text(encoding="utf-8"))
-    kept = {home: identity for home, identity in kept.items() if home == _home(identity)}
+            identity = json.loads(path.read_text(encoding="utf-8"))
+            if path.parent == _home(identity):
+                kept[path.parent] = identity
     codes = sorted({identity["code"] for identity in kept.values()})
     if old not in codes:
-        raise PipelineError(
-            f"{folder()} has no trainings of code {old!r}, but of {', '.join(codes) or 'none'}"
-        )
+        others = ", ".join(codes) or "none"
+        raise PipelineError(f"{kept_trainings()} has no trainings of code {old!r}, but of {others}")
     renamed = 0
     for home, identity in kept.items():
         now = identity | {"code": code()}

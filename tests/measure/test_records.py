@@ -219,7 +219,7 @@ def test_no_bit_of_the_contents_can_flip_unseen(written: Path) -> None:
     ("old", "new", "told"),
     [
         ("lr: 0.001", "lr: 0.002", "lr 0.001, not 0.002"),
-        ("norm: none", "norm: shared", "norm none, not shared"),
+        ("norm: none", "norm: shared", "norm 'none', not 'shared'"),
         ("- 1\n", "- 1\n- 2\n", "seeds [0, 1], not [0, 1, 2]"),
         ("released_seeds:\n- 0", "released_seeds: []", "released_seeds [0], not []"),
     ],

@@ -127,7 +127,7 @@ def test_other_faces_are_another_training_and_are_not_trained_on_as_these(faces:
     assert store.finished(training(faces)).parent != store.finished(training(others)).parent
     with pytest.raises(PipelineError, match=r"faces changed .*`dvc repro` again"):
         obtain(training(faces), others)
-    assert not store.folder().exists()
+    assert not store.kept_trainings().exists()
 
 
 def test_more_epochs_go_on_to_the_same_bytes(
@@ -339,7 +339,7 @@ def test_code_that_was_edited_while_a_process_runs_names_none_of_its_trainings(
     edit(copied / "model/losses.py")
     with pytest.raises(PipelineError, match=r"code|losses.py.*; run it again"):
         obtain(training(faces), faces)
-    assert len([*store.folder().iterdir()]) == 1
+    assert len([*store.kept_trainings().iterdir()]) == 1
 
 
 def test_trainings_of_former_code_get_the_name_of_the_present_code(
@@ -347,8 +347,8 @@ def test_trainings_of_former_code_get_the_name_of_the_present_code(
 ) -> None:
     before = contents(obtain(training(faces), faces))
     old = store.code()
-    (store.folder() / "damaged").mkdir()
-    (store.folder() / "damaged/identity.json").write_text("{", encoding="utf-8")
+    (store.kept_trainings() / "damaged").mkdir()
+    (store.kept_trainings() / "damaged/identity.json").write_text("{", encoding="utf-8")
     add_a_line(copied / "model/losses.py")
     assert store.accept_code(old) == 1
     found = store.finished(training(faces))
