@@ -2,8 +2,11 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -13,13 +16,23 @@ import torch
 from stages.common.processes import alive
 from stages.common.settings import ModelSettings
 from stages.data.faces import Faces
-from stages.model.network import DEVICE
+from stages.model.network import DEVICE, Autoencoder
 
 # Where a shell started the tests in the background, they and all that they start would not hear
 # of Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.pop("DASK_SCHEDULER_ADDRESS", None)  # it would train elsewhere
 os.environ[DEVICE] = "cpu"  # which alone repeats every byte
+
+
+ROOT = Path(__file__).parents[1]
+
+
+def python(*words: str, cwd: Path = ROOT, **environment: str) -> str:
+    """What a Python prints that is started with these words and has the project's code."""
+    settings = os.environ | {"PYTHONPATH": str(ROOT)} | environment
+    command, pipe = [sys.executable, *words], subprocess.PIPE
+    return subprocess.run(command, cwd=cwd, env=settings, stdout=pipe, text=True, check=True).stdout
 
 
 def ended(processes: Sequence[psutil.Process], within: float) -> bool:
@@ -47,16 +60,27 @@ def model_settings(**changes: object) -> ModelSettings:
     return ModelSettings.model_validate(values | changes)
 
 
+def small(**changes: object) -> ModelSettings:
+    """Those of a model of 32 pixels."""
+    return model_settings(**{"size": 32} | changes)
+
+
+def made_model(seed: int = 0, **changes: object) -> Autoencoder:
+    """One of 32 pixels, with fresh weights."""
+    torch.manual_seed(seed)
+    return Autoencoder(small(**changes))
+
+
 @pytest.fixture
 def images() -> torch.Tensor:
-    """Random images (16,3,128,128) in [0,1]: as many as the compiled kernels take at a time."""
-    return torch.rand(16, 3, 128, 128, generator=torch.Generator().manual_seed(0))
+    """Random images (16,3,32,32) in [0,1]: as many as the compiled kernels take at a time."""
+    return torch.rand(16, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
 
 @pytest.fixture(scope="session")
 def faces() -> Faces:
-    """48 pictures of random smooth colours, every sixth held out."""
-    return made_faces(48)
+    """48 pictures of 32 pixels in random smooth colours, every sixth held out."""
+    return made_faces(48, 32)
 
 
 def made_faces(count: int, size: int = 128) -> Faces:

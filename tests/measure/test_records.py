@@ -5,8 +5,6 @@ import io
 import os
 import shutil
 import struct
-import subprocess
-import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +18,7 @@ from PIL import Image
 from stages.common.errors import PipelineError
 from stages.common.settings import IMPLEMENTATIONS, WEIGHTS
 from stages.measure.records import Model, Records, read, write_references
+from tests.conftest import python
 from tests.made_records import Made, make, write
 
 DESCRIBED = {
@@ -266,4 +265,4 @@ def test_what_was_not_measured_is_an_empty_table(original: Path) -> None:
 def test_reading_takes_no_torch() -> None:
     code = "import sys, stages.measure.records, stages.measure.measures as m; "
     code += "sys.exit('torch' in sys.modules or not m.MEASURES)"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    python("-c", code)
