@@ -28,11 +28,29 @@ os.environ[DEVICE] = "cpu"  # which alone repeats every byte
 ROOT = Path(__file__).parents[1]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest file first: later it would run on one core while the others are idle."""
+    items.sort(key=lambda item: item.path.name != "test_pipeline.py")
+
+
 def python(*words: str, cwd: Path = ROOT, **environment: str) -> str:
     """What a Python prints that is started with these words and has the project's code."""
     settings = os.environ | {"PYTHONPATH": str(ROOT)} | environment
     command, pipe = [sys.executable, *words], subprocess.PIPE
     return subprocess.run(command, cwd=cwd, env=settings, stdout=pipe, text=True, check=True).stdout
+
+
+def tree(folder: str | Path) -> dict[str, bytes]:
+    """The content of every file in a folder, by its path below it."""
+    paths = (path for path in Path(folder).rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+
+
+def flip(path: Path) -> None:
+    """Change a bit in the middle of a file."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 128
+    path.write_bytes(content)
 
 
 def ended(processes: Sequence[psutil.Process], within: float) -> bool:

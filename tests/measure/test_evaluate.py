@@ -23,10 +23,9 @@ from stages.measure.measures import MEASURES
 from stages.measure.records import Model, Record, Records, read
 from stages.model import checkpoint
 from stages.model.network import Autoencoder, state
-from tests.conftest import model_settings
+from tests.conftest import ROOT, model_settings, tree
 from tests.model.test_on_dask import write
 
-ROOT = Path(__file__).parents[2]
 TRAIN, TEST = 30, 18  # held-out images fill a batch and a part of one
 DETECTED, NOISE, SAMPLE = 9, 3, 20
 
@@ -118,8 +117,7 @@ def run(patch: pytest.MonkeyPatch, root: Path, main: Callable[..., None], *words
 
 
 def written(root: Path) -> dict[str, bytes]:
-    found = root.glob("reports/**/*")
-    return {str(path.relative_to(root)): path.read_bytes() for path in found if path.is_file()}
+    return tree(root / "reports")
 
 
 def held_out(root: Path) -> tuple[np.ndarray, torch.Tensor]:
@@ -147,7 +145,7 @@ def value(record: Record, measure: str, seed: int, split: str = "test") -> float
 def test_it_writes_files_of_its_own_variant_and_nothing_else(
     project: Path, records: Records
 ) -> None:
-    names = {name.split("/")[2].partition(".")[0] for name in written(project)}
+    names = {name.split("/")[1].partition(".")[0] for name in written(project)}
     assert {path.name for path in (project / "reports").iterdir()} == {
         "grids", "metrics", "records", "references",
     }  # fmt: skip
@@ -375,7 +373,7 @@ def test_a_failure_is_one_line_and_leaves_what_was_there(
     assert exit.value.code == 1
     said = capsys.readouterr().err
     assert message in said and said.count("\n") == 1
-    assert written(tmp_path) == {"reports/metrics/plain.json": b"earlier"}
+    assert written(tmp_path) == {"metrics/plain.json": b"earlier"}
 
 
 @pytest.mark.parametrize(("total", "count"), [(1060, 500), (10, 12), (7, 3), (1, 1)])
@@ -403,4 +401,4 @@ def test_side_by_side_they_write_the_same_bytes(
     assert "drawing, released, seed 2 diverged: level_3 became nan in epoch 2" in done.stdout
     together = written(tmp_path)
     assert alone.items() <= together.items()
-    assert {name.split("/")[2].partition(".")[0] for name in together} == {*VARIANTS}
+    assert {name.split("/")[1].partition(".")[0] for name in together} == {*VARIANTS}

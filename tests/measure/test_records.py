@@ -18,7 +18,7 @@ from PIL import Image
 from stages.common.errors import PipelineError
 from stages.common.settings import IMPLEMENTATIONS, WEIGHTS
 from stages.measure.records import Model, Records, read, write_references
-from tests.conftest import python
+from tests.conftest import flip, python
 from tests.made_records import Made, make, write
 
 DESCRIBED = {
@@ -78,12 +78,6 @@ def refused(root: Path) -> str:
     message = str(error.value)
     assert "\n" not in message and len(message) < 250 and "run `dvc repro" in message
     return message
-
-
-def flip(path: Path) -> None:
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
 
 
 FAULTS: dict[str, Callable[[Path], object]] = {

@@ -3,11 +3,9 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from threading import Timer
+from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -23,9 +21,8 @@ from stages.model import checkpoint, store
 from stages.model.network import Autoencoder, state
 from stages.model.side_by_side import obtain
 from stages.model.training import Trainer
-from tests.conftest import made_faces, made_model, model_settings, small
+from tests.conftest import ROOT, flip, made_faces, made_model, model_settings, small
 
-ROOT = Path(__file__).parents[2]
 OUTPUTS = ("last_step.safetensors", "averaged.safetensors", "curve.csv")
 
 
@@ -192,13 +189,6 @@ def edited(path: Path, change: Callable[[Tensors, dict[str, Any]], object]) -> N
     save_file(tensors, path, {"state": text, "checksum": checksum})
 
 
-def flip(path: Path) -> None:
-    """A bit in the middle of a file."""
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 128
-    path.write_bytes(content)
-
-
 KEY = "model.encoder.0.bias"
 STATES: dict[str, Callable[[Path], object]] = {
     "truncated": lambda path: path.write_bytes(path.read_bytes()[:-1000]),
@@ -354,31 +344,24 @@ def test_trainings_of_former_code_get_the_name_of_the_present_code(
     assert epochs == [1]
 
 
-HOLDS = """
-import sys, time
-from pathlib import Path
-from stages.model import store
-with store._held(Path(sys.argv[1])):
-    print("held", flush=True)
-    sys.stdin.read()
-"""
-
-
 def test_who_holds_a_training_is_told_to_those_who_wait(
-    faces: Faces, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    faces: Faces, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    home = store.finished(training(faces)).parent
-    home.mkdir(parents=True)
+    held, told = Event(), Event()
+    said: list[str] = []
+
+    def hold() -> None:
+        with store.locked(training(faces)):
+            held.set()
+            told.wait()
+
     monkeypatch.setattr(store, "PATIENCE", 0.1)
-    command = [sys.executable, "-c", HOLDS, str(home)]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, env=environment, **pipes) as holder:
-        assert holder.stdout and holder.stdin and holder.stdout.readline() == "held\n"
-        Timer(1, holder.stdin.close).start()
-        with store._held(home):
-            pass
-    assert capsys.readouterr().err.startswith(f"waiting for process {holder.pid} on ")
+    tell = lambda text, **_: (said.append(text), told.set())  # noqa: E731
+    monkeypatch.setattr(store, "print", tell, raising=False)
+    Thread(target=hold, daemon=True).start()
+    held.wait()
+    with store.locked(training(faces)):
+        assert len(said) == 1 and said[0].startswith(f"waiting for process {os.getpid()} on ")
 
 
 def keep(folder: Path, seed: int = 0, **changes: object) -> Autoencoder:

@@ -16,7 +16,6 @@ import psutil
 import pytest
 import torch
 import yaml
-from filelock import FileLock
 
 from stages import train_variant
 from stages.common.settings import Training
@@ -24,10 +23,9 @@ from stages.data.faces import Faces
 from stages.model import checkpoint, side_by_side, store
 from stages.model.network import DEVICE
 from stages.model.side_by_side import obtain
-from tests.conftest import ended, small
+from tests.conftest import ROOT, ended, small, tree
 from tests.model.test_on_dask import write
 
-ROOT = Path(__file__).parents[2]
 OUTPUTS = {"last_step.safetensors", "averaged.safetensors", "curve.csv", "machine.json"}
 LONG = 10**6  # epochs
 SECONDS = 300  # nothing takes this long, however busy the machine is
@@ -120,16 +118,11 @@ def begun() -> bool:
     return any(Path(".dvc/trainings").glob("*/state.safetensors"))
 
 
-def tree(folder: str) -> dict[str, bytes]:
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in Path(folder).rglob("*")
-        if path.is_file()
-    }
-
-
 def test_seeds_and_names_add_up_and_a_diverged_seed_stands_beside_the_others(
-    stage: Callable[..., Stage], faces: Faces
+    stage: Callable[..., Stage],
+    in_process: None,
+    faces: Faces,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     configure("one")
     configure("other")  # the same under another name
@@ -157,9 +150,8 @@ def test_seeds_and_names_add_up_and_a_diverged_seed_stands_beside_the_others(
     assert store.read_machine(folder) == store.machine()
 
     configure("one", seeds=(0, 3))
-    status, output, errors = stage("one").ends()
-    assert (status, errors) == (0, "")
-    assert [line.partition(":")[0] for line in output.splitlines()] == [
+    train_variant.main("one")
+    assert [line.partition(":")[0] for line in capsys.readouterr().out.splitlines()] == [
         *("recursive, norm none, selu, seed 3", "one"),
     ]
     more = tree("models/one")
@@ -215,30 +207,41 @@ def test_an_interrupt_before_it_begins_is_one_line_too(stage: Callable[..., Stag
     assert errors == "error: interrupted; `dvc repro` goes on from here\n"
 
 
-LATE = "the settings of one, the faces or the code changed while it was trained", True
-EARLY = "the faces changed during the training", False  # the worker had not read them yet
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainings of this process run in it, one after another."""
+    monkeypatch.setattr(side_by_side, "run_each", lambda tasks, *_: (task() for task in tasks))
 
 
-@pytest.mark.parametrize(("changed", "ends"), [("settings", [LATE]), ("faces", [LATE, EARLY])])
+LATE = "the settings of one, the faces or the code changed while it was trained"
+EARLY = "the faces changed during the training"  # they had not been read yet
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"), [("settings", LATE), ("faces", LATE), ("faces", EARLY)]
+)
 def test_what_was_trained_for_other_settings_or_faces_is_not_put_in_place(
-    stage: Callable[..., Stage], faces: Faces, changed: str, ends: list[tuple[str, bool]]
+    prepared: None,
+    faces: Faces,
+    changed: str,
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     configure("one")
-    home = store.finished(training(faces)).parent
-    home.mkdir(parents=True)
-    with FileLock(home / "lock"):  # the training waits for whoever has it
-        process = stage("one")
-        process.wait_for(process.workers)
+
+    def run(tasks: list[Callable[[], Path]], *_: object) -> Iterator[Path]:
+        found = [task() for task in tasks if told == LATE]
         if changed == "settings":
             configure("one", lr=0.002)
         else:
             np.save("others.npy", faces.images[::-1])
             os.replace("others.npy", "data/faces.npy")
-    status, _, errors = process.ends()
-    assert status == 1
-    whole = store.is_whole(store.finished(training(faces)), training(faces))
-    assert (errors, whole) in [(f"error: {told}; run `dvc repro` again\n", k) for told, k in ends]
-    assert not tree("models")
+        yield from found or [task() for task in tasks]
+
+    monkeypatch.setattr(side_by_side, "run_each", run)
+    assert_one_line(f"{told}; run `dvc repro` again\n", "one", capsys)
+    assert store.is_whole(store.finished(training(faces)), training(faces)) is (told == LATE)
 
 
 NO_GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
@@ -281,17 +284,19 @@ def assert_one_line(told: str, words: str, capsys: pytest.CaptureFixture[str]) -
     assert caught.value.code == 1
     errors = capsys.readouterr().err
     assert errors.startswith(f"error: {told}") and errors.count("\n") == 1
-    assert not Path("models").exists()
+    assert not tree("models")
 
 
 def test_a_full_gpu_is_told_with_what_to_lower(
-    prepared: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    prepared: None,
+    in_process: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     def full(*_: object, **__: object) -> None:
         raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
 
     configure("one")
     monkeypatch.setattr(torch.optim.Adam, "__init__", full)
-    monkeypatch.setattr(side_by_side, "run_each", lambda tasks, *_: (task() for task in tasks))
     told = "the GPU's memory does not hold a training with batches of 16; lower train.batch_size, "
     assert_one_line(f"{told}or set {DEVICE}=cpu\n", "one", capsys)
