@@ -263,7 +263,7 @@ def test_a_gpu_carries_as_many_trainings_as_its_memory(
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (free * 2**30, 80 * 2**30))
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(cores), raising=False)
     pool = Mock(side_effect=InterruptedError)
-    monkeypatch.setattr(side_by_side, "ProcessPoolExecutor", pool)
+    monkeypatch.setattr("stages.common.workers.ProcessPoolExecutor", pool)
     wanted = [Training(settings=small(), seed=seed, faces=faces.hash) for seed in range(20)]
     with pytest.raises(InterruptedError):
         side_by_side.obtain_all(wanted)
