@@ -44,8 +44,9 @@ demo/.git:
 	cd ./demo && $(foreach setting,$(DEMO_CONFIG),git config $(subst =, ,$(setting)) &&) \
 	    git add --all && git commit --quiet --message=first
 
-# A process of tests for each core, up to four, as each is PyTorch and its threads.
-PYTEST := python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
+# A process of tests for each core, up to four, as each is PyTorch and its threads. The longest file
+# comes first, see tests/conftest.py.
+PYTEST := python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test: $(READY_TO_TEST)
 	python -m ruff check .

@@ -2,8 +2,11 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -13,13 +16,41 @@ import torch
 from stages.common.processes import alive
 from stages.common.settings import ModelSettings
 from stages.data.faces import Faces
-from stages.model.network import DEVICE
+from stages.model.network import DEVICE, Autoencoder
 
 # Where a shell started the tests in the background, they and all that they start would not hear
 # of Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.pop("DASK_SCHEDULER_ADDRESS", None)  # it would train elsewhere
 os.environ[DEVICE] = "cpu"  # which alone repeats every byte
+
+
+ROOT = Path(__file__).parents[1]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest file first: later it would run on one core while the others are idle."""
+    items.sort(key=lambda item: item.path.name != "test_pipeline.py")
+
+
+def python(*words: str, cwd: Path = ROOT, **environment: str) -> str:
+    """What a Python prints that is started with these words and has the project's code."""
+    settings = os.environ | {"PYTHONPATH": str(ROOT)} | environment
+    command, pipe = [sys.executable, *words], subprocess.PIPE
+    return subprocess.run(command, cwd=cwd, env=settings, stdout=pipe, text=True, check=True).stdout
+
+
+def tree(folder: str | Path) -> dict[str, bytes]:
+    """The content of every file in a folder, by its path below it."""
+    paths = (path for path in Path(folder).rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+
+
+def flip(path: Path) -> None:
+    """Change a bit in the middle of a file."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 128
+    path.write_bytes(content)
 
 
 def ended(processes: Sequence[psutil.Process], within: float) -> bool:
@@ -47,16 +78,27 @@ def model_settings(**changes: object) -> ModelSettings:
     return ModelSettings.model_validate(values | changes)
 
 
+def small(**changes: object) -> ModelSettings:
+    """Those of a model of 32 pixels."""
+    return model_settings(**{"size": 32} | changes)
+
+
+def made_model(seed: int = 0, **changes: object) -> Autoencoder:
+    """One of 32 pixels, with fresh weights."""
+    torch.manual_seed(seed)
+    return Autoencoder(small(**changes))
+
+
 @pytest.fixture
 def images() -> torch.Tensor:
-    """Random images (16,3,128,128) in [0,1]: as many as the compiled kernels take at a time."""
-    return torch.rand(16, 3, 128, 128, generator=torch.Generator().manual_seed(0))
+    """Random images (16,3,32,32) in [0,1]: as many as the compiled kernels take at a time."""
+    return torch.rand(16, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
 
 @pytest.fixture(scope="session")
 def faces() -> Faces:
-    """48 pictures of random smooth colours, every sixth held out."""
-    return made_faces(48)
+    """48 pictures of 32 pixels in random smooth colours, every sixth held out."""
+    return made_faces(48, 32)
 
 
 def made_faces(count: int, size: int = 128) -> Faces:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests.conftest import ROOT, tree
+
 # Every process of a stage reads this file first: each kills all before its DIE_AT-th replacement.
 SITECUSTOMIZE = """
 import os, signal
@@ -85,13 +86,10 @@ def environment(folder: Path) -> dict[str, str]:
     return own | {"PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)]), "PATH": path}
 
 
-def tree(folder: Path, place: str) -> dict[str, str]:
+def hashes(folder: Path, place: str) -> dict[str, str]:
     """SHA-256 of every file in `place`, by its path below `folder`."""
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in (folder / place).rglob("*")
-        if path.is_file()
-    }
+    files = tree(folder / place).items()
+    return {f"{place}/{name}": hashlib.sha256(content).hexdigest() for name, content in files}
 
 
 def run(folder: Path, stage: str, *words: str, blocks: int | None = None) -> tuple[int, str]:
@@ -114,7 +112,7 @@ def kill(
     are there in the end. outputs: what the stage makes of nothing. modules: what it imports late.
     Returns how often it was killed.
     """
-    whole = tree(folder, place)
+    whole = hashes(folder, place)
     (folder / "sitecustomize.py").write_text(SITECUSTOMIZE, encoding="utf-8")
     given = json.dumps([stage, words, modules, place, outputs, whole])
     done = subprocess.run(
@@ -126,7 +124,7 @@ def kill(
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert tree(folder, place) == whole
+    assert hashes(folder, place) == whole
     replaces, ends = json.loads(done.stderr.splitlines()[-1])
     assert set(ends) <= {-9, 0}
     return int(replaces) + ends.count(-9)

@@ -100,11 +100,11 @@ def test_where_a_file_can_grow_no_further_one_line_says_so(name: str, project: P
     """As on a full disk, but that the limit is of the processes."""
     place, outputs, blocks, *_, words = STAGES[name]
     without(project, outputs)
-    before = faults.tree(project, place)
+    before = faults.hashes(project, place)
     status, errors = faults.run(project, name, *words, blocks=blocks)
     assert status == 1
     assert one_line(errors, "File too large", name)
-    assert faults.tree(project, place) == before
+    assert faults.hashes(project, place) == before
 
 
 @pytest.mark.parametrize(
@@ -115,10 +115,10 @@ def test_on_a_full_disk_one_line_says_so_and_with_space_it_works(
 ) -> None:
     place, outputs, *_, words = STAGES[name]
     without(project, outputs)
-    before = faults.tree(project, place)
+    before = faults.hashes(project, place)
     errors, first, second = faults.fill(project, name, *words, place=place, free=free)
     assert one_line(errors, "No space left on device", name)
-    written = faults.tree(first, place).items() - before.items()
+    written = faults.hashes(first, place).items() - before.items()
     assert name == "plot" or not written  # it writes file by file, each of them whole
-    assert written <= faults.tree(whole, place).items()
-    assert faults.tree(second, place) == faults.tree(whole, place)
+    assert written <= faults.hashes(whole, place).items()
+    assert faults.hashes(second, place) == faults.hashes(whole, place)

@@ -22,8 +22,8 @@ from tests.model.test_store import keep
 @pytest.fixture
 def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Autoencoder:
     monkeypatch.chdir(tmp_path)
-    keep(Path("models/stacked"), training="stacked")
-    return keep(Path("models/best"), variational=True)
+    keep(Path("models/stacked"), training="stacked", size=None)
+    return keep(Path("models/best"), variational=True, size=None)
 
 
 def picture(path: str, width: int, height: int, seed: int = 0, **how: object) -> None:

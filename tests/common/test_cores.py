@@ -1,16 +1,13 @@
 """How many cores a process may use, whatever PyTorch, a container and the user make of it."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from stages.common import cores
 from stages.common.errors import PipelineError
-
-ROOT = Path(__file__).parents[2]
+from tests.conftest import python
 
 
 @pytest.fixture
@@ -68,18 +65,7 @@ def test_what_is_no_number_of_cores_is_refused(
 
 
 @pytest.mark.parametrize("package", ["stages", "studies"])
-@pytest.mark.parametrize(
-    "binding", ["OMP_PROC_BIND=true", "OMP_PLACES=cores", "GOMP_CPU_AFFINITY=0"]
-)
-def test_pytorch_leaves_a_process_all_its_cores(package: str, binding: str) -> None:
+def test_pytorch_leaves_a_process_all_its_cores(package: str) -> None:
     code = f"import {package}, torch, os; print(*sorted(os.sched_getaffinity(0)))"
-    name, value = binding.split("=")
-    said = subprocess.run(
-        [sys.executable, "-c", code],
-        env=os.environ | {name: value},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert said.stdout.split() == [str(core) for core in sorted(os.sched_getaffinity(0))]
+    said = python("-c", code, OMP_PROC_BIND="true", OMP_PLACES="cores", GOMP_CPU_AFFINITY="0")
+    assert said.split() == [str(core) for core in sorted(os.sched_getaffinity(0))]

@@ -12,9 +12,8 @@ import psutil
 import pytest
 
 from stages.common.processes import interrupts_held_back
-from tests.conftest import ended
+from tests.conftest import ROOT, ended
 
-ROOT = Path(__file__).parents[2]
 STAGE = """
 import sys
 from stages.common.processes import end_with_dvc

@@ -21,8 +21,8 @@ from stages.common.settings import (
     read_variant,
 )
 from stages.common.yaml_files import read_yaml, to_yaml
+from tests.conftest import ROOT
 
-ROOT = Path(__file__).parents[2]
 PARAMS = ROOT / "params.yaml"
 
 

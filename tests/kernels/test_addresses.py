@@ -76,7 +76,7 @@ KERNELS: dict[str, tuple[Callable[..., Any], list[tuple[int, ...]], tuple[Any, .
     "gradient of pooling": (resizing.max_pool_gradient, [GRID, FULL, FULL], (_,) * 3),
     "channels last": (convolutions.channels_last, [(32, 4, 4, 16), (4, 4, 16, 32)], (_, _)),
 }
-ORDERS = 24
+ORDERS = 8
 
 
 def placed(shapes: list[tuple[int, ...]]) -> Iterator[list[np.ndarray[Any, Any]]]:

@@ -1,7 +1,6 @@
 """What the compiled kernels take, and that everything else runs in PyTorch's own operations."""
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -9,12 +8,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from stages.common.settings import Training
 from stages.kernels import operations
 from stages.kernels.operations import supports
 from stages.kernels.tiles import TILES
+from stages.model.training import Trainer
+from tests.conftest import made_faces, python, small
 
 X, WEIGHT, BIAS = torch.rand(16, 3, 8, 8), torch.rand(6, 3, 3, 3), torch.rand(6)
-ROOT = Path(__file__).parents[2]
 
 
 def test_the_network_s_shapes_are_taken() -> None:
@@ -48,28 +49,20 @@ def test_nothing_else_is(what: str) -> None:
     assert not supports(x, weight=weight)
 
 
-def script(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", code]
-    variables = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"} | environment
-    return subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+def trained() -> tuple[bool, bool]:
+    """Whether the kernels are on, and whether a training's batches lie in PyTorch's own order."""
+    training = Training(settings=small(levels=2), seed=0, faces="")
+    trainer = Trainer(training, made_faces(48, 32))
+    trainer.run_epoch()
+    return operations.kernels_on(), trainer.batches(trainer.batch).is_contiguous()
 
 
-TRAIN = """
-from stages.common.settings import Training
-from stages.kernels.operations import kernels_on
-from stages.model.training import Trainer
-from tests.conftest import made_faces, model_settings
-settings = model_settings(size=32, levels=2)
-trainer = Trainer(Training(settings=settings, seed=0, faces=""), made_faces(48, 32))
-trainer.run_epoch()
-print(kernels_on(), trainer.batches(trainer.batch).is_contiguous())
-"""
-
-
-@pytest.mark.parametrize("variable", [{}, {"NUMBA_DISABLE_JIT": "1"}, {operations.SWITCH: "0"}])
-def test_environment_variables_turn_them_off(variable: dict[str, str]) -> None:
-    done = script(TRAIN, **variable)
-    assert done.stdout.split() == ([str(not variable), str(bool(variable))]), done.stderr
+def test_environment_variables_turn_them_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert trained() == (True, False)
+    code = "from tests.kernels.test_contract import trained; print(*trained())"
+    assert python("-c", code, NUMBA_DISABLE_JIT="1") == "False True\n"
+    monkeypatch.setenv(operations.SWITCH, "0")
+    assert trained() == (False, True)
 
 
 class Level(nn.Module):
@@ -104,13 +97,14 @@ def test_they_step_aside_while_exporting_tracing_and_compiling() -> None:
 )
 def test_the_tile_follows_what_numba_compiles_for(features: str, extension: str) -> None:
     code = "from stages.kernels import tiles; print(tiles.vector_extension())"
-    done = script(code, NUMBA_CPU_NAME="generic", NUMBA_CPU_FEATURES=features)
-    assert done.stdout.strip() == extension, done.stderr
+    told = python("-c", code, NUMBA_CPU_NAME="generic", NUMBA_CPU_FEATURES=features)
+    assert told.strip() == extension
     assert extension in TILES
 
 
 NARROW = """
 import torch
+from stages.common.settings import Training
 from stages.kernels import operations
 from tests.kernels.test_operations import convolutions_compared
 from tests.kernels.precision import assert_as_exact
@@ -128,5 +122,4 @@ def test_kernels_compiled_for_narrower_vectors_equal_the_plain_formulation(
     features: str, width: str, tmp_path: Path
 ) -> None:
     settings = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": features}
-    done = script(NARROW, NUMBA_CACHE_DIR=str(tmp_path), **settings)
-    assert done.stdout.strip() == width, done.stderr
+    assert python("-c", NARROW, NUMBA_CACHE_DIR=str(tmp_path), **settings).strip() == width

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.conftest import ROOT
+
 PART = """
 from stages.kernels.jit import inlined
 
@@ -94,7 +95,7 @@ def test_an_edit_of_one_file_has_the_kernels_of_all_compiled_again(
         project.keep_nothing_beside()
     assert [project.run(), project.run()] == [["42", "0"], ["42", "1"]]
     project.edit(3)
-    assert [project.run(), project.run()] == [["63", "0"], ["63", "1"]]
+    assert project.run() == ["63", "0"]
     place = project.kernels / "__pycache__" if kept == "beside" else elsewhere
     assert len([*place.rglob("*.nbc")]) == len([*tmp_path.rglob("*.nbc")]) == 2
 

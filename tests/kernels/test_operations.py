@@ -13,8 +13,7 @@ from stages.kernels import operations, resizing
 from stages.kernels.pointwise import RELU
 from stages.kernels.tiles import TILES
 from stages.model.losses import losses
-from stages.model.network import Autoencoder
-from tests.conftest import model_settings
+from tests.conftest import made_model
 from tests.kernels.precision import (
     FAULTS,
     assert_as_exact,
@@ -286,10 +285,8 @@ def test_a_whole_training_step_equals_the_plain_formulation(
     training: str, changes: dict[str, Any]
 ) -> None:
     """Losses, gradients and running statistics of a model that stays away from kinks."""
-    torch.manual_seed(0)
-    images = torch.rand(32, 3, 32, 32)
-    settings = model_settings(size=32, training=training, **changes)
-    first = Autoencoder(settings)
+    first = made_model(training=training, **changes)
+    images = torch.rand(32, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     keep_from_kinks(first)
 
     def taken(dtype: torch.dtype) -> list[Tensor]:

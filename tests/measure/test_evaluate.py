@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 import yaml
@@ -24,9 +23,9 @@ from stages.measure.measures import MEASURES, measurable
 from stages.measure.records import Model, Record, Records, read
 from stages.model import checkpoint
 from stages.model.network import Autoencoder, state
-from tests.conftest import model_settings
+from tests.conftest import ROOT, model_settings, tree
+from tests.model.test_on_dask import write
 
-ROOT = Path(__file__).parents[2]
 TRAIN, TEST = 30, 18  # held-out images fill a batch and a part of one
 DETECTED, NOISE, SAMPLE = 9, 3, 20
 
@@ -56,16 +55,12 @@ MODELS = [
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Smooth coloured images, every third held out, and untrained models."""
     root = tmp_path_factory.mktemp("project")
-    (root / "data").mkdir()
     coarse = np.random.default_rng(0).integers(0, 256, (TRAIN + TEST, 8, 8, 3), np.uint8)
-    np.save(root / "data/faces.npy", coarse.repeat(16, axis=1).repeat(16, axis=2))
-    held_out = np.linspace(0, TRAIN + TEST - 1, TEST).round().astype(int)
     splits = np.full(TRAIN + TEST, "train", dtype=object)
-    splits[held_out] = "test"
-    names = [f"P{i:02d}" for i in range(TRAIN + TEST)]
-    paths = [f"{name}/{name}_0001.jpg" for name in names]
-    table = pd.DataFrame({"path": paths, "person": names, "split": splits})
-    table.to_csv(root / "data/faces.csv", index=False)
+    splits[np.linspace(0, TRAIN + TEST - 1, TEST).round().astype(int)] = "test"
+    names = np.array([f"P{i:02d}" for i in range(TRAIN + TEST)])
+    made = faces.Faces(coarse.repeat(16, axis=1).repeat(16, axis=2), names, names, splits)
+    write(made, root / "data")
     (root / "configs/variants").mkdir(parents=True)
     (root / "configs/download.yaml").write_text("dataset: lfw\n", encoding="utf-8")
     for name, settings in VARIANTS.items():
@@ -122,8 +117,7 @@ def run(patch: pytest.MonkeyPatch, root: Path, main: Callable[..., None], *words
 
 
 def written(root: Path) -> dict[str, bytes]:
-    found = root.glob("reports/**/*")
-    return {str(path.relative_to(root)): path.read_bytes() for path in found if path.is_file()}
+    return tree(root / "reports")
 
 
 def held_out(root: Path) -> tuple[np.ndarray, torch.Tensor]:
@@ -151,7 +145,7 @@ def value(record: Record, measure: str, seed: int, split: str = "test") -> float
 def test_it_writes_files_of_its_own_variant_and_nothing_else(
     project: Path, records: Records
 ) -> None:
-    names = {name.split("/")[2].partition(".")[0] for name in written(project)}
+    names = {name.split("/")[1].partition(".")[0] for name in written(project)}
     assert {path.name for path in (project / "reports").iterdir()} == {
         "grids", "metrics", "records", "references",
     }  # fmt: skip
@@ -228,16 +222,14 @@ def test_the_training_sample_is_spread_over_the_training_images(
     assert error == pytest.approx(expected.item(), rel=1e-5)
 
 
-@pytest.mark.parametrize("depth", range(1, 8))
-def test_every_depth_is_measured_through_as_many_levels(
-    project: Path, records: Records, depth: int
-) -> None:
+def test_every_depth_is_measured_through_as_many_levels(project: Path, records: Records) -> None:
     model = Model("drawing", "described", "averaged")
     _, images = held_out(project)
-    through = reconstructed(project, model, 4, images, depth)
-    expected = fidelity.squared_error(through, images).mean().item()
-    error = value(records.found[model], f"depth_error_{depth}", 4)
-    assert error == pytest.approx(expected, rel=1e-4)
+    for depth in range(1, 8):
+        through = reconstructed(project, model, 4, images, depth)
+        expected = fidelity.squared_error(through, images).mean().item()
+        error = value(records.found[model], f"depth_error_{depth}", 4)
+        assert error == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize(("model", "seed"), MODELS)
@@ -381,7 +373,7 @@ def test_a_failure_is_one_line_and_leaves_what_was_there(
     assert exit.value.code == 1
     said = capsys.readouterr().err
     assert message in said and said.count("\n") == 1
-    assert written(tmp_path) == {"reports/metrics/plain.json": b"earlier"}
+    assert written(tmp_path) == {"metrics/plain.json": b"earlier"}
 
 
 @pytest.mark.parametrize(("total", "count"), [(1060, 500), (10, 12), (7, 3), (1, 1)])
@@ -395,19 +387,18 @@ def test_evenly_spaced_indices_are_distinct_and_as_far_apart_as_possible(
 
 
 def test_side_by_side_they_write_the_same_bytes(
-    project: Path, records: Records, tmp_path: Path
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copy(project, tmp_path)
-    found = {}
-    for words in (["plain"], ["--all"]):
-        command = [sys.executable, "-m", "stages.evaluate", *words]
-        environment = os.environ | {"PYTHONPATH": str(ROOT)}
-        done = subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
-        )
-        assert done.stderr == ""
-        found[words[0]] = written(tmp_path)
-        said = done.stdout
-    assert found["plain"].items() <= found["--all"].items()
-    assert {name.split("/")[2].partition(".")[0] for name in found["--all"]} == {*VARIANTS}
-    assert "drawing, released, seed 2 diverged: level_3 became nan in epoch 2" in said
+    monkeypatch.chdir(tmp_path)
+    evaluate.main("plain")
+    alone = written(tmp_path)
+    shutil.rmtree(tmp_path / "reports")
+    command = [sys.executable, "-m", "stages.evaluate", "--all"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    assert "drawing, released, seed 2 diverged: level_3 became nan in epoch 2" in done.stdout
+    together = written(tmp_path)
+    assert alone.items() <= together.items()
+    assert {name.split("/")[1].partition(".")[0] for name in together} == {*VARIANTS}

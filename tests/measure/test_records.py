@@ -5,8 +5,6 @@ import io
 import os
 import shutil
 import struct
-import subprocess
-import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +18,7 @@ from PIL import Image
 from stages.common.errors import PipelineError
 from stages.common.settings import IMPLEMENTATIONS, WEIGHTS
 from stages.measure.records import Model, Records, read, write_references
+from tests.conftest import flip, python
 from tests.made_records import Made, make, write
 
 DESCRIBED = {
@@ -79,12 +78,6 @@ def refused(root: Path) -> str:
     message = str(error.value)
     assert "\n" not in message and len(message) < 250 and "run `dvc repro" in message
     return message
-
-
-def flip(path: Path) -> None:
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
 
 
 FAULTS: dict[str, Callable[[Path], object]] = {
@@ -266,4 +259,4 @@ def test_what_was_not_measured_is_an_empty_table(original: Path) -> None:
 def test_reading_takes_no_torch() -> None:
     code = "import sys, stages.measure.records, stages.measure.measures as m; "
     code += "sys.exit('torch' in sys.modules or not m.MEASURES)"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    python("-c", code)

@@ -6,7 +6,6 @@ have a switch each.
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,8 @@ import pytest
 
 from stages.measure import statistics
 from stages.measure.measures import MEASURES
+from tests.conftest import python
 
-ROOT = Path(__file__).parents[2]
 # A hundred steps of a training, and the measures of the weights that this processor makes of it.
 CODE = """
 import json, sys
@@ -62,15 +61,7 @@ Told = dict[str, Any]
 
 
 def computed(folder: Path, **environment: str) -> Told:
-    done = subprocess.run(
-        [sys.executable, "-c", CODE, json.dumps(MODELS)],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    told: Told = json.loads(done.stdout)
+    told: Told = json.loads(python("-c", CODE, json.dumps(MODELS), cwd=folder, **environment))
     return told
 
 

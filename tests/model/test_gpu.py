@@ -24,7 +24,7 @@ from stages.model import side_by_side, training
 from stages.model.network import DEVICE, Autoencoder
 from stages.model.replay import Replayed
 from stages.model.training import Batches, Diverged, Trainer
-from tests.conftest import made_faces, model_settings
+from tests.conftest import small
 from tests.model.test_on_dask import write
 from tests.model.test_training import same, trained, trainer, weights
 
@@ -45,11 +45,6 @@ every_kind = pytest.mark.parametrize(
     ],
     ids=str,
 )
-
-
-@pytest.fixture(scope="module")
-def faces() -> Faces:
-    return made_faces(48, 32)
 
 
 def tensors(tree: object) -> list[Tensor]:
@@ -269,8 +264,7 @@ def test_a_gpu_carries_as_many_trainings_as_its_memory(
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(cores), raising=False)
     pool = Mock(side_effect=InterruptedError)
     monkeypatch.setattr("stages.common.processes.ProcessPoolExecutor", pool)
-    settings = model_settings()
-    wanted = [Training(settings=settings, seed=seed, faces=faces.hash) for seed in range(20)]
+    wanted = [Training(settings=small(), seed=seed, faces=faces.hash) for seed in range(20)]
     with pytest.raises(InterruptedError):
         side_by_side.obtain_all(wanted)
     assert pool.call_args.args[0] == workers

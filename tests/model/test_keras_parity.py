@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from stages.model.losses import losses
 from stages.model.network import Autoencoder
-from tests.conftest import model_settings
+from tests.conftest import made_model
 from tests.kernels.precision import (
     assert_as_exact,
     far_from_kinks,
@@ -60,8 +60,7 @@ def name(settings: dict) -> str:
 
 def autoencoder(**settings) -> Autoencoder:
     """A model whose biases and norms are not at their initial zeros and ones."""
-    torch.manual_seed(0)
-    model = Autoencoder(model_settings(size=32, **settings))
+    model = made_model(**settings)
     for key, value in model.state_dict().items():
         if key.endswith(("bias", "running_mean")):
             nn.init.normal_(value, std=0.1)

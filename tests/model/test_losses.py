@@ -7,10 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from stages.common.settings import ModelSettings
 from stages.model.losses import Loss, level_weights, losses, parts, plan
 from stages.model.network import Autoencoder
-from tests.conftest import model_settings
+from tests.conftest import made_model, small
 
 NORMS = ("none", "batch", "shared", "tied")
 TRAININGS: list[dict[str, Any]] = [
@@ -20,21 +19,6 @@ TRAININGS: list[dict[str, Any]] = [
     {"training": "recursive", "levels": 2, "reach": 2},
     {"training": "joint", "level_weights": [1.0, 2.0, 3.0, 4.0, 5.0]},
 ]
-
-
-def small(**changes: Any) -> ModelSettings:
-    return model_settings(size=32, **changes)
-
-
-def made(seed: int = 0, **changes: Any) -> Autoencoder:
-    torch.manual_seed(seed)
-    return Autoencoder(small(**changes))
-
-
-@pytest.fixture
-def images() -> Tensor:
-    """Random images (16,3,32,32) in [0,1]."""
-    return torch.rand(16, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
 
 def gradients(model: Autoencoder, loss: Tensor) -> dict[str, Tensor]:
@@ -66,7 +50,7 @@ def as_defined(model: Autoencoder, images: Tensor, loss: Loss) -> Tensor:
 def test_losses_and_their_gradients_are_what_they_say(
     training: dict[str, Any], norm: str, images: Tensor
 ) -> None:
-    model, images = made(norm=norm, **training).double(), images[:4].double()
+    model, images = made_model(norm=norm, **training).double(), images[:4].double()
     planned, found = plan(model.settings), losses(model, images)
     assert {*found} == {*planned}
     for name, loss in planned.items():
@@ -102,7 +86,7 @@ def test_the_losses_of_every_training(changes: dict[str, Any], expected: dict[st
 def test_no_gradient_of_a_level_reaches_any_other(
     norm: str, implementation: str, images: Tensor
 ) -> None:
-    model = made(norm=norm, implementation=implementation)
+    model = made_model(norm=norm, implementation=implementation)
     for k, loss in enumerate(losses(model, images).values()):
         owners = {f"encoder.{k}", f"decoder.{k}"}
         if norm != "none":
@@ -116,7 +100,7 @@ def test_no_gradient_of_a_level_reaches_any_other(
 
 
 def test_released_decoder_norms_are_never_trained(images: Tensor) -> None:
-    model = made(norm="batch", implementation="released")
+    model = made_model(norm="batch", implementation="released")
     sum(losses(model, images).values()).backward()
     for norm in model.decoder_norms:
         assert norm.weight.grad is None
@@ -124,7 +108,7 @@ def test_released_decoder_norms_are_never_trained(images: Tensor) -> None:
 
 
 def test_released_stacked_models_with_norms_keep_a_random_encoder(images: Tensor) -> None:
-    model = made(training="stacked", norm="shared", implementation="released")
+    model = made_model(training="stacked", norm="shared", implementation="released")
     before = {name: value.clone() for name, value in model.state_dict().items()}
     model.train()
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1)
@@ -139,13 +123,13 @@ def test_released_stacked_models_with_norms_keep_a_random_encoder(images: Tensor
 def test_released_deeper_levels_see_shallower_norms_in_evaluation_mode(images: Tensor) -> None:
     seen = {}
     for implementation in ("described", "released"):
-        model = made(norm="shared", implementation=implementation)
+        model = made_model(norm="shared", implementation=implementation)
         model.encoder[1].register_forward_hook(
             lambda module, inputs, out, name=implementation: seen.update({name: inputs[0]})
         )
         losses(model, images)
         first = model.encoder[0](images).detach()
-    fresh = made(norm="shared").encoder_norms[0]
+    fresh = made_model(norm="shared").encoder_norms[0]
     torch.testing.assert_close(seen["released"], fresh.infer(first))
     torch.testing.assert_close(seen["described"], fresh.train()(first))
 
@@ -170,7 +154,8 @@ def steps_apart(model: Autoencoder, images: Tensor, lr: float) -> Iterator[tuple
 @pytest.mark.parametrize("norm", ["none", "shared"])
 def test_separate_steps_see_what_the_levels_before_have_become(norm: str, images: Tensor) -> None:
     ours, theirs = (
-        made(norm=norm, implementation="released", separate_steps=True).double() for _ in range(2)
+        made_model(norm=norm, implementation="released", separate_steps=True).double()
+        for _ in range(2)
     )
     images = images[:4].double()
     optimizer = torch.optim.SGD(ours.parameters(), lr=0.1)
@@ -201,7 +186,7 @@ def test_level_weights(given: object, expected: list[float]) -> None:
 @pytest.mark.parametrize("weight", [None, 64.0])
 @pytest.mark.parametrize("training", ["stacked", "recursive", "joint"])
 def test_variational_divergence(training: str, weight: float | None, images: Tensor) -> None:
-    model = made(training=training, variational=True, kl_weight=weight)
+    model = made_model(training=training, variational=True, kl_weight=weight)
     h = images
     for level in model.encoder:
         h = level(h)
@@ -216,7 +201,7 @@ def test_variational_divergence(training: str, weight: float | None, images: Ten
 
 
 def test_released_recursive_variational_model_is_judged_without_its_head(images: Tensor) -> None:
-    model = made(variational=True, implementation="released").eval()
+    model = made_model(variational=True, implementation="released").eval()
     h = images
     for level in model.encoder:
         h = level(h)

@@ -9,16 +9,7 @@ from torch.nn import functional
 
 from stages.model.losses import losses
 from stages.model.network import Autoencoder, Norm
-from tests.conftest import model_settings
-
-
-@pytest.fixture
-def images() -> Tensor:
-    return torch.rand(16, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-
-
-def made(**changes: Any) -> Autoencoder:
-    return Autoencoder(model_settings(size=32, **changes))
+from tests.conftest import made_model, model_settings
 
 
 def count(module: torch.nn.Module) -> int:
@@ -71,8 +62,7 @@ def test_every_depth_halves_the_image_and_comes_back(
 
 
 def test_weights_start_as_keras_would_draw_them() -> None:
-    torch.manual_seed(0)
-    model = made()
+    model = made_model()
     for level in (*model.encoder, *model.decoder):
         deep, shallow, k, _ = level.weight.shape
         limit = (6 / (k * k * (deep + shallow))) ** 0.5  # Glorot and Bengio, 2010, equation 16
@@ -81,8 +71,8 @@ def test_weights_start_as_keras_would_draw_them() -> None:
 
 
 def test_a_shared_norm_is_one_object_and_a_batch_norm_is_not() -> None:
-    shared = made(norm="shared")
-    batch = made(norm="batch")
+    shared = made_model(norm="shared")
+    batch = made_model(norm="batch")
     for k in range(4):
         assert shared.decoder_norms[k] is shared.encoder_norms[k]
         assert batch.decoder_norms[k] is not batch.encoder_norms[k]
@@ -106,7 +96,7 @@ def test_norm_is_keras_batch_normalisation() -> None:
 
 def test_stacked_training_updates_a_shared_norm_twice_a_step(images: Tensor) -> None:
     for training, times in (("stacked", 2), ("recursive", 1)):
-        model = made(norm="shared", training=training)
+        model = made_model(norm="shared", training=training)
         calls = []
         model.encoder_norms[2].register_forward_hook(lambda *_, calls=calls: calls.append(1))
         losses(model, images)
@@ -114,7 +104,7 @@ def test_stacked_training_updates_a_shared_norm_twice_a_step(images: Tensor) -> 
 
 
 def test_a_tied_norm_shares_its_parameters_and_not_its_statistics(images: Tensor) -> None:
-    model = made(norm="tied")
+    model = made_model(norm="tied")
     losses(model, images)
     for ours, theirs in zip(model.decoder_norms, model.encoder_norms, strict=False):
         assert ours.weight is theirs.weight and ours.bias is theirs.bias
@@ -139,7 +129,7 @@ def same(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 @pytest.mark.parametrize("kind", ["nearest", "bilinear"])
 @torch.no_grad()
 def test_a_level_may_widen_by_interpolation(kind: str) -> None:
-    level = made(upsample=kind).decoder[1].double()
+    level = made_model(upsample=kind).decoder[1].double()
     nn.init.normal_(level.bias)
     x = torch.randn(2, 12, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     if kind == "nearest":
@@ -157,7 +147,7 @@ def test_a_level_may_widen_by_interpolation(kind: str) -> None:
 
 @torch.no_grad()
 def test_a_level_may_pool() -> None:
-    level = made(downsample="maxpool").encoder[0].double()
+    level = made_model(downsample="maxpool").encoder[0].double()
     nn.init.normal_(level.bias)
     x = torch.randn(2, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     full = functional.selu(same(x, level.weight, level.bias))
@@ -173,7 +163,7 @@ def test_a_level_may_pool() -> None:
 def test_an_exported_model_takes_any_number_of_images(
     changes: dict[str, Any], images: Tensor
 ) -> None:
-    model = made(**changes).eval()
+    model = made_model(**changes).eval()
     shapes = {"images": {0: torch.export.Dim.DYNAMIC}}
     exported = torch.export.export(model, (images,), dynamic_shapes=shapes).module()
     for count in (16, 5, 1):

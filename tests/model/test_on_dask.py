@@ -17,9 +17,8 @@ from stages.common.errors import PipelineError
 from stages.common.settings import Training
 from stages.data.faces import Faces
 from stages.model import side_by_side
-from tests.conftest import model_settings
+from tests.conftest import ROOT, python, small
 
-ROOT = Path(__file__).parents[2]
 DASK = str(Path(sys.executable).with_name("dask"))
 KILLED = """
 import os, signal
@@ -62,7 +61,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def trainings(faces: Faces) -> list[Training]:
-    settings = model_settings(epochs=3)
+    settings = small(epochs=3)
     return [Training(settings=settings, seed=seed, faces=faces.hash) for seed in range(3)]
 
 
@@ -116,8 +115,7 @@ def test_a_worker_that_is_killed_costs_its_trainings_alone(
 def test_no_scheduler_is_told_and_without_an_address_nothing_of_dask_is_imported(
     monkeypatch: pytest.MonkeyPatch, faces: Faces
 ) -> None:
-    code = "import stages.train_variant, sys; sys.exit('distributed' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+    python("-c", "import stages.train_variant, sys; sys.exit('distributed' in sys.modules)")
     pytest.importorskip("distributed")
     from stages.model import on_dask
 

@@ -1,14 +1,12 @@
 """Code that decides weights may change its form: every byte of the weights stays as it was."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-ROOT = Path(__file__).parents[2]
+from tests.conftest import python
+
 AVX2 = {
     "ATEN_CPU_CAPABILITY": "avx2",
     "ONEDNN_MAX_CPU_ISA": "AVX2",
@@ -32,13 +30,6 @@ def test_a_hundred_steps_of_every_model_give_the_same_weights(kind: str) -> None
         pytest.skip("the hashes are of AMD processors with AVX2")
     if kind == "avx512" and torch.backends.cpu.get_cpu_capability() != "AVX512":
         pytest.skip("this processor has no AVX-512")
-    found = subprocess.run(
-        [sys.executable, "-m", "tests.model.hundred_steps"],
-        cwd=ROOT,
-        env=os.environ | KINDS[kind],
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    ).stdout
+    found = python("-m", "tests.model.hundred_steps", **KINDS[kind])
     expected = (Path(__file__).with_name("weights") / f"{kind}.txt").read_text(encoding="utf-8")
     assert found == expected

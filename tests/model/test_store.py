@@ -3,11 +3,9 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from threading import Timer
+from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -23,9 +21,8 @@ from stages.model import checkpoint, store
 from stages.model.network import Autoencoder, state
 from stages.model.side_by_side import obtain
 from stages.model.training import Trainer
-from tests.conftest import made_faces, model_settings
+from tests.conftest import ROOT, flip, made_faces, made_model, model_settings, small
 
-ROOT = Path(__file__).parents[2]
 OUTPUTS = ("last_step.safetensors", "averaged.safetensors", "curve.csv")
 
 
@@ -68,7 +65,7 @@ def add_a_line(path: Path) -> None:
 
 
 def training(faces: Faces, seed: int = 0, **changes: Any) -> Training:
-    return Training(settings=model_settings(**changes), seed=seed, faces=faces.hash)
+    return Training(settings=small(**changes), seed=seed, faces=faces.hash)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -92,14 +89,17 @@ def test_a_training_is_done_once(faces: Faces, epochs: list[int]) -> None:
     assert first.is_relative_to(".dvc/trainings")
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [{"seed": 1}, {"lr": 0.002}, {"implementation": "released"}, {"norm": "tied"}],
-    ids=str,
-)
-def test_another_training_is_another(faces: Faces, changes: dict[str, Any]) -> None:
-    places = {store.finished(training(faces)), store.finished(training(faces, **changes))}
-    assert len({place.parent for place in places}) == 2
+def test_each_training_has_a_folder_of_its_own(faces: Faces) -> None:
+    """Where a schedule counts the epochs, more of them begin anew."""
+    others: list[dict[str, Any]] = [
+        *({}, {"seed": 1}, {"lr": 0.002}, {"implementation": "released"}, {"norm": "tied"}),
+        *({"schedule": "cosine", "epochs": n} for n in (2, 3)),
+        *({"stacked_epochs": 1, "epochs": n} for n in (2, 3)),
+    ]
+    places = [store.finished(training(faces, **changes)).parent for changes in others]
+    places.append(store.finished(training(made_faces(54, 32))).parent)
+    assert len({*places}) == len(places)
+    assert store.finished(training(faces, epochs=2)).parent == places[0]
 
 
 class More(ModelSettings):
@@ -122,11 +122,9 @@ def test_an_identity_stays_the_same_and_a_setting_left_out_is_not_in_it(
     assert store.finished(Training(settings=extra, seed=3, faces="faces")) != found
 
 
-def test_other_faces_are_another_training_and_are_not_trained_on_as_these(faces: Faces) -> None:
-    others = made_faces(54)
-    assert store.finished(training(faces)).parent != store.finished(training(others)).parent
+def test_other_faces_are_not_trained_on_as_these(faces: Faces) -> None:
     with pytest.raises(PipelineError, match=r"faces changed .*`dvc repro` again"):
-        obtain(training(faces), others)
+        obtain(training(faces), made_faces(54, 32))
     assert not store.kept_trainings().exists()
 
 
@@ -177,14 +175,6 @@ def test_an_interrupted_training_goes_on_to_the_same_bytes(
     assert found == alone(wanted, faces, monkeypatch)
 
 
-@pytest.mark.parametrize("changes", [{"schedule": "cosine"}, {"stacked_epochs": 1}], ids=str)
-def test_where_a_schedule_depends_on_their_number_more_epochs_begin_anew(
-    faces: Faces, changes: dict[str, Any]
-) -> None:
-    places = [store.finished(training(faces, epochs=n, **changes)).parent for n in (2, 3)]
-    assert places[0] != places[1]
-
-
 Tensors = dict[str, torch.Tensor]
 
 
@@ -197,13 +187,6 @@ def edited(path: Path, change: Callable[[Tensors, dict[str, Any]], object]) -> N
     text = json.dumps(values)
     checksum = store._state_checksum(text, tensors)
     save_file(tensors, path, {"state": text, "checksum": checksum})
-
-
-def flip(path: Path) -> None:
-    """A bit in the middle of a file."""
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 128
-    path.write_bytes(content)
 
 
 KEY = "model.encoder.0.bias"
@@ -271,7 +254,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "empty": lambda folder: (folder / "machine.json").write_bytes(b""),
     "no checksum": lambda folder: folder.with_name("epochs1.sha256").unlink(),
     "another's": lambda folder: shutil.copytree(
-        obtain(training(made_faces(48), seed=1), made_faces(48)).parent,
+        obtain(training(made_faces(48, 32), seed=1), made_faces(48, 32)).parent,
         folder.parent,
         dirs_exist_ok=True,
     ),
@@ -361,38 +344,29 @@ def test_trainings_of_former_code_get_the_name_of_the_present_code(
     assert epochs == [1]
 
 
-HOLDS = """
-import sys, time
-from pathlib import Path
-from stages.model import store
-with store._held(Path(sys.argv[1])):
-    print("held", flush=True)
-    sys.stdin.read()
-"""
-
-
 def test_who_holds_a_training_is_told_to_those_who_wait(
-    faces: Faces, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    faces: Faces, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    home = store.finished(training(faces)).parent
-    home.mkdir(parents=True)
+    held, told = Event(), Event()
+    said: list[str] = []
+
+    def hold() -> None:
+        with store.locked(training(faces)):
+            held.set()
+            told.wait()
+
     monkeypatch.setattr(store, "PATIENCE", 0.1)
-    command = [sys.executable, "-c", HOLDS, str(home)]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, env=environment, **pipes) as holder:
-        assert holder.stdout and holder.stdin and holder.stdout.readline() == "held\n"
-        Timer(1, holder.stdin.close).start()
-        with store._held(home):
-            pass
-    assert capsys.readouterr().err.startswith(f"waiting for process {holder.pid} on ")
+    tell = lambda text, **_: (said.append(text), told.set())  # noqa: E731
+    monkeypatch.setattr(store, "print", tell, raising=False)
+    Thread(target=hold, daemon=True).start()
+    held.wait()
+    with store.locked(training(faces)):
+        assert len(said) == 1 and said[0].startswith(f"waiting for process {os.getpid()} on ")
 
 
 def keep(folder: Path, seed: int = 0, **changes: object) -> Autoencoder:
     """A model with fresh weights, saved as a training leaves it below the present folder."""
-    settings = model_settings(**changes)
-    torch.manual_seed(seed)
-    model = Autoencoder(settings).eval()
+    model = made_model(seed, **changes).eval()
     save(model, folder / f"described/seed{seed}/averaged.safetensors", seed)
     return model
 
@@ -421,19 +395,15 @@ def test_a_published_copy_is_found_where_nothing_is_trained(images: torch.Tensor
         torch.testing.assert_close(copied(images[:3]), model(images[:3]), rtol=0, atol=2e-3)
 
 
-def test_the_first_seed_that_is_trained_is_published(capsys: pytest.CaptureFixture[str]) -> None:
-    for seed in (10, 9):
-        keep(Path("models/stacked"), seed)
-    publish.main()
-    assert "seed9" in capsys.readouterr().out
-
-
-def test_a_copy_stays_without_its_model_and_goes_with_its_variant(
+def test_a_copy_is_of_the_first_seed_and_goes_with_its_variant_not_its_model(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    keep(Path("models/best"))
+    for seed in (10, 9):
+        keep(Path("models/best"), seed)
     publish.main()
-    assert "stacked.safetensors: not there; `dvc repro train-var" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "stacked.safetensors: not there; `dvc repro train-var" in told
+    assert "seed9" in told and "seed10" not in told
     copy = store.copy_of("best")
     before = copy.read_bytes()
     shutil.rmtree("models")

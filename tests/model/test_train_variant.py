@@ -1,7 +1,5 @@
 """The stage that trains: real processes, and real signals that end them."""
 
-import csv
-import json
 import os
 import re
 import signal
@@ -18,16 +16,16 @@ import psutil
 import pytest
 import torch
 import yaml
-from filelock import FileLock
 
+from stages import train_variant
 from stages.common.settings import Training
 from stages.data.faces import Faces
-from stages.model import checkpoint, store
+from stages.model import checkpoint, side_by_side, store
 from stages.model.network import DEVICE
 from stages.model.side_by_side import obtain
-from tests.conftest import ended, model_settings
+from tests.conftest import ROOT, ended, small, tree
+from tests.model.test_on_dask import write
 
-ROOT = Path(__file__).parents[2]
 OUTPUTS = {"last_step.safetensors", "averaged.safetensors", "curve.csv", "machine.json"}
 LONG = 10**6  # epochs
 SECONDS = 300  # nothing takes this long, however busy the machine is
@@ -36,15 +34,14 @@ SECONDS = 300  # nothing takes this long, however busy the machine is
 class Stage(subprocess.Popen[str]):
     """`python -m stages.train_variant` in a group of its own, as a terminal starts it."""
 
-    def __init__(self, *words: str, before: tuple[str, ...] = (), **environment: str) -> None:
-        command = [*before, sys.executable, "-m", "stages.train_variant", *words]
+    def __init__(self, *words: str) -> None:
         own = {k: v for k, v in os.environ.items() if k not in ("DVC_ROOT", "DVC_STAGE")}
         super().__init__(
-            command,
+            [sys.executable, "-m", "stages.train_variant", *words],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=own | {"PYTHONPATH": str(ROOT)} | environment,
+            env=own | {"PYTHONPATH": str(ROOT)},
             start_new_session=True,
         )
         self.processes = [psutil.Process(self.pid)]
@@ -79,22 +76,20 @@ class Stage(subprocess.Popen[str]):
 
 
 @pytest.fixture
-def stage(
-    tmp_path: Path, faces: Faces, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[..., Stage]]:
-    """Start the stage, in a folder with prepared faces; what is left of it goes in the end."""
+def prepared(tmp_path: Path, faces: Faces, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The present folder has prepared faces."""
     monkeypatch.delenv("DVC_ROOT", raising=False)
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "data").mkdir()
-    np.save(tmp_path / "data/faces.npy", faces.images)
-    with open(tmp_path / "data/faces.csv", "w", encoding="utf-8", newline="") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(("path", "person", "split"))
-        table.writerows(zip(faces.paths, faces.people, faces.splits, strict=True))
+    write(faces, tmp_path / "data")
+
+
+@pytest.fixture
+def stage(prepared: None) -> Iterator[Callable[..., Stage]]:
+    """Start the stage; what is left of it goes in the end."""
     begun: list[Stage] = []
 
-    def start(*words: str, **options: Any) -> Stage:
-        begun.append(Stage(*words, **options))
+    def start(*words: str) -> Stage:
+        begun.append(Stage(*words))
         return begun[-1]
 
     yield start
@@ -107,7 +102,7 @@ def stage(
 
 def configure(name: str, seeds: tuple[int, ...] = (0,), **changes: Any) -> None:
     """Write the settings of a variant, as `configure` does."""
-    settings = model_settings(**changes).model_dump(exclude={"implementation"})
+    settings = small(**changes).model_dump(exclude={"implementation"})
     path = Path(f"configs/variants/{name}.yaml")
     path.parent.mkdir(parents=True, exist_ok=True)
     values = settings | {"seeds": [*seeds], "released_seeds": []}
@@ -115,7 +110,7 @@ def configure(name: str, seeds: tuple[int, ...] = (0,), **changes: Any) -> None:
 
 
 def training(faces: Faces, seed: int = 0, **changes: Any) -> Training:
-    return Training(settings=model_settings(**changes), seed=seed, faces=faces.hash)
+    return Training(settings=small(**changes), seed=seed, faces=faces.hash)
 
 
 def begun() -> bool:
@@ -123,16 +118,11 @@ def begun() -> bool:
     return any(Path(".dvc/trainings").glob("*/state.safetensors"))
 
 
-def tree(folder: str) -> dict[str, bytes]:
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in Path(folder).rglob("*")
-        if path.is_file()
-    }
-
-
 def test_seeds_and_names_add_up_and_a_diverged_seed_stands_beside_the_others(
-    stage: Callable[..., Stage], faces: Faces
+    stage: Callable[..., Stage],
+    in_process: None,
+    faces: Faces,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     configure("one")
     configure("other")  # the same under another name
@@ -155,13 +145,13 @@ def test_seeds_and_names_add_up_and_a_diverged_seed_stands_beside_the_others(
     assert {*one} == {f"described/seed0/{name}" for name in OUTPUTS}
     own = {f"described/seed0/{name}" for name in ("diverged.txt", "curve.csv", "machine.json")}
     assert {*wild} == own
-    path = Path("models/one/described/seed0/averaged.safetensors")
-    checkpoint.load_trained(path, training(faces), "averaged")
+    folder = Path("models/one/described/seed0")
+    checkpoint.load_trained(folder / "averaged.safetensors", training(faces), "averaged")
+    assert store.read_machine(folder) == store.machine()
 
     configure("one", seeds=(0, 3))
-    status, output, errors = stage("one").ends()
-    assert (status, errors) == (0, "")
-    assert [line.partition(":")[0] for line in output.splitlines()] == [
+    train_variant.main("one")
+    assert [line.partition(":")[0] for line in capsys.readouterr().out.splitlines()] == [
         *("recursive, norm none, selu, seed 3", "one"),
     ]
     more = tree("models/one")
@@ -217,135 +207,96 @@ def test_an_interrupt_before_it_begins_is_one_line_too(stage: Callable[..., Stag
     assert errors == "error: interrupted; `dvc repro` goes on from here\n"
 
 
-def test_a_stage_ends_with_its_dvc_and_leaves_no_model(
-    stage: Callable[..., Stage], tmp_path: Path
-) -> None:
-    """As dvc runs a stage: through a shell that waits for it."""
-    configure("one", epochs=LONG)
-    script = tmp_path / "dvc"
-    script.write_text(
-        "import subprocess, sys\n"
-        "subprocess.run(' '.join(sys.argv[1:]) + '; echo ended', shell=True)\n",
-        encoding="utf-8",
-    )
-    dvc = stage("one", before=(sys.executable, str(script)), DVC_STAGE="train-variant@one")
-    dvc.wait_for(begun)
-    assert len(dvc.processes) >= 4  # dvc, its shell, the stage, its worker
-    dvc.kill()
-    status, output, errors = dvc.ends(30)
-    assert (status, output) == (-9, "ended\n")
-    assert "error: what started this process is gone" in errors
-    assert "Traceback" not in errors
-    assert not Path("models").exists()
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainings of this process run in it, one after another."""
+    monkeypatch.setattr(side_by_side, "run_each", lambda tasks, *_: (task() for task in tasks))
 
 
-LATE = "the settings of one, the faces or the code changed while it was trained", True
-EARLY = "the faces changed during the training", False  # the worker had not read them yet
+LATE = "the settings of one, the faces or the code changed while it was trained"
+EARLY = "the faces changed during the training"  # they had not been read yet
 
 
-@pytest.mark.parametrize(("changed", "ends"), [("settings", [LATE]), ("faces", [LATE, EARLY])])
+@pytest.mark.parametrize(
+    ("changed", "told"), [("settings", LATE), ("faces", LATE), ("faces", EARLY)]
+)
 def test_what_was_trained_for_other_settings_or_faces_is_not_put_in_place(
-    stage: Callable[..., Stage], faces: Faces, changed: str, ends: list[tuple[str, bool]]
+    prepared: None,
+    faces: Faces,
+    changed: str,
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     configure("one")
-    home = store.finished(training(faces)).parent
-    home.mkdir(parents=True)
-    with FileLock(home / "lock"):  # the training waits for whoever has it
-        process = stage("one")
-        process.wait_for(process.workers)
+
+    def run(tasks: list[Callable[[], Path]], *_: object) -> Iterator[Path]:
+        found = [task() for task in tasks if told == LATE]
         if changed == "settings":
             configure("one", lr=0.002)
         else:
             np.save("others.npy", faces.images[::-1])
             os.replace("others.npy", "data/faces.npy")
-    status, _, errors = process.ends()
-    assert status == 1
-    whole = store.is_whole(store.finished(training(faces)), training(faces))
-    assert (errors, whole) in [(f"error: {told}; run `dvc repro` again\n", k) for told, k in ends]
-    assert not tree("models")
+        yield from found or [task() for task in tasks]
+
+    monkeypatch.setattr(side_by_side, "run_each", run)
+    assert_one_line(f"{told}; run `dvc repro` again\n", "one", capsys)
+    assert store.is_whole(store.finished(training(faces)), training(faces)) is (told == LATE)
+
+
+NO_GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 
 
 @pytest.mark.parametrize(
-    ("chosen", "told"),
+    ("words", "chosen", "told"),
     [
-        ("gpu", "is 'gpu': it should be auto, cpu or cuda"),
+        ("", "cpu", "usage: python -m stages.train_variant VARIANT ... | --all"),
+        ("two", "cpu", "configs/variants/two.yaml, which `dvc repro configure` writes, does not"),
+        ("../one", "cpu", "'../one' is no variant's name"),
+        ("one big", "cpu", "big: 40 faces to train on are fewer than a batch of 64; lower its b"),
+        ("one", "gpu", f"{DEVICE} is 'gpu': it should be auto, cpu or cuda"),
         pytest.param(
-            "cuda",
-            "is cuda, but PyTorch finds no GPU here; auto takes the CPU",
-            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU"),
+            *("one", "cuda", f"{DEVICE} is cuda, but PyTorch finds no GPU here; auto takes the"),
+            marks=NO_GPU,
         ),
     ],
 )
-def test_a_device_that_is_not_there_is_told_in_one_line(
-    stage: Callable[..., Stage], chosen: str, told: str
-) -> None:
-    configure("one")
-    status, output, errors = stage("one", **{DEVICE: chosen}).ends()
-    assert (status, output, errors) == (1, "", f"error: {DEVICE} {told}\n")
-    assert not Path("models").exists()
-
-
-def test_the_device_is_the_machine_s_choice(
-    stage: Callable[..., Stage], faces: Faces, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A training on the CPU is the same one, whatever chose the CPU."""
-    configure("one")
-    assert stage("one", **{DEVICE: "cpu"}).ends()[0] == 0
-    found = store.finished(training(faces))
-    assert store.is_whole(found, training(faces))
-    monkeypatch.setenv(DEVICE, "cpu")
-    machine = json.loads((found / "machine.json").read_text(encoding="utf-8"))
-    assert machine == store.machine()
-
-
-# An optimiser whose memory cannot be had, in every process: what a GPU does when it is full.
-FULL_GPU = """
-import torch
-
-def full(*_, **__):
-    raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
-
-torch.optim.Adam.__init__ = full
-"""
-
-
-def test_a_full_gpu_is_told_with_what_to_lower(stage: Callable[..., Stage], tmp_path: Path) -> None:
-    configure("one")
-    (tmp_path / "sitecustomize.py").write_text(FULL_GPU, encoding="utf-8")
-    path = os.pathsep.join([str(tmp_path), str(ROOT)])
-    status, output, errors = stage("one", PYTHONPATH=path).ends()
-    assert (status, output) == (1, "")
-    assert errors == (
-        "error: the GPU's memory does not hold a training with batches of 16; lower "
-        f"train.batch_size, or set {DEVICE}=cpu\n"
-    )
-    assert not Path("models").exists()
-
-
-@pytest.mark.parametrize(
-    ("words", "told"),
-    [
-        ((), "usage: python -m stages.train_variant VARIANT ... | --all"),
-        (("two",), "configs/variants/two.yaml, which `dvc repro configure` writes, does not exist"),
-        (("../one",), "'../one' is no variant's name"),
-        (("one",), "big: 40 faces to train on are fewer than a batch of 64; lower its batch_size"),
-    ],
-    ids=str,
-)
 def test_what_cannot_be_trained_is_told_before_anything_is(
-    stage: Callable[..., Stage],
-    words: tuple[str, ...],
+    prepared: None,
+    words: str,
+    chosen: str,
     told: str,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    from stages import train_variant
-
     configure("one")
-    if words == ("one",):
+    if "big" in words:
         configure("big", batch_size=64)
+    monkeypatch.setenv(DEVICE, chosen)
+    assert_one_line(told, words, capsys)
+    assert not Path(".dvc").exists()
+
+
+def assert_one_line(told: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The stage, in this process, ends with this error and leaves no model."""
     with pytest.raises(SystemExit) as caught:
-        train_variant.main(*words)
+        train_variant.main(*words.split())
     assert caught.value.code == 1
     errors = capsys.readouterr().err
     assert errors.startswith(f"error: {told}") and errors.count("\n") == 1
-    assert not Path(".dvc").exists() and not Path("models").exists()
+    assert not tree("models")
+
+
+def test_a_full_gpu_is_told_with_what_to_lower(
+    prepared: None,
+    in_process: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+
+    configure("one")
+    monkeypatch.setattr(torch.optim.Adam, "__init__", full)
+    told = "the GPU's memory does not hold a training with batches of 16; lower train.batch_size, "
+    assert_one_line(f"{told}or set {DEVICE}=cpu\n", "one", capsys)

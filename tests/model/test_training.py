@@ -16,18 +16,11 @@ from stages.model import training
 from stages.model.averaging import Average
 from stages.model.network import Autoencoder
 from stages.model.training import Diverged, Trainer
-from tests.conftest import made_faces, model_settings
-
-
-@pytest.fixture(scope="module")
-def faces() -> Faces:
-    """48 pictures of 32 x 32 pixels, every sixth held out."""
-    return made_faces(48, 32)
+from tests.conftest import small
 
 
 def trainer(faces: Faces, seed: int = 0, **changes: Any) -> Trainer:
-    settings = model_settings(size=32, **changes)
-    return Trainer(Training(settings=settings, seed=seed, faces=faces.hash), faces)
+    return Trainer(Training(settings=small(**changes), seed=seed, faces=faces.hash), faces)
 
 
 def trained(faces: Faces, seed: int = 0, **changes: Any) -> Trainer:
@@ -141,9 +134,8 @@ def test_a_training_whose_average_was_to_be_shorter_is_not_gone_on_with(faces: F
 
 
 def test_faces_of_another_size_are_refused_in_a_line(faces: Faces) -> None:
-    settings = model_settings(size=64)
     with pytest.raises(PipelineError, match="the faces have 32 pixels a side, the model 64; run"):
-        Trainer(Training(settings=settings, seed=0, faces=""), faces)
+        trainer(faces, size=64)
 
 
 @pytest.mark.parametrize("norm", ["none", "batch", "shared", "tied"])
