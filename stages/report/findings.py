@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from stages.common.settings import CANDIDATE, IMPLEMENTATIONS, WEIGHTS, Implementation, Weights
+from stages.common.settings import CANDIDATE, IMPLEMENTATIONS, WEIGHTS, Weights
 from stages.measure.measures import MEASURES
 from stages.measure.records import Model, Record, Records
 from stages.report.catalogue import (
@@ -34,8 +34,8 @@ from stages.report.claims import (
     judge_all,
     robustness,
 )
-from stages.report.statistics import Effect, compare, compare_each_image, compare_spreads, number
-from stages.report.studies import Compared, Studies, ratio
+from stages.report.statistics import Compared, compare, compare_each_image, number
+from stages.report.studies import Studies
 from stages.report.tables import Row, table1
 
 # What an unspoilt picture has of a measure.
@@ -50,14 +50,20 @@ NO_STUDIES = Studies()
 
 
 class Answer(NamedTuple):
-    """A verdict, and the question that decides it: the first that is answered no, else unclear,
-    else the first. compared: how the two models of that question compare, the factor undone; None
-    where they cannot be compared, or on one seed."""
+    """A verdict, and what decides it: the first answer that is no, else unclear, else missing, else
+    the first."""
 
     judgement: Judgement
-    question: Comparison | Spread
     finding: Finding
-    compared: Compared | None
+
+    @property
+    def question(self) -> Comparison | Spread:
+        return self.finding.question
+
+    @property
+    def compared(self) -> Compared | None:
+        """None where the models cannot be compared, or on one seed."""
+        return self.finding.effect and self.finding.effect.compared
 
 
 Table = tuple[list[str], list[list[object]]]  # its header and its rows
@@ -93,7 +99,7 @@ def find(records: Records, studies: Studies = NO_STUDIES) -> Findings:
         start=_start(records),
         facts=_facts(records) | {"longer": studies.longer["lasting"] if studies.longer else None},
         answers=[
-            tuple(_decided(judgement, records) for judgement in claim)
+            tuple(_decided(judgement) for judgement in claim)
             for claim in zip(*judge_all(records).values(), strict=True)
         ],
         readings=robustness(records),
@@ -121,38 +127,11 @@ def find(records: Records, studies: Studies = NO_STUDIES) -> Findings:
     )
 
 
-def _decided(judgement: Judgement, records: Records) -> Answer:
-    answers = [finding.answer for finding in judgement.described]
+def _decided(judgement: Judgement) -> Answer:
+    findings = judgement.described
+    answers = [finding.answer for finding in findings]
     place = next((answers.index(one) for one in ("no", "unclear", "missing") if one in answers), 0)
-    question = judgement.claim.questions[place]
-    effect = _effect(question, records, "described", judgement.weights)
-    return Answer(judgement, question, judgement.described[place], _compared(effect))
-
-
-def _effect(
-    question: Comparison | Spread, records: Records, how: Implementation, weights: Weights
-) -> Effect | None:
-    found = [
-        record
-        for variant in question.variants
-        if (record := records.found.get(Model(variant, how, weights)))
-    ]
-    if len(found) < len(question.variants):
-        return None
-    if isinstance(question, Spread):
-        half = len(question.first)
-        return compare_spreads(found[:half], found[half:], question.over)
-    second = found[1] if question.reference else records.references
-    return compare(question.measure, found[0], second, question.split, question.factor)
-
-
-def _compared(effect: Effect | None) -> Compared | None:
-    if effect is None or effect.seeds is None:
-        return None
-    if not effect.ratio:
-        return Compared(effect.mean, *effect.seeds.interval(), effect.n)
-    value, low, high, n = ratio(effect.mean, effect.seeds.interval(), effect.n)
-    return Compared(value * effect.factor, low * effect.factor, high * effect.factor, n)
+    return Answer(judgement, findings[place])
 
 
 def _facts(records: Records) -> dict[str, Compared | None]:
@@ -165,7 +144,8 @@ def _facts(records: Records) -> dict[str, Compared | None]:
     facts = {}
     for name, (one, measure, other, weights) in asked.items():
         question = Comparison(one, "lower", measure, other)
-        facts[name] = _compared(_effect(question, records, "described", weights))
+        effect = answer(question, records, "described", weights).effect
+        facts[name] = effect and effect.compared
     return facts
 
 

@@ -3,14 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from stages.common.errors import PipelineError
 from stages.report.catalogue import PAPER, WEIGHTS_LABELS, label
-from stages.report.statistics import CONFIDENCE, Interval, t_interval
+from stages.report.statistics import CONFIDENCE, Compared, ratio, t_interval
 
 FOLDER = Path("reports/studies")
 KINDS = ("running", "of_batch")
@@ -18,21 +18,6 @@ EPOCHS = 10  # of the authors
 AS_RELEASED = "as released"  # without a further difference
 TEXT = {"faces": str}  # a hash may look like a number
 Study = dict[str, Any]
-
-
-class Compared(NamedTuple):
-    """A ratio or difference of two models, its interval over seeds at CONFIDENCE, and how many."""
-
-    value: float
-    low: float
-    high: float
-    n: int
-
-
-def ratio(mean: float, interval: Interval, n: int) -> Compared:
-    """Of natural logarithms."""
-    value, low, high = np.exp([mean, *interval])
-    return Compared(float(value), float(low), float(high), n)
 
 
 @dataclass(frozen=True)

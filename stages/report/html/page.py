@@ -32,11 +32,10 @@ from stages.report.catalogue import (
     mean_of,
     models,
 )
-from stages.report.claims import RULE
 from stages.report.findings import Findings
 from stages.report.statistics import number
 from stages.report.tables import LOSSES, Row
-from stages.report.text import environment
+from stages.report.text import environment, rule
 
 HERE = Path(__file__).parent
 Cell = tuple[str, float | str]  # its text, and what it is sorted by; "" where there is nothing
@@ -98,7 +97,7 @@ def _hero(pictures: dict[str, Any], chosen: list[str]) -> list[tuple[str, str, s
 
 def _rule() -> list[Markup]:
     """The points of the rule, which is Markdown, as HTML."""
-    points = str(escape(RULE)).removeprefix("- ").split("\n- ")
+    points = str(escape(rule())).removeprefix("- ").split("\n- ")
     strong = [re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", point, flags=re.S) for point in points]
     return [Markup(re.sub(r"\*(.+?)\*", r"<em>\1</em>", point, flags=re.S)) for point in strong]
 

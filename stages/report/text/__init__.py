@@ -1,7 +1,7 @@
 """The report's text: templates that a person reads from top to bottom, and what fills them.
 
 report.md.j2 is reports/README.md, findings.md.j2 the block of README.md, summary.txt.j2 what the
-terminal shows; sentences.j2 is what these and the page share.
+terminal shows; sentences.j2 and rule.md.j2 are what these and the page share.
 """
 
 import re
@@ -15,8 +15,8 @@ from markupsafe import Markup
 
 from stages.common.settings import IMPLEMENTATIONS, WEIGHTS
 from stages.measure.measures import MEASURES
+from stages.report import claims, statistics
 from stages.report.catalogue import IMPLEMENTATION_LABELS, KINDS, WEIGHTS_LABELS, label
-from stages.report.claims import RUINED, RULE
 from stages.report.figures import FIGURES
 from stages.report.findings import Findings
 from stages.report.statistics import CONFIDENCE, number
@@ -31,7 +31,12 @@ WIDTH = 100  # columns of the terminal's lines
 def report(found: Findings, drawn: Sequence[str]) -> str:
     """reports/README.md. `drawn`: the figures there are."""
     figures = {name: FIGURES[name] for name in FIGURES if name in drawn}
-    return _render("report.md.j2", _markdown, found=found, figures=figures, rule=Markup(RULE))
+    return _render("report.md.j2", _markdown, found=found, figures=figures, rule=Markup(rule()))
+
+
+def rule() -> str:
+    """How a verdict is reached: the points of a list, in Markdown."""
+    return environment(finalize=lambda value: value, safe=False).get_template("rule.md.j2").render()
 
 
 def readme_block(found: Findings) -> str:
@@ -53,15 +58,17 @@ def environment(*folders: Path, finalize: Callable[[object], object], safe: bool
         loader=FileSystemLoader([*folders, HERE]), autoescape=safe, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True, finalize=finalize,
     )  # fmt: skip
-    found.filters |= {"number": number, "label": label}
+    found.filters |= {"number": number, "label": label, "percent": "{:.0%}".format}
     found.globals |= {
+        "claims": claims,
         "confidence": f"{CONFIDENCE:.0%}",
         "how_labels": IMPLEMENTATION_LABELS,
         "implementations": IMPLEMENTATIONS,
         "kinds": KINDS,
         "measures": MEASURES,
         "near": NEAR,
-        "ruined": RUINED,
+        "ruined": claims.RUINED,
+        "statistics": statistics,
         "weights": WEIGHTS,
         "weights_labels": WEIGHTS_LABELS,
     }
