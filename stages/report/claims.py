@@ -4,8 +4,9 @@ A claim is a list of questions, each a comparison of two measured numbers. To ad
 entry of CLAIMS. Questions that came up when the results were known stand apart, and decide nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import get_args
 
 from stages.common.settings import WEIGHTS, Implementation, Weights
@@ -253,11 +254,6 @@ class Judgement:
     released: list[Finding]
 
     @property
-    def measured(self) -> bool:
-        """Whether anything was measured of the models as described."""
-        return any(one.answer != "missing" for one in self.described)
-
-    @property
     def described_verdict(self) -> str:
         """What the models as described say, whatever those as released do."""
         return {None: UNDECIDED, True: HOLDS, False: FAILS}[_all_yes(self.described)]
@@ -310,25 +306,58 @@ def _corrected(findings: Sequence[list[Finding]]) -> list[list[Finding]]:
     return [[correct(one) for one in each] for each in findings]
 
 
-def robustness(records: Records) -> dict[str, list[str]]:
-    """The verdict on each claim, in their order, under each reading of the numbers.
+# By kind of weights and reading of the numbers, the verdict on each claim; the first reading, "",
+# is that of `judge`.
+Readings = dict[Weights, dict[str, list[str]]]
 
-    Readings by name: each kind of weights with all seeds, with Holm's correction, and on the seeds
-    that were seen later, where there are any. What is measured apart (a norm's other statistics,
-    more epochs) is one more entry of this table.
-    """
-    table = {}
+
+def robustness(records: Records, others: Mapping[str, Records] = MappingProxyType({})) -> Readings:
+    """The verdict on each claim under each reading of the numbers: with all seeds, with Holm's
+    correction, on the seeds that were seen later, where there are any, and of `others`, by name."""
+    later = {}
+    for seen in (SEEN_SEEDS, EARLY_SEEDS):
+        rest = without_seeds(records, seen)
+        if seeds := {seed for record in rest.found.values() for seed in record.seeds}:
+            later[f"on seeds {min(seeds)} to {max(seeds)}"] = rest
+    table: Readings = {}
     for weights in WEIGHTS:
-        name, judgements = WEIGHTS_LABELS[weights], judge(records, weights)
-        readings = {name: judgements, f"{name}, Holm": corrected(judgements)}
-        for seen in (SEEN_SEEDS, EARLY_SEEDS):
-            later = without_seeds(records, seen)
-            if seeds := {seed for record in later.found.values() for seed in record.seeds}:
-                reading = f"{name}, seeds {min(seeds)} to {max(seeds)}"
-                readings[reading] = judge(later, weights)
-        for reading, judged in readings.items():
-            table[reading] = [each.verdict if each.measured else "not measured" for each in judged]
+        readings = {"": judge(records, weights)}
+        readings["with Holm's correction"] = corrected(readings[""])
+        readings |= {name: judge(one, weights) for name, one in {**later, **others}.items()}
+        table[weights] = {name: [*map(_verdict, judged)] for name, judged in readings.items()}
     return table
+
+
+def _verdict(judgement: Judgement) -> str:
+    """A verdict that lacks answers is none, unless one of the others decides it."""
+    missing = [one.answer == "missing" for one in judgement.described]
+    if any(missing) and judgement.verdict == UNDECIDED:
+        return "not measured" if all(missing) else "not all measured"
+    return judgement.verdict
+
+
+def dependence(readings: Readings) -> list[str]:
+    """Of each claim the readings that give another verdict than the first, in words.
+
+    *Holds only as released* counts as *does not hold* here: some readings have no such models.
+    """
+    return [
+        "; ".join(
+            f"{WEIGHTS_LABELS[weights]}: {verdict} {', '.join(names)}"
+            for weights, by_name in readings.items()
+            for verdict, names in _turned({name: of[place] for name, of in by_name.items()}).items()
+        )
+        for place in range(len(CLAIMS))
+    ]
+
+
+def _turned(verdicts: Mapping[str, str]) -> dict[str, list[str]]:
+    turned: dict[str, list[str]] = {}
+    usual = verdicts[""].replace(ONLY_RELEASED, FAILS)
+    for name, verdict in verdicts.items():
+        if verdict.replace(ONLY_RELEASED, FAILS) != usual and "measured" not in verdict:
+            turned.setdefault(verdict, []).append(name)
+    return turned
 
 
 def answer(

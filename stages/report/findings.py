@@ -1,13 +1,13 @@
 """Everything that the report says, computed once; text/ and html/ lay it out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from stages.common.settings import CANDIDATE, IMPLEMENTATIONS, WEIGHTS, Weights
+from stages.common.settings import CANDIDATE, IMPLEMENTATIONS, WEIGHTS, Implementation, Weights
 from stages.measure.measures import MEASURES
 from stages.measure.records import Model, Record, Records
 from stages.report.catalogue import (
@@ -26,16 +26,19 @@ from stages.report.catalogue import (
 )
 from stages.report.claims import (
     AFTERWARDS,
+    CLAIMS,
     Comparison,
     Finding,
     Judgement,
+    Readings,
     Spread,
     answer,
+    dependence,
     judge_all,
     robustness,
 )
 from stages.report.statistics import Compared, compare, compare_each_image, number
-from stages.report.studies import Studies
+from stages.report.studies import Studies, with_batch_statistics
 from stages.report.tables import Row, table1
 
 # What an unspoilt picture has of a measure.
@@ -47,6 +50,8 @@ SPLITS, SPANNED = ("test", "train"), ("epochs", "batch_size", "lr")
 MOMENTUM = 0.99  # what a norm's running statistic keeps of itself at every training step
 UNCONVERGED = 0.01  # of its initial value still in a running statistic
 NO_STUDIES = Studies()
+# How else norms may normalise in evaluation, and whether that is chosen by each model's error.
+STATISTICS = {"the statistics of the batch": False, "each model's better statistics": True}
 
 
 class Answer(NamedTuple):
@@ -63,27 +68,30 @@ class Answer(NamedTuple):
     @property
     def compared(self) -> Compared | None:
         """None where the models cannot be compared, or on one seed."""
-        return self.finding.effect and self.finding.effect.compared
+        return self.finding.effect.compared if self.finding.effect else None
 
 
+Asked = tuple[str, Weights, list[Finding]]  # a question, and an answer of each that is asked
 Table = tuple[list[str], list[list[object]]]  # its header and its rows
 
 
 @dataclass(frozen=True)
 class Findings:
     """provenance: what the numbers are of; what differs between models as a span, "10 to 40".
-    answers: by claim, of each kind of weights. readings: by name, the verdict on every claim.
-    afterwards: of each reason to ask, a line a question and kind of weights: question, weights, a
-    finding for each implementation. start: training steps of the shortest training with a norm, and
-    what its norms' running statistics keep of their start, where that matters. facts: the numbers
-    of the sentences on top, by name."""
+    answers: by claim, of each kind of weights. readings: see `robustness`; depends: what they say
+    of each claim, in words. statistics: by claim, what models with a norm answer with each of
+    STATISTICS. afterwards: of each reason to ask, what each implementation answers. start: the
+    model with a norm that was trained for the fewest steps, these, and what its running statistics
+    keep of their start, where that matters. facts: the numbers of the sentences on top, by name."""
 
     provenance: dict[str, Any]
-    start: tuple[int, float] | None
+    start: tuple[str, int, float] | None
     facts: dict[str, Compared | None]
     answers: list[tuple[Answer, ...]]
-    readings: dict[str, list[str]]
-    afterwards: list[tuple[str, list[tuple[str, Weights, list[Finding]]]]]
+    readings: Readings
+    depends: list[str]
+    statistics: dict[int, list[Asked]]
+    afterwards: list[tuple[str, list[Asked]]]
     table: list[Row]
     standard_error: float  # the largest over images, of a seed's mean
     pairs: list[list[object]]
@@ -93,7 +101,15 @@ class Findings:
 
 
 def find(records: Records, studies: Studies = NO_STUDIES) -> Findings:
-    table = table1(records)
+    table, others = table1(records), {}
+    if studies.norms:
+        errors = studies.norms["errors"]
+        others = {
+            f"with {name}": with_batch_statistics(records, errors, better)
+            for name, better in STATISTICS.items()
+        }
+    readings = robustness(records, others)
+    both = [(records, how) for how in IMPLEMENTATIONS]
     return Findings(
         provenance=_provenance(records),
         start=_start(records),
@@ -102,20 +118,11 @@ def find(records: Records, studies: Studies = NO_STUDIES) -> Findings:
             tuple(_decided(judgement) for judgement in claim)
             for claim in zip(*judge_all(records).values(), strict=True)
         ],
-        readings=robustness(records),
+        readings=readings,
+        statistics=_statistics(records, others),
+        depends=dependence(readings),
         afterwards=[
-            (
-                reason,
-                [
-                    (
-                        question.question,
-                        weights,
-                        [answer(question, records, how, weights) for how in IMPLEMENTATIONS],
-                    )
-                    for question in questions
-                    for weights in WEIGHTS
-                ],
-            )
+            (reason, [line for question in questions for line in _asked(question, both)])
             for reason, questions in AFTERWARDS
         ],
         table=table,
@@ -125,6 +132,31 @@ def find(records: Records, studies: Studies = NO_STUDIES) -> Findings:
         clarity=_clarity(records, table),
         studies=studies,
     )
+
+
+def _asked(
+    question: Comparison | Spread, of: Sequence[tuple[Records, Implementation]]
+) -> list[Asked]:
+    return [
+        (question.question, weights, [answer(question, one, how, weights) for one, how in of])
+        for weights in WEIGHTS
+    ]
+
+
+def _statistics(records: Records, others: Mapping[str, Records]) -> dict[int, list[Asked]]:
+    """What models with a norm answer with other statistics, of errors and of their spread."""
+    normed = {one.model.variant for one in records.found.values() if one.settings.norm != "none"}
+    of: list[tuple[Records, Implementation]] = [(one, "described") for one in others.values()]
+    return {
+        claim.number: [
+            line
+            for question in claim.questions
+            if normed & {*question.variants} and getattr(question, "measure", "error") == "error"
+            for line in _asked(question, of)
+        ]
+        for claim in CLAIMS
+        if of
+    }
 
 
 def _decided(judgement: Judgement) -> Answer:
@@ -145,7 +177,7 @@ def _facts(records: Records) -> dict[str, Compared | None]:
     for name, (one, measure, other, weights) in asked.items():
         question = Comparison(one, "lower", measure, other)
         effect = answer(question, records, "described", weights).effect
-        facts[name] = effect and effect.compared
+        facts[name] = effect.compared if effect else None
     return facts
 
 
@@ -154,7 +186,9 @@ def _provenance(records: Records) -> dict[str, Any]:
     errors = {split: [one.per_seed("error", split).n for one in found] for split in SPLITS}
     settings = [record.settings for record in found]
     spans = {name: [getattr(one, name) for one in settings] for name in SPANNED}
-    spans |= {"steps": _steps(records), "seeds": [len(record.seeds) for record in found]}
+    described = models(records, "described", "last_step") if records.images else []
+    spans["steps"] = [_steps(records, record) for record in described]
+    spans["seeds"] = [len(record.seeds) for record in found]
     return {
         "dataset": records.dataset,
         "training_images": records.images and records.images["train"],
@@ -165,10 +199,14 @@ def _provenance(records: Records) -> dict[str, Any]:
     }
 
 
-def _start(records: Records) -> tuple[int, float] | None:
-    steps = min(_steps(records, normed=True), default=0)
+def _start(records: Records) -> tuple[str, int, float] | None:
+    described = models(records, "described", "last_step")
+    normed = [record for record in described if record.settings.norm != "none"]
+    if not records.images or not normed:
+        return None
+    steps, variant = min((_steps(records, record), record.model.variant) for record in normed)
     left = MOMENTUM**steps
-    return (steps, left) if steps and left > UNCONVERGED else None
+    return (label(variant), steps, left) if left > UNCONVERGED else None
 
 
 def _span(values: Sequence[float]) -> str:
@@ -177,13 +215,9 @@ def _span(values: Sequence[float]) -> str:
     )
 
 
-def _steps(records: Records, normed: bool = False) -> list[int]:
-    """Training steps of each model as described, or of those with norms; none where unknown."""
-    return [
-        record.settings.epochs * (records.images["train"] // record.settings.batch_size)
-        for record in models(records, "described", "last_step")
-        if records.images and (not normed or record.settings.norm != "none")
-    ]
+def _steps(records: Records, record: Record) -> int:
+    """Training steps of a model as described."""
+    return record.settings.epochs * (records.images["train"] // record.settings.batch_size)
 
 
 def _standard_error(records: Records) -> float:

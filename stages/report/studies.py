@@ -1,7 +1,7 @@
 """What studies beside the pipeline found on the same faces, for the report."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from stages.common.errors import PipelineError
+from stages.measure.records import Records
 from stages.report.catalogue import PAPER, WEIGHTS_LABELS, label
 from stages.report.statistics import CONFIDENCE, Compared, ratio, t_interval
 
@@ -25,7 +26,8 @@ class Studies:
     """What there is of each, None without.
 
     latents: densities; rows: model, seeds, and of each density the faces found and the high
-    frequencies. norms: rows: model, weights, seeds, and the error with each of KINDS of statistics.
+    frequencies. norms: rows: model, weights, seeds, and the error with each of KINDS of statistics;
+    errors: these, a row a model and seed.
     published: differences; epochs; rows: model, the error with each difference after as many
     epochs, the paper's numbers. longer: epochs; models: name, error after each of the epochs,
     seeds; lasting: recursive over stacked after the last epoch, where both have several seeds.
@@ -113,7 +115,37 @@ def _norms(rows: pd.DataFrame) -> Study:
         [*key, len(own), *(_mean_sd(own[kind]) for kind in KINDS)]
         for key, own in named.groupby(["model", "told"], sort=False)
     ]
-    return {"rows": table}
+    return {"rows": table, "errors": rows}
+
+
+def with_batch_statistics(records: Records, norms: pd.DataFrame, better: bool = False) -> Records:
+    """The records, but of models with a norm the error with the statistics of each batch, and no
+    other measure. better: as they are where the running statistics have the lower mean error.
+
+    norms: `Studies.norms["errors"]`. What it lacks is missing. The errors of single images were not
+    kept: those with running statistics are scaled to the mean.
+    """
+    found, missing = {}, dict(records.missing)
+    for model, record in records.found.items():
+        rows = norms[(norms["variant"] == model.variant) & (norms["weights"] == model.weights)]
+        rows = rows.set_index("seed").reindex(record.seeds)
+        if record.settings.norm == "none":
+            found[model] = record
+        elif model.implementation == "released" or rows["of_batch"].isna().any():
+            missing[model] = "not measured with the statistics of the batch"
+        elif better and rows["running"].mean() < rows["of_batch"].mean():
+            found[model] = record
+        else:
+            ratio = rows["of_batch"] / rows["running"]
+            error = record.per_seed("error")
+            columns = ["value", "standard_error"]
+            error = error.assign(**{name: error[name] * ratio for name in columns})
+            found[model] = replace(
+                record,
+                measures=pd.concat({("test", "error"): error}, names=["split", "measure"]),
+                test_error=record.test_error * ratio.to_numpy()[:, None],
+            )
+    return replace(records, found=found, missing=missing)
 
 
 def _published(rows: pd.DataFrame) -> Study:

@@ -4,12 +4,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 
 from stages.common.settings import WEIGHTS
 from stages.measure.measures import MEASURES
 from stages.measure.records import Model, Records
-from stages.report.catalogue import without_seeds
+from stages.report.catalogue import WEIGHTS_LABELS, without_seeds
 from stages.report.claims import (
     AFTERWARDS,
     CLAIMS,
@@ -19,12 +20,14 @@ from stages.report.claims import (
     UNDECIDED,
     Comparison,
     corrected,
+    dependence,
     judge,
     judge_all,
     robustness,
 )
-from stages.report.findings import find
+from stages.report.findings import STATISTICS, find
 from stages.report.statistics import ALPHA, holm
+from stages.report.studies import Studies, with_batch_statistics
 from stages.report.text import report
 from tests.made_records import Made, around, as_in_the_paper, make, with_mean_picture
 
@@ -205,13 +208,46 @@ def test_robustness_gives_every_verdict_under_every_reading():
     models = as_in_the_paper(8)
     models["recursive"] = Made([300.0] * 5 + around(239))
     models |= {name: Made(around(421)) for name in ("stacked_vae", "recursive_vae")}
-    table = robustness(make(models))
-    readings = ["", ", Holm", ", seeds 3 to 7", ", seeds 5 to 7"]
-    assert [*table] == [f"{kind}{one}" for kind in ("last step", "averaged") for one in readings]
-    third, eighth = ([table[f"averaged{one}"][k - 1] for one in readings] for k in (3, 8))
+    readings = robustness(make(models))
+    names = ["", "with Holm's correction", "on seeds 3 to 7", "on seeds 5 to 7"]
+    assert [*readings] == [*WEIGHTS] and [*readings["averaged"]] == names
+    third, eighth = ([readings["averaged"][name][k - 1] for name in names] for k in (3, 8))
     assert third == [UNDECIDED, UNDECIDED, UNDECIDED, HOLDS]
     assert eighth[0] != "not measured" == eighth[3]
-    assert len(robustness(make(as_in_the_paper()))) == 4, "without later seeds"
+    told = dependence(readings)
+    assert told[2] == f"last step: {HOLDS} {names[3]}; averaged: {HOLDS} {names[3]}"
+    assert not told[0], "the same under every reading"
+    assert len(robustness(make(as_in_the_paper()))["averaged"]) == 2, "without later seeds"
+
+
+def test_other_statistics_of_norms_are_readings_of_the_errors_alone():
+    """With the statistics of the batch claim 5 fails; stacked batch norm alone is better so."""
+    records = make(as_in_the_paper(), as_in_the_paper())
+    rows = [
+        (model.variant, seed, model.weights, 400.0, {"stacked_bn": 200.0}.get(model.variant, 400.0))
+        for model, record in records.found.items()
+        if model.implementation == "described" and record.settings.norm != "none"
+        for seed in record.seeds
+    ]
+    norms = pd.DataFrame(rows, columns=["variant", "seed", "weights", "running", "of_batch"])
+    of_batch, better = (with_batch_statistics(records, norms, one) for one in (False, True))
+    stacked = Model("stacked_bn", "described", "averaged")
+    before = records.found[stacked]
+    for changed in (of_batch, better):
+        assert changed.found[stacked].mean("error") == pytest.approx(before.mean("error") / 2)
+        scaled = changed.found[stacked].test_error
+        assert scaled == pytest.approx(before.test_error / 2)
+    readings = robustness(records, {"with others": of_batch})["averaged"]["with others"]
+    batch_norm = [HOLDS] * 3 + ["not all measured", FAILS, *["not all measured"] * 2]
+    assert readings[:7] == batch_norm
+    lacking = with_batch_statistics(records, norms[norms["variant"] != "stacked_bn"])
+    assert "statistics of the batch" in lacking.missing[stacked]
+    found = find(records, Studies(norms={"rows": [], "errors": norms}))
+    assert found.depends[4] == "; ".join(
+        f"{WEIGHTS_LABELS[one]}: {FAILS} {', '.join(map('with {}'.format, STATISTICS))}"
+        for one in WEIGHTS
+    )
+    assert "| as described, the statistics of the batch |" in report(found, ())
 
 
 def test_models_that_learnt_nothing_decide_nothing():

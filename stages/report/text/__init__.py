@@ -18,7 +18,7 @@ from stages.measure.measures import MEASURES
 from stages.report import claims, statistics
 from stages.report.catalogue import IMPLEMENTATION_LABELS, KINDS, WEIGHTS_LABELS, label
 from stages.report.figures import FIGURES
-from stages.report.findings import Findings
+from stages.report.findings import STATISTICS, Findings
 from stages.report.statistics import CONFIDENCE, number
 from stages.report.tables import NEAR
 
@@ -67,6 +67,7 @@ def environment(*folders: Path, finalize: Callable[[object], object], safe: bool
         "kinds": KINDS,
         "measures": MEASURES,
         "near": NEAR,
+        "other_statistics": [f"as described, {name}" for name in STATISTICS],
         "ruined": claims.RUINED,
         "statistics": statistics,
         "weights": WEIGHTS,
