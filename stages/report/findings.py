@@ -45,7 +45,7 @@ from stages.report.tables import Row, table1
 UNSPOILT = {"ssim": "1", "ms_ssim": "1", "colour_shift": "0"}
 # What is told of a variant beyond the paper, beside the error.
 BESIDE = ("high_frequency_ratio", "grid_ratio", "ssim")
-TUNED = "stacked_tuned"  # the stacked training that was searched for as long as `best`
+TUNED = "stacked_tuned"  # the stacked training that was searched for
 SPLITS, SPANNED = ("test", "train"), ("epochs", "batch_size", "lr")
 MOMENTUM = 0.99  # what a norm's running statistic keeps of itself at every training step
 UNCONVERGED = 0.01  # of its initial value still in a running statistic
@@ -186,12 +186,13 @@ def _provenance(records: Records) -> dict[str, Any]:
     errors = {split: [one.per_seed("error", split).n for one in found] for split in SPLITS}
     settings = [record.settings for record in found]
     spans = {name: [getattr(one, name) for one in settings] for name in SPANNED}
-    described = models(records, "described", "last_step") if records.images else []
-    spans["steps"] = [_steps(records, record) for record in described]
+    if images := records.images:
+        described = models(records, "described", "last_step")
+        spans["steps"] = [_steps(images, record) for record in described]
     spans["seeds"] = [len(record.seeds) for record in found]
     return {
         "dataset": records.dataset,
-        "training_images": records.images and records.images["train"],
+        "training_images": images and images["train"],
         "measured": {split: int(max(n.max() for n in counts)) for split, counts in errors.items()},
         "released": bool(models(records, "released", "last_step")),
         "machines": sorted({machine for record in found for machine in record.machines}),
@@ -200,13 +201,17 @@ def _provenance(records: Records) -> dict[str, Any]:
 
 
 def _start(records: Records) -> tuple[str, int, float] | None:
-    described = models(records, "described", "last_step")
-    normed = [record for record in described if record.settings.norm != "none"]
-    if not records.images or not normed:
+    images = records.images
+    if images is None:
         return None
-    steps, variant = min((_steps(records, record), record.model.variant) for record in normed)
+    normed = [
+        (_steps(images, record), label(record.model.variant))
+        for record in models(records, "described", "last_step")
+        if record.settings.norm != "none"
+    ]
+    steps, name = min(normed, default=(0, ""))
     left = MOMENTUM**steps
-    return (label(variant), steps, left) if left > UNCONVERGED else None
+    return (name, steps, left) if steps and left > UNCONVERGED else None
 
 
 def _span(values: Sequence[float]) -> str:
@@ -215,9 +220,9 @@ def _span(values: Sequence[float]) -> str:
     )
 
 
-def _steps(records: Records, record: Record) -> int:
+def _steps(images: dict[str, int], record: Record) -> int:
     """Training steps of a model as described."""
-    return record.settings.epochs * (records.images["train"] // record.settings.batch_size)
+    return record.settings.epochs * (images["train"] // record.settings.batch_size)
 
 
 def _standard_error(records: Records) -> float:

@@ -20,12 +20,12 @@ from stages.measure.measures import MEASURES
 from stages.measure.records import Record, Records
 from stages.report.catalogue import (
     COLOURS,
+    FIRST,
     IMPLEMENTATION_LABELS,
     KINDS,
     OWN_COLOURS,
     WEIGHTS_LABELS,
     Kind,
-    best_of,
     distinct,
     label,
     looks_of,
@@ -60,9 +60,7 @@ def page(records: Records, found: Findings) -> str:
     described = distinct(models(records, "described", "averaged"))
     shown = [one for one in described if len(one.reconstructions) == faces]  # else all diverged
     names = [one.model.variant for one in shown]
-    best = best_of(shown)
-    wished = ["stacked", "recursive", *([best.model.variant] if best else [])]
-    chosen = [name for name in wished if name in names] or names[:2]
+    chosen = [name for name in FIRST if name in names] or names[:2]
     pictures = _faces(records, shown)
     others = [name for name in records.measures if name != "mse" and "error" not in name]
     template = environment(HERE, finalize=lambda value: value, safe=True).get_template("page.html")
