@@ -411,7 +411,8 @@ def answer(
 def _undecidable(records: Records, models: Sequence[Record]) -> str:
     """Why these models decide nothing, whatever they differ by; "" where they may."""
     if records.people is not None and records.people < FEWEST_PEOPLE:
-        return f"undecided: {records.people} held-out people, fewer than {FEWEST_PEOPLE}"
+        what = "groups of pictures" if records.dataset == "own" else "people"
+        return f"undecided: {records.people} held-out {what}, fewer than {FEWEST_PEOPLE}"
     if all(beats_mean_picture(model, records.references) is False for model in models):
         return (
             f"undecided: {'neither' if len(models) == 2 else 'no'} model is better than the mean "

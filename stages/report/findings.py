@@ -99,6 +99,12 @@ class Findings:
     clarity: Table
     studies: Studies
 
+    @property
+    def shown(self) -> list[Row]:
+        """The rows of Table 1; of pictures of one's own, those that were evaluated."""
+        own = self.provenance["own"]
+        return [row for row in self.table if not own or len(row.absent) < len(KINDS)]
+
 
 def find(records: Records, studies: Studies = NO_STUDIES) -> Findings:
     table, others = table1(records), {}
@@ -186,12 +192,14 @@ def _provenance(records: Records) -> dict[str, Any]:
     errors = {split: [one.per_seed("error", split).n for one in found] for split in SPLITS}
     settings = [record.settings for record in found]
     spans = {name: [getattr(one, name) for one in settings] for name in SPANNED}
-    if images := records.images:
-        described = models(records, "described", "last_step")
-        spans["steps"] = [_steps(images, record) for record in described]
+    images, described = records.images, models(records, "described", "last_step")
+    spans["steps"] = [_steps(images, record) for record in described if images]
     spans["seeds"] = [len(record.seeds) for record in found]
     return {
         "dataset": records.dataset,
+        "own": records.dataset == "own",
+        "people": records.people,
+        "mean_picture": records.references.measures["value"].get(("mean", "error")),
         "training_images": images and images["train"],
         "measured": {split: int(max(n.max() for n in counts)) for split, counts in errors.items()},
         "released": bool(models(records, "released", "last_step")),

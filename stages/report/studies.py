@@ -26,7 +26,8 @@ class Studies:
     """What there is of each, None without.
 
     latents: densities; rows: model, seeds, and of each density the faces found and the high
-    frequencies. norms: rows: model, weights, seeds, and the error with each of KINDS of statistics;
+    frequencies; drawn: by variant, the faces found in samples from a Gaussian. norms: rows: model,
+    weights, seeds, and the error with each of KINDS of statistics;
     errors: these, a row a model and seed.
     published: differences; epochs; rows: model, the error with each difference after as many
     epochs, the paper's numbers. longer: epochs; models: name, error after each of the epochs,
@@ -106,7 +107,9 @@ def _latents(rows: pd.DataFrame) -> Study:
             for density in densities
         ]
         table.append([label(str(variant)), own["seed"].nunique(), *cells])
-    return {"densities": densities, "rows": table}
+    gaussian = rows[rows["density"] == "Gaussian"]
+    drawn = gaussian.groupby("variant")["faces_found"].mean().to_dict()
+    return {"densities": densities, "rows": table, "drawn": drawn}
 
 
 def _norms(rows: pd.DataFrame) -> Study:

@@ -63,17 +63,22 @@ def page(records: Records, found: Findings) -> str:
     chosen = [name for name in FIRST if name in names] or names[:2]
     pictures = _faces(records, shown)
     others = [name for name in records.measures if name != "mse" and "error" not in name]
+    own = found.provenance["own"]
+    noun = "picture" if own else "face"
+    columns = [*COLUMNS, *(MEASURES[name].label for name in others)]
+    rows = _rows(found.shown, others)
+    kept = [k for k, name in enumerate(columns) if not own or not re.search("paper|faces", name)]
     template = environment(HERE, finalize=lambda value: value, safe=True).get_template("page.html")
     return template.render(
         found=found,
-        columns=[*COLUMNS, *(MEASURES[name].label for name in others)],
-        rows=_rows(found.table, others),
+        columns=[columns[k] for k in kept],
+        rows=[[row[k] for k in kept] for row in rows],
         models=[(name, _named(name)) for name in names],
         chosen=chosen,
         faces=faces,
-        hero=_hero(pictures, chosen),
+        hero=_hero(pictures, chosen, noun),
         rule=_rule(),
-        data={"faces": pictures, "curves": _curves(records, chosen)},
+        data={"noun": noun, "faces": pictures, "curves": _curves(records, chosen)},
         **{
             name.replace(".", "_"): Markup((HERE / name).read_text(encoding="utf-8"))
             for name in ("page.css", "page.js", "uPlot.min.css", "uPlot.iife.min.js")
@@ -86,11 +91,11 @@ def _named(variant: str) -> str:
     return label(variant).replace("_", " ")
 
 
-def _hero(pictures: dict[str, Any], chosen: list[str]) -> list[tuple[str, str, str]]:
-    """The first face and what the first two models make of it: title, what is told of it, URI."""
+def _hero(pictures: dict[str, Any], chosen: list[str], noun: str) -> list[tuple[str, str, str]]:
+    """A picture and what the first two models make of it: title, what is told of it, URI."""
     shown = [pictures["models"][name] for name in chosen[:2]]
     found = [(one["label"], f"held-out error {one['error']}", one["pictures"][0]) for one in shown]
-    return [("original", "a held-out face", pictures["inputs"][0]), *found]
+    return [("original", f"a held-out {noun}", pictures["inputs"][0]), *found]
 
 
 def _rule() -> list[Markup]:
@@ -142,8 +147,9 @@ def _row(row: Row, kind: Kind, position: int, measures: list[str]) -> list[Cell]
     counts = (None, None) if kind in row.absent else (error.n, error.diverged)
     numbers = [*counts, error.value, error.deviation, means["train_error"].value]
     numbers += [row.paper_table1, row.paper_figure5]
+    mark = "†" if kind in row.unlearnt else ""
     return [
-        (_named(row.variant), position),
+        (_named(row.variant) + mark, position),
         (IMPLEMENTATION_LABELS[implementation], implementation),
         (WEIGHTS_LABELS[weights], weights),
         *map(_cell, numbers),

@@ -1,7 +1,8 @@
 """The report's text: templates that a person reads from top to bottom, and what fills them.
 
-report.md.j2 is reports/README.md, findings.md.j2 the block of README.md, summary.txt.j2 what the
-terminal shows; sentences.j2 and rule.md.j2 are what these and the page share.
+report.md.j2 is reports/README.md, own.md.j2 that of pictures of one's own, findings.md.j2 the block
+of README.md, summary.txt.j2 what the terminal shows; sentences.j2 and rule.md.j2 are what these and
+the page share.
 """
 
 import re
@@ -25,11 +26,18 @@ from stages.report.tables import NEAR
 HERE = Path(__file__).parent
 SPECIAL = re.compile(r"[\\`*\[\]|~]")
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")  # a terminal would obey them
+OWN_FIGURES = ("hero.png", "figure6_reconstructions.png", "other_variants.png", "curves.png")
 WIDTH = 100  # columns of the terminal's lines
 
 
 def report(found: Findings, drawn: Sequence[str]) -> str:
-    """reports/README.md. `drawn`: the figures there are."""
+    """reports/README.md. `drawn`: the figures there are.
+
+    Of pictures of one's own it has nothing about the paper.
+    """
+    if found.provenance["own"]:
+        pictures = [name for name in OWN_FIGURES if name in drawn]
+        return _render("own.md.j2", _markdown, found=found, pictures=pictures)
     figures = {name: FIGURES[name] for name in FIGURES if name in drawn}
     return _render("report.md.j2", _markdown, found=found, figures=figures, rule=Markup(rule()))
 
