@@ -37,7 +37,7 @@ from stages.report.claims import (
     judge_all,
     robustness,
 )
-from stages.report.statistics import Compared, compare, compare_each_image, number
+from stages.report.statistics import Compared, compare, number
 from stages.report.studies import Studies, with_batch_statistics
 from stages.report.tables import Row, table1
 
@@ -159,6 +159,7 @@ def _statistics(records: Records, others: Mapping[str, Records]) -> dict[int, li
             for question in claim.questions
             if normed & {*question.variants} and getattr(question, "measure", "error") == "error"
             for line in _asked(question, of)
+            if any(finding.answer != "missing" for finding in line[2])
         ]
         for claim in CLAIMS
         if of
@@ -255,8 +256,7 @@ def _pair(recursive: Record, stacked: Record) -> list[object]:
     named += [IMPLEMENTATION_LABELS[how], WEIGHTS_LABELS[weights]]
     effect = compare("error", recursive, stacked)
     if effect is None:
-        return [*named, "no seed in common", *["-"] * 6]
-    mean, (low, high), fraction = compare_each_image(recursive, stacked)
+        return [*named, "no seed in common", *["-"] * 4]
     return [
         *named,
         number(float(np.exp(effect.mean))),
@@ -264,8 +264,6 @@ def _pair(recursive: Record, stacked: Record) -> list[object]:
         effect.interval(effect.images),
         effect.n,
         f"{effect.agreement('lower'):.0%}" if effect.n > 1 else "-",
-        f"{number(mean)} ({number(low)} to {number(high)})",
-        f"{fraction:.0%}",
     ]
 
 

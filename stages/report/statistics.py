@@ -345,19 +345,6 @@ def compare(
     )
 
 
-def compare_each_image(first: Record, second: Record) -> tuple[float, Interval, float]:
-    """Each held-out image's error with `first` over that with `second`.
-
-    Returns the geometric mean over images and common seeds, its interval over images, and the
-    fraction of images that `first` reconstructs with less error.
-    """
-    seeds = common_seeds(first, second)
-    ratio = np.log(_errors(first, seeds) / _errors(second, seeds))
-    draws = _bootstrap_weights(len(ratio)) @ ratio.mean(1) / len(ratio)
-    low, high = np.exp(bootstrapped(draws).interval())
-    return float(np.exp(ratio.mean())), (float(low), float(high)), float((ratio < 0).mean())
-
-
 def beats_mean_picture(record: Record, references: References) -> bool | None:
     """Whether the held-out error of the median seed is lower than that of the mean training
     picture; None where the latter was not measured."""

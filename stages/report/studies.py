@@ -32,14 +32,12 @@ class Studies:
     published: differences; epochs; rows: model, the error with each difference after as many
     epochs, the paper's numbers. longer: epochs; models: name, error after each of the epochs,
     seeds; lasting: recursive over stacked after the last epoch, where both have several seeds.
-    searched: faces, trials, finals, hours.
     """
 
     latents: Study | None = None
     norms: Study | None = None
     published: Study | None = None
     longer: Study | None = None
-    searched: Study | None = None
 
 
 def short_hash(faces: str) -> str:
@@ -48,17 +46,15 @@ def short_hash(faces: str) -> str:
 
 
 def read(faces: str, folder: Path = FOLDER) -> Studies:
-    """What there is of faces with this content hash, and what was searched, whatever it was on.
+    """What there is of faces with this content hash.
 
     Raises PipelineError where a table is damaged.
     """
-
     return Studies(
         latents=_told(folder / "latents.csv", faces, _latents),
         norms=_told(folder / "norms.csv", faces, _norms),
         published=_told(folder / "published.csv", faces, _published),
         longer=_told(folder / "longer.csv", faces, _longer),
-        searched=_searched(folder / "search/trials.csv"),
     )
 
 
@@ -71,28 +67,8 @@ def _told(path: Path, faces: str, told: Callable[[pd.DataFrame], Study]) -> Stud
         rows = rows[(rows["faces"] == short_hash(faces)) & (rows["variant"] != "")]
         return told(rows) if len(rows) else None
     except (KeyError, ValueError, TypeError):
-        raise _damaged(path) from None
-
-
-def _searched(path: Path) -> Study | None:
-    if not path.exists():
-        return None
-    try:
-        trials = pd.read_csv(path)
-        finals = int(trials["final_of"].notna().sum())
-        hours = float(trials["seconds"].sum()) / 3600
-        return {
-            "faces": trials["dataset"].iloc[0],
-            "trials": len(trials) - finals,
-            "finals": finals,
-            "hours": hours,
-        }
-    except (IndexError, KeyError, ValueError, TypeError):
-        raise _damaged(path) from None
-
-
-def _damaged(path: Path) -> PipelineError:
-    return PipelineError(f"{path} cannot be read; `git checkout {path}` brings it back")
+        advice = f"`git checkout {path}` brings it back"
+        raise PipelineError(f"{path} cannot be read; {advice}") from None
 
 
 def _latents(rows: pd.DataFrame) -> Study:

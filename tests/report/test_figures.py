@@ -92,20 +92,6 @@ def test_variants_of_our_own_have_a_sheet_of_their_own(drawn, records):
     assert own.size == size_of(2, 3)
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [{"training": "joint"}, {"norm": "tied"}, {"upsample": "nearest"}, {"stacked_epochs": 1}],
-)
-def test_every_setting_can_be_drawn(settings, tmp_path):
-    own = Made([310.0, 320.0], settings=settings)
-    records = make({"recursive": Made(), "recursive_own": own})
-    with charts.own_style():
-        figures = [draw(records) for draw in (charts.curves, charts.depth, charts.errors)]
-    assert all(figure.axes for figure in figures)
-    own_sheet = sheets.other_variants(records)
-    assert all(np.array_equal(face(own_sheet, row, 1), 255 - faces(1)[0]) for row in (0, 1))
-
-
 def test_levels_have_a_panel_for_each_model_and_no_empty_one():
     made = {f"recursive{k}": Made() for k in range(8)}
     with charts.own_style():
@@ -218,18 +204,6 @@ def test_figures_depend_on_nothing_in_the_home_or_the_environment(tmp_path):
         written.append({path.name: path.read_bytes() for path in folder.iterdir()})
     assert len(written[0]) == 3
     assert written[0] == written[1] == written[2]
-
-
-def test_a_style_set_in_this_process_changes_nothing(records):
-    import matplotlib
-
-    with charts.own_style():
-        expected = charts.rendered(charts.errors(records))
-    with matplotlib.rc_context({"font.size": 30, "axes.facecolor": "red"}):
-        with charts.own_style():
-            picture = charts.rendered(charts.errors(records))
-        assert matplotlib.rcParams["font.size"] == 30
-    assert picture.tobytes() == expected.tobytes()
 
 
 def test_the_spread_of_seeds_is_drawn_around_their_mean():

@@ -51,21 +51,6 @@ def claims(faces: str, folder: Path) -> list[str]:
     return text.partition("## Recursive against stacked")[0].split("\n### ")[1:]
 
 
-def test_what_was_searched_for_is_told(tmp_path: Path) -> None:
-    records = make(as_in_the_paper() | {"recursive_then_stacked": Made(), "stacked_tuned": Made()})
-    text = report(find(records, studies.read(FACES, tmp_path)), [])
-    assert "training people ([how]" in text
-    (tmp_path / "search").mkdir()
-    trials = tmp_path / "search/trials.csv"
-    rows = ["dataset,trial,final_of,seconds", "lfw,0,,1800", "lfw,1,,", "lfw,2,0,3600"]
-    trials.write_text("\n".join(rows), encoding="utf-8")
-    text = report(find(records, studies.read(FACES, tmp_path)), [])
-    assert (
-        "people of lfw, 2 trainings of few epochs, 1 of as many as a variant's, and 1.5 hours"
-        in text
-    )
-
-
 def test_studies_stand_beside_the_claims_that_they_are_about(tmp_path: Path) -> None:
     alone = claims(FACES, tmp_path)
     (tmp_path / "latents.csv").write_text(LATENTS, encoding="utf-8")
@@ -141,13 +126,12 @@ def test_longer_trainings_are_told_at_the_epochs_of_their_clarity(tmp_path: Path
     assert longer and longer["lasting"] == pytest.approx((2, 2, 2, 2))
 
 
-TABLES = ("latents.csv", "norms.csv", "published.csv", "longer.csv", "search/trials.csv")
+TABLES = ("latents.csv", "norms.csv", "published.csv", "longer.csv")
 
 
 @pytest.mark.parametrize("name", TABLES)
 @pytest.mark.parametrize("content", ["", "a,b\n1,2\n"])
 def test_a_damaged_table_of_a_study_is_named(tmp_path: Path, name: str, content: str) -> None:
-    (tmp_path / "search").mkdir()
     (tmp_path / name).write_text(content, encoding="utf-8")
     with pytest.raises(PipelineError, match=f"{name} cannot be read"):
         studies.read(FACES, tmp_path)
