@@ -12,7 +12,7 @@ unexport $(shell git rev-parse --local-env-vars) GIT_DEFAULT_HASH GIT_DEFAULT_RE
 
 .PHONY: demo demo/.git test test-all test-slow repro one-seed search bench clean-trainings
 
-OF_FIVE_SEEDS := stacked_vae recursive_vae best stacked_tuned recursive_then_stacked joint \
+OF_FIVE_SEEDS := stacked_vae recursive_vae stacked_tuned recursive_then_stacked joint \
                  recursive_nearest recursive_bilinear recursive_maxpool
 ONE_SEED := train.seeds=[0] train.released_seeds=[] \
             $(foreach variant,$(OF_FIVE_SEEDS),variants.$(variant).seeds=[0])

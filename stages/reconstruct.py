@@ -1,6 +1,6 @@
 """Your own pictures beside their reconstructions by trained models, with errors.
 
-  python -m stages.reconstruct photo.jpg folder/ --variants stacked best -o out.png
+  python -m stages.reconstruct photo.jpg folder/ --variants stacked recursive -o out.png
       Pictures, folders and archives of them, cropped to the largest face that is found, else to the
       central square (--crop centre: always). --json prints the errors as JSON, --latents FILE.npy
       keeps the numbers, the latent, that one of --variants makes of each picture.

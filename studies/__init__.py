@@ -1,7 +1,7 @@
 """What is run beside `dvc repro`, never in it; results lie in reports/studies/.
 
     averaging   which decay, and which statistics of the norms, averaged weights should have
-    search      hyperparameters: `best` and `stacked_tuned`, by `make search`
+    search      hyperparameters, by `make search`
     latents     new faces from the latents of training faces
     longer      variants continued to 40 epochs
     norms       what their running statistics cost

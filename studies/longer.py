@@ -35,7 +35,7 @@ from stages.report.statistics import CONFIDENCE, t_interval
 from stages.report.studies import short_hash
 from studies.clear import clarity_of, write_table
 
-DEFAULT = ("stacked", "recursive", "best", "recursive_then_stacked", "stacked_tuned")
+DEFAULT = ("stacked", "recursive", "recursive_then_stacked", "stacked_tuned")
 # Variants of DEFAULT with other settings: as `recursive_then_stacked` has a schedule, so has a
 # stacked training.
 CONTROLS: dict[str, tuple[str, dict[str, object]]] = {

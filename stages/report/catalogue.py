@@ -62,7 +62,8 @@ IMPLEMENTATION_LABELS = {name: f"as {name}" for name in IMPLEMENTATIONS}
 WEIGHTS_LABELS = {name: name.replace("_", " ") for name in WEIGHTS}
 Kind = tuple[Implementation, Weights]
 KINDS: list[Kind] = [(how, weights) for how in IMPLEMENTATIONS for weights in WEIGHTS]
-BEST = "best"  # the variant that `make search` found
+# Whose pictures are shown first.
+FIRST = ("stacked", "recursive", "recursive_shared_bn")
 
 
 def label(variant: str) -> str:
@@ -166,23 +167,6 @@ def mean_of(record: Record | None, measure: str = "error", split: str = "test") 
     values = rows.value
     error = rows.standard_error.mean()
     return Mean(values.mean(), values.std(), error, len(values), len(record.diverged))
-
-
-def best_of(records: Sequence[Record]) -> Record | None:
-    """The variant `best`; without it the recursive model of lowest held-out error beside the plain
-    one and the candidate."""
-    fine = [record for record in records if not record.diverged]
-    for record in fine:
-        if record.model.variant == BEST:
-            return record
-    others = [
-        record
-        for record in fine
-        if record.settings.training == "recursive"
-        and not record.settings.variational
-        and record.model.variant not in ("recursive", CANDIDATE)
-    ]
-    return min(others, key=lambda record: record.mean("error"), default=None)
 
 
 def without_seeds(records: Records, left_out: Container[int]) -> Records:

@@ -4,8 +4,9 @@ A claim is a list of questions, each a comparison of two measured numbers. To ad
 entry of CLAIMS. Questions that came up when the results were known stand apart, and decide nothing.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import get_args
 
 from stages.common.settings import WEIGHTS, Implementation, Weights
@@ -14,12 +15,7 @@ from stages.measure.records import Model, Record, Records
 from stages.report.catalogue import PAPER, WEIGHTS_LABELS, absence, label, without_seeds
 from stages.report.statistics import (
     ALPHA,
-    CONFIDENCE,
-    DRAWS,
-    EQUAL_DIFFERENCE,
-    EQUAL_RATIO,
-    MOST_SEEDS,
-    POWER,
+    Effect,
     Over,
     Relation,
     beats_mean_picture,
@@ -231,79 +227,6 @@ EARLY_SEEDS = frozenset(range(5))  # looked at before any others were trained
 # holds 85 %.
 FEWEST_PEOPLE = 20
 
-_DIFFERENCES = ", ".join(m.label for m in MEASURES.values() if m.comparison == "difference")
-
-RULE = f"""\
-- **Differences.** Two models are compared over the seeds that both have. The same seed gives both
-  the same order of images and, but for models as released with a norm, the same initial weights.
-  Each seed gives one difference: the logarithm of the ratio of the two values, or for
-  {_DIFFERENCES} their plain difference. Where a question has a factor, the reference is multiplied
-  by it first, up to the worst value there is.
-- **Two tests.** Over *seeds* the paired t-test asks whether the *method* differs. Over *images* a
-  bootstrap of {DRAWS:,} draws, the same images for both models, tests the held-out error; a normal
-  test from both standard errors tests other measures. The report gives the {CONFIDENCE:.0%}
-  interval of each test, and as *p* the larger of the two p-values of what is found, or of what
-  comes closest to it.
-- **Answers.** *Higher* or *lower* is found where p is at most {ALPHA:.0%}: both intervals exclude
-  zero on that side. *Equal* is found where neither is, and two one-sided tests at {ALPHA:.0%} find
-  the mean within a factor of {EQUAL_RATIO:g} either way (for differences: within
-  {EQUAL_DIFFERENCE:g}). Where a question has a factor, equality is not asked for. *Not lower* is
-  found where a one-sided test at {ALPHA:.0%} finds the mean above the lower margin; its opposite
-  where one finds it below. The answer is **yes** where what a question asks is found, **no** where
-  the opposite or equality is, else **unclear**.
-- **Nothing is decided** with one seed. Nothing is decided where no model of a question has a lower
-  held-out error, in its median seed, than the mean training picture. Nothing is decided with fewer
-  than {FEWEST_PEOPLE} held-out people.
-- **A seed that diverged** is never dropped. It counts as the worst value that the measure can have
-  (error: every pixel wrong). Where a measure has no worst value, its comparisons stay unclear. A
-  model of which a larger part of all seeds diverged is never found better than the other, equal to
-  it, or not lower than it.
-- **One seed agrees** decides nothing. It says how likely one training of the one model is to show
-  what is asked beside one of the other, over all pairs of their seeds, a tie counting half (the
-  probability of improvement of Agarwal et al., 2021).
-- **How many seeds.** Where a question is unclear, the report says how many seeds would find a
-  difference as large as the margin of equality, with a chance of {POWER:.0%} and the spread over
-  seeds that was seen. Above {MOST_SEEDS} it gives no number. Where the images are too few to find
-  that difference, it says so. It does not use the difference that was seen: power computed from
-  that repeats the p-value (Hoenig and Heisey, 2001).
-- **Spreads.** The *spread over variants* is the standard deviation of the log error over models, a
-  value a seed, compared as above. The *spread over seeds* is one standard deviation, pooled over
-  models. Its test is Fisher's F, which takes log errors as normal and the two groups as
-  independent, with Satterthwaite's degrees of freedom, as some models spread more than others. A
-  seed that diverged leaves both spreads unclear.
-- **Words.** *Clearer* is sharpness higher and SSIM not lower. Sharpness is h or 1/h, whichever is
-  at most 1, with h the fraction of high frequencies over the input's. *Grainy* is a higher grid
-  ratio, of a pattern that repeats with the strides; grain at random is not asked for. *Washed out*
-  is a lower contrast. *Ruined* and *fails* mean more than {RUINED:g} times the error, *faces* more
-  than {FACES:.0%} of the detector's rate on real held-out faces, *blurry* less than {BLURRED:.0%}
-  of the input's fraction of high frequencies. How much is "slightly" or "somewhat" is not tested.
-- **Verdicts.** A claim **holds** where all its questions are answered yes for the models as
-  described. It **does not hold** where one is answered no, but **holds only as released** where all
-  are then answered yes as released. Otherwise it is **undecided**. There is a verdict on the
-  weights of the last step, the paper's protocol, and one on averaged weights.
-- **Many questions.** These answers are not corrected for how many there are: of pairs of methods
-  that are the same, up to one in twenty will be found to differ. A claim needs every *yes* and
-  falls with one *no*, so that chance refutes a claim of many questions more easily than it confirms
-  one. *Holm's* correction, over all questions of one kind of weights and implementation, takes back
-  the answers that may be due to chance.
-- **Seeds.** Seeds 0 to 2 had been looked at before this rule was written, and led to it. Seeds 3
-  and 4 were seen before seeds 5 to 9 were trained. So there are verdicts on seeds 3 to 9 alone and
-  on 5 to 9 alone, where no claim *holds only as released*: models as released have none of these.
-- **Changed when results were known**, all on LFW:
-  - Questions that came up then stand apart, and decide nothing.
-  - The spread over seeds had all degrees of freedom, as if the models of a group spread equally. In
-    simulations of groups like those here that spread the same, it found one pair in five to ten to
-    differ. By it, claim 9 held only as released.
-  - *Not lower* was answered with no where lower was found, if by less than the margin. No verdict
-    hung on that.
-  - Numbers of seeds were computed from the difference that was seen. No verdict hung on that.
-  - The mean training picture and the number of people did not count. Now claim 8's question about
-    recursive VAEs as released is unclear; no verdict hung on that.
-  - Verdicts with Holm's correction were added. They left claims 3 and 7 at the last step and claim
-    2 on averaged weights undecided; claim 5 on averaged weights no longer held as released.
-  - Verdicts on seeds 5 to 9 were added. On averaged weights claim 1 held, claim 2 was undecided and
-    claim 5 did not hold. Of claim 8 there are no such seeds. All else was as on all seeds."""
-
 HOLDS, FAILS = "holds", "does not hold"
 ONLY_RELEASED, UNDECIDED = "holds only as released", "undecided"
 ANSWERS = {True: "yes", False: "no", None: "unclear"}
@@ -311,13 +234,14 @@ ANSWERS = {True: "yes", False: "no", None: "unclear"}
 
 @dataclass(frozen=True)
 class Finding:
-    """The answer to a question: "yes", "no", "unclear" or "missing"; the numbers, in words; and the
-    p-value, None where it is missing."""
+    """The answer to a question: "yes", "no", "unclear" or "missing"; the numbers, in words; the
+    p-value, None where it is missing; and what was compared, where it was."""
 
-    question: str
+    question: Comparison | Spread
     evidence: str
     answer: str
     p: float | None = None
+    effect: Effect | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -328,11 +252,6 @@ class Judgement:
     weights: Weights
     described: list[Finding]
     released: list[Finding]
-
-    @property
-    def measured(self) -> bool:
-        """Whether anything was measured of the models as described."""
-        return any(one.answer != "missing" for one in self.described)
 
     @property
     def described_verdict(self) -> str:
@@ -387,25 +306,58 @@ def _corrected(findings: Sequence[list[Finding]]) -> list[list[Finding]]:
     return [[correct(one) for one in each] for each in findings]
 
 
-def robustness(records: Records) -> dict[str, list[str]]:
-    """The verdict on each claim, in their order, under each reading of the numbers.
+# By kind of weights and reading of the numbers, the verdict on each claim; the first reading, "",
+# is that of `judge`.
+Readings = dict[Weights, dict[str, list[str]]]
 
-    Readings by name: each kind of weights with all seeds, with Holm's correction, and on the seeds
-    that were seen later, where there are any. What is measured apart (a norm's other statistics,
-    more epochs) is one more entry of this table.
-    """
-    table = {}
+
+def robustness(records: Records, others: Mapping[str, Records] = MappingProxyType({})) -> Readings:
+    """The verdict on each claim under each reading of the numbers: with all seeds, with Holm's
+    correction, on the seeds that were seen later, where there are any, and of `others`, by name."""
+    later = {}
+    for seen in (SEEN_SEEDS, EARLY_SEEDS):
+        rest = without_seeds(records, seen)
+        if seeds := {seed for record in rest.found.values() for seed in record.seeds}:
+            later[f"on seeds {min(seeds)} to {max(seeds)}"] = rest
+    table: Readings = {}
     for weights in WEIGHTS:
-        name, judgements = WEIGHTS_LABELS[weights], judge(records, weights)
-        readings = {name: judgements, f"{name}, Holm": corrected(judgements)}
-        for seen in (SEEN_SEEDS, EARLY_SEEDS):
-            later = without_seeds(records, seen)
-            if seeds := {seed for record in later.found.values() for seed in record.seeds}:
-                reading = f"{name}, seeds {min(seeds)} to {max(seeds)}"
-                readings[reading] = judge(later, weights)
-        for reading, judged in readings.items():
-            table[reading] = [each.verdict if each.measured else "not measured" for each in judged]
+        readings = {"": judge(records, weights)}
+        readings["with Holm's correction"] = corrected(readings[""])
+        readings |= {name: judge(one, weights) for name, one in {**later, **others}.items()}
+        table[weights] = {name: [*map(_verdict, judged)] for name, judged in readings.items()}
     return table
+
+
+def _verdict(judgement: Judgement) -> str:
+    """A verdict that lacks answers is none, unless one of the others decides it."""
+    missing = [one.answer == "missing" for one in judgement.described]
+    if any(missing) and judgement.verdict == UNDECIDED:
+        return "not measured" if all(missing) else "not all measured"
+    return judgement.verdict
+
+
+def dependence(readings: Readings) -> list[str]:
+    """Of each claim the readings that give another verdict than the first, in words.
+
+    *Holds only as released* counts as *does not hold* here: some readings have no such models.
+    """
+    return [
+        "; ".join(
+            f"{WEIGHTS_LABELS[weights]}: {verdict} {', '.join(names)}"
+            for weights, by_name in readings.items()
+            for verdict, names in _turned({name: of[place] for name, of in by_name.items()}).items()
+        )
+        for place in range(len(CLAIMS))
+    ]
+
+
+def _turned(verdicts: Mapping[str, str]) -> dict[str, list[str]]:
+    turned: dict[str, list[str]] = {}
+    usual = verdicts[""].replace(ONLY_RELEASED, FAILS)
+    for name, verdict in verdicts.items():
+        if verdict.replace(ONLY_RELEASED, FAILS) != usual and "measured" not in verdict:
+            turned.setdefault(verdict, []).append(name)
+    return turned
 
 
 def answer(
@@ -415,13 +367,12 @@ def answer(
     weights: Weights,
 ) -> Finding:
     """What the models of one implementation and kind of weights answer."""
-    asked = question.question
     models = [Model(variant, implementation, weights) for variant in question.variants]
     if lacking := _lacking(records, models):
-        return Finding(asked, lacking, "missing")
+        return Finding(question, lacking, "missing")
     found = [records.found[model] for model in models]
     if not common_seeds(*found):
-        return Finding(asked, "no seed in common", "missing")
+        return Finding(question, "no seed in common", "missing")
     diverged = [
         f"{sum(seed in record.diverged for seed in record.seeds)} of {len(record.seeds)} seeds of "
         f"{record.model.variant} diverged"
@@ -440,11 +391,11 @@ def answer(
         lack = f"{MEASURES[question.measure].label} was not measured"
     if effect is None:
         if diverged:
-            return Finding(asked, "; ".join(diverged), "unclear", 1.0)
-        return Finding(asked, lack, "missing")
+            return Finding(question, "; ".join(diverged), "unclear", 1.0)
+        return Finding(question, lack, "missing")
     evidence = [str(effect), *diverged]
     if reason := _undecidable(records, found):
-        return Finding(asked, "; ".join([*evidence, reason]), "unclear", 1.0)
+        return Finding(question, "; ".join([*evidence, reason]), "unclear", 1.0, effect)
     side, p = effect.found(relation)
     if effect.seeds:
         of = "equal, " if side == "equal" else ""
@@ -454,13 +405,14 @@ def answer(
         evidence.append(f"one seed agrees: {agreement:.0%}")
     if side is None:
         evidence.append(effect.seeds_needed)
-    return Finding(asked, "; ".join(evidence), ANSWERS[effect.is_(relation)], p)
+    return Finding(question, "; ".join(evidence), ANSWERS[effect.is_(relation)], p, effect)
 
 
 def _undecidable(records: Records, models: Sequence[Record]) -> str:
     """Why these models decide nothing, whatever they differ by; "" where they may."""
     if records.people is not None and records.people < FEWEST_PEOPLE:
-        return f"undecided: {records.people} held-out people, fewer than {FEWEST_PEOPLE}"
+        what = "groups of pictures" if records.dataset == "own" else "people"
+        return f"undecided: {records.people} held-out {what}, fewer than {FEWEST_PEOPLE}"
     if all(beats_mean_picture(model, records.references) is False for model in models):
         return (
             f"undecided: {'neither' if len(models) == 2 else 'no'} model is better than the mean "

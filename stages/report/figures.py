@@ -33,8 +33,9 @@ _FIGURE6 = (
 FIGURES: dict[str, Drawing] = {
     "hero.png": Drawing(
         sheets.hero,
-        "Two held-out faces, and what the stacked, the recursive and the best other model make of "
-        "them, and that of the lowest error beyond the paper, with averaged weights (first seed).",
+        "Two held-out faces, what the paper's stacked and recursive model and its recursive one "
+        "with a shared norm make of them, and the model of the lowest error beyond the paper, with "
+        "averaged weights (first seed).",
     ),
     "figure4_samples.png": Drawing(
         sheets.samples,

@@ -1,6 +1,6 @@
 """Everything that the report says, computed once; text/ and html/ lay it out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -26,58 +26,72 @@ from stages.report.catalogue import (
 )
 from stages.report.claims import (
     AFTERWARDS,
+    CLAIMS,
     Comparison,
     Finding,
     Judgement,
+    Readings,
     Spread,
     answer,
+    dependence,
     judge_all,
     robustness,
 )
-from stages.report.statistics import Effect, compare, compare_each_image, compare_spreads, number
-from stages.report.studies import Compared, Studies, ratio
+from stages.report.statistics import Compared, compare, number
+from stages.report.studies import Studies, with_batch_statistics
 from stages.report.tables import Row, table1
 
 # What an unspoilt picture has of a measure.
 UNSPOILT = {"ssim": "1", "ms_ssim": "1", "colour_shift": "0"}
 # What is told of a variant beyond the paper, beside the error.
 BESIDE = ("high_frequency_ratio", "grid_ratio", "ssim")
-TUNED = "stacked_tuned"  # the stacked training that was searched for as long as `best`
+TUNED = "stacked_tuned"  # the stacked training that was searched for
 SPLITS, SPANNED = ("test", "train"), ("epochs", "batch_size", "lr")
 MOMENTUM = 0.99  # what a norm's running statistic keeps of itself at every training step
 UNCONVERGED = 0.01  # of its initial value still in a running statistic
 NO_STUDIES = Studies()
+# How else norms may normalise in evaluation, and whether that is chosen by each model's error.
+STATISTICS = {"the statistics of the batch": False, "each model's better statistics": True}
 
 
 class Answer(NamedTuple):
-    """A verdict, and the question that decides it: the first that is answered no, else unclear,
-    else the first. compared: how the two models of that question compare, the factor undone; None
-    where they cannot be compared, or on one seed."""
+    """A verdict, and what decides it: the first answer that is no, else unclear, else missing, else
+    the first."""
 
     judgement: Judgement
-    question: Comparison | Spread
     finding: Finding
-    compared: Compared | None
+
+    @property
+    def question(self) -> Comparison | Spread:
+        return self.finding.question
+
+    @property
+    def compared(self) -> Compared | None:
+        """None where the models cannot be compared, or on one seed."""
+        return self.finding.effect.compared if self.finding.effect else None
 
 
+Asked = tuple[str, Weights, list[Finding]]  # a question, and an answer of each that is asked
 Table = tuple[list[str], list[list[object]]]  # its header and its rows
 
 
 @dataclass(frozen=True)
 class Findings:
     """provenance: what the numbers are of; what differs between models as a span, "10 to 40".
-    answers: by claim, of each kind of weights. readings: by name, the verdict on every claim.
-    afterwards: of each reason to ask, a line a question and kind of weights: question, weights, a
-    finding for each implementation. start: training steps of the shortest training with a norm, and
-    what its norms' running statistics keep of their start, where that matters. facts: the numbers
-    of the sentences on top, by name."""
+    answers: by claim, of each kind of weights. readings: see `robustness`; depends: what they say
+    of each claim, in words. statistics: by claim, what models with a norm answer with each of
+    STATISTICS. afterwards: of each reason to ask, what each implementation answers. start: the
+    model with a norm that was trained for the fewest steps, these, and what its running statistics
+    keep of their start, where that matters. facts: the numbers of the sentences on top, by name."""
 
     provenance: dict[str, Any]
-    start: tuple[int, float] | None
+    start: tuple[str, int, float] | None
     facts: dict[str, Compared | None]
     answers: list[tuple[Answer, ...]]
-    readings: dict[str, list[str]]
-    afterwards: list[tuple[str, list[tuple[str, Weights, list[Finding]]]]]
+    readings: Readings
+    depends: list[str]
+    statistics: dict[int, list[Asked]]
+    afterwards: list[tuple[str, list[Asked]]]
     table: list[Row]
     standard_error: float  # the largest over images, of a seed's mean
     pairs: list[list[object]]
@@ -85,31 +99,36 @@ class Findings:
     clarity: Table
     studies: Studies
 
+    @property
+    def shown(self) -> list[Row]:
+        """The rows of Table 1; of pictures of one's own, those that were evaluated."""
+        own = self.provenance["own"]
+        return [row for row in self.table if not own or len(row.absent) < len(KINDS)]
+
 
 def find(records: Records, studies: Studies = NO_STUDIES) -> Findings:
-    table = table1(records)
+    table, others = table1(records), {}
+    if studies.norms:
+        errors = studies.norms["errors"]
+        others = {
+            f"with {name}": with_batch_statistics(records, errors, better)
+            for name, better in STATISTICS.items()
+        }
+    readings = robustness(records, others)
+    both = [(records, how) for how in IMPLEMENTATIONS]
     return Findings(
         provenance=_provenance(records),
         start=_start(records),
         facts=_facts(records) | {"longer": studies.longer["lasting"] if studies.longer else None},
         answers=[
-            tuple(_decided(judgement, records) for judgement in claim)
+            tuple(_decided(judgement) for judgement in claim)
             for claim in zip(*judge_all(records).values(), strict=True)
         ],
-        readings=robustness(records),
+        readings=readings,
+        statistics=_statistics(records, others),
+        depends=dependence(readings),
         afterwards=[
-            (
-                reason,
-                [
-                    (
-                        question.question,
-                        weights,
-                        [answer(question, records, how, weights) for how in IMPLEMENTATIONS],
-                    )
-                    for question in questions
-                    for weights in WEIGHTS
-                ],
-            )
+            (reason, [line for question in questions for line in _asked(question, both)])
             for reason, questions in AFTERWARDS
         ],
         table=table,
@@ -121,38 +140,37 @@ def find(records: Records, studies: Studies = NO_STUDIES) -> Findings:
     )
 
 
-def _decided(judgement: Judgement, records: Records) -> Answer:
-    answers = [finding.answer for finding in judgement.described]
-    place = next((answers.index(one) for one in ("no", "unclear", "missing") if one in answers), 0)
-    question = judgement.claim.questions[place]
-    effect = _effect(question, records, "described", judgement.weights)
-    return Answer(judgement, question, judgement.described[place], _compared(effect))
-
-
-def _effect(
-    question: Comparison | Spread, records: Records, how: Implementation, weights: Weights
-) -> Effect | None:
-    found = [
-        record
-        for variant in question.variants
-        if (record := records.found.get(Model(variant, how, weights)))
+def _asked(
+    question: Comparison | Spread, of: Sequence[tuple[Records, Implementation]]
+) -> list[Asked]:
+    return [
+        (question.question, weights, [answer(question, one, how, weights) for one, how in of])
+        for weights in WEIGHTS
     ]
-    if len(found) < len(question.variants):
-        return None
-    if isinstance(question, Spread):
-        half = len(question.first)
-        return compare_spreads(found[:half], found[half:], question.over)
-    second = found[1] if question.reference else records.references
-    return compare(question.measure, found[0], second, question.split, question.factor)
 
 
-def _compared(effect: Effect | None) -> Compared | None:
-    if effect is None or effect.seeds is None:
-        return None
-    if not effect.ratio:
-        return Compared(effect.mean, *effect.seeds.interval(), effect.n)
-    value, low, high, n = ratio(effect.mean, effect.seeds.interval(), effect.n)
-    return Compared(value * effect.factor, low * effect.factor, high * effect.factor, n)
+def _statistics(records: Records, others: Mapping[str, Records]) -> dict[int, list[Asked]]:
+    """What models with a norm answer with other statistics, of errors and of their spread."""
+    normed = {one.model.variant for one in records.found.values() if one.settings.norm != "none"}
+    of: list[tuple[Records, Implementation]] = [(one, "described") for one in others.values()]
+    return {
+        claim.number: [
+            line
+            for question in claim.questions
+            if normed & {*question.variants} and getattr(question, "measure", "error") == "error"
+            for line in _asked(question, of)
+            if any(finding.answer != "missing" for finding in line[2])
+        ]
+        for claim in CLAIMS
+        if of
+    }
+
+
+def _decided(judgement: Judgement) -> Answer:
+    findings = judgement.described
+    answers = [finding.answer for finding in findings]
+    place = next((answers.index(one) for one in ("no", "unclear", "missing") if one in answers), 0)
+    return Answer(judgement, findings[place])
 
 
 def _facts(records: Records) -> dict[str, Compared | None]:
@@ -165,7 +183,8 @@ def _facts(records: Records) -> dict[str, Compared | None]:
     facts = {}
     for name, (one, measure, other, weights) in asked.items():
         question = Comparison(one, "lower", measure, other)
-        facts[name] = _compared(_effect(question, records, "described", weights))
+        effect = answer(question, records, "described", weights).effect
+        facts[name] = effect.compared if effect else None
     return facts
 
 
@@ -174,13 +193,18 @@ def _provenance(records: Records) -> dict[str, Any]:
     errors = {split: [one.per_seed("error", split).n for one in found] for split in SPLITS}
     settings = [record.settings for record in found]
     spans = {name: [getattr(one, name) for one in settings] for name in SPANNED}
-    spans |= {"steps": _steps(records), "seeds": [len(record.seeds) for record in found]}
+    images, described = records.images, models(records, "described", "last_step")
+    spans["steps"] = [_steps(images, record) for record in described if images]
+    spans["seeds"] = [len(record.seeds) for record in found]
     return {
         "dataset": records.dataset,
+        "own": records.dataset == "own",
         "size": records.size,
         "image_values": f"{3 * records.size**2:,}",
         "too_small_for": [one.label for one in MEASURES.values() if one.smallest > records.size],
-        "training_images": records.images and records.images["train"],
+        "people": records.people,
+        "mean_picture": records.references.measures["value"].get(("mean", "error")),
+        "training_images": images and images["train"],
         "measured": {split: int(max(n.max() for n in counts)) for split, counts in errors.items()},
         "released": bool(models(records, "released", "last_step")),
         "machines": sorted({machine for record in found for machine in record.machines}),
@@ -188,10 +212,18 @@ def _provenance(records: Records) -> dict[str, Any]:
     }
 
 
-def _start(records: Records) -> tuple[int, float] | None:
-    steps = min(_steps(records, normed=True), default=0)
+def _start(records: Records) -> tuple[str, int, float] | None:
+    images = records.images
+    if images is None:
+        return None
+    normed = [
+        (_steps(images, record), label(record.model.variant))
+        for record in models(records, "described", "last_step")
+        if record.settings.norm != "none"
+    ]
+    steps, name = min(normed, default=(0, ""))
     left = MOMENTUM**steps
-    return (steps, left) if steps and left > UNCONVERGED else None
+    return (name, steps, left) if steps and left > UNCONVERGED else None
 
 
 def _span(values: Sequence[float]) -> str:
@@ -200,13 +232,9 @@ def _span(values: Sequence[float]) -> str:
     )
 
 
-def _steps(records: Records, normed: bool = False) -> list[int]:
-    """Training steps of each model as described, or of those with norms; none where unknown."""
-    return [
-        record.settings.epochs * (records.images["train"] // record.settings.batch_size)
-        for record in models(records, "described", "last_step")
-        if records.images and (not normed or record.settings.norm != "none")
-    ]
+def _steps(images: dict[str, int], record: Record) -> int:
+    """Training steps of a model as described."""
+    return record.settings.epochs * (images["train"] // record.settings.batch_size)
 
 
 def _standard_error(records: Records) -> float:
@@ -231,8 +259,7 @@ def _pair(recursive: Record, stacked: Record) -> list[object]:
     named += [IMPLEMENTATION_LABELS[how], WEIGHTS_LABELS[weights]]
     effect = compare("error", recursive, stacked)
     if effect is None:
-        return [*named, "no seed in common", *["-"] * 6]
-    mean, (low, high), fraction = compare_each_image(recursive, stacked)
+        return [*named, "no seed in common", *["-"] * 4]
     return [
         *named,
         number(float(np.exp(effect.mean))),
@@ -240,8 +267,6 @@ def _pair(recursive: Record, stacked: Record) -> list[object]:
         effect.interval(effect.images),
         effect.n,
         f"{effect.agreement('lower'):.0%}" if effect.n > 1 else "-",
-        f"{number(mean)} ({number(low)} to {number(high)})",
-        f"{fraction:.0%}",
     ]
 
 

@@ -15,10 +15,10 @@ from PIL import Image, ImageDraw, ImageFont
 from stages.common.settings import CANDIDATE, IMPLEMENTATIONS, WEIGHTS, Implementation, Weights
 from stages.measure.records import Model, Record, Records
 from stages.report.catalogue import (
+    FIRST,
     IMPLEMENTATION_LABELS,
     PAPER,
     WEIGHTS_LABELS,
-    best_of,
     distinct,
     label,
     mean_of,
@@ -161,29 +161,19 @@ def _samples(record: Record | None) -> Block | None:
 
 
 def hero(records: Records) -> Image.Image | None:
-    """Two faces, the stacked and the recursive model, the best one beside them, and of those beyond
-    the paper that of the lowest error."""
-    averaged = models(records, "described", "averaged")
-    plain = [one for name in ("stacked", "recursive") for one in averaged if _is(one, name)]
-    best = best_of(averaged)
-    if not plain:
+    """Two faces through the models of FIRST, and that of the lowest error beyond the paper."""
+    averaged = {one.model.variant: one for one in models(records, "described", "averaged")}
+    shown = [averaged[name] for name in FIRST if name in averaged]
+    if not shown:
         return None
-    shown = [*plain, best] if best else plain
-    beyond = [one for one in averaged if one.model.variant not in (*PAPER, CANDIDATE)]
-    lowest = min(
-        (one for one in beyond if not one.diverged), key=lambda one: one.mean("error"), default=None
-    )
-    if lowest and not any(lowest is one for one in shown):
-        shown.append(lowest)
+    beyond = [one for name, one in averaged.items() if name not in (*PAPER, CANDIDATE)]
+    whole = [one for one in beyond if not one.diverged]
+    shown += sorted(whole, key=lambda one: one.mean("error"))[:1]
     have = min((len(one.reconstructions) for one in shown if len(one.reconstructions)), default=1)
     faces = np.linspace(0, have - 1, min(HERO_FACES, have)).round().astype(int)
     inputs = ("", "input", records.references.inputs[faces, None])
     outputs = (_output(record, f"error {mean_of(record)}", faces) for record in shown)
     return sheet([[inputs, *outputs]])
-
-
-def _is(record: Record, variant: str) -> bool:
-    return record.model.variant == variant
 
 
 def _by_weights(record: Record | None) -> Block | None:

@@ -7,7 +7,7 @@ further seeds, and over further images. A finding needs both.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -155,6 +155,22 @@ def holm(p: Sequence[float]) -> list[float]:
     return [float(each) for each in adjusted]
 
 
+class Compared(NamedTuple):
+    """How two models compare: a ratio or difference, its CONFIDENCE interval over seeds, and how
+    many these are."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+def ratio(mean: float, interval: Interval, n: int, factor: float = 1.0) -> Compared:
+    """Of natural logarithms, times `factor`."""
+    value, low, high = factor * np.exp([mean, *interval])
+    return Compared(float(value), float(low), float(high), n)
+
+
 @dataclass(frozen=True)
 class Effect:
     """How far `first` lies above (below 0: under) `factor` times `second`, seed by seed.
@@ -184,6 +200,15 @@ class Effect:
     @property
     def mean(self) -> float:
         return float(self.values.mean())
+
+    @property
+    def compared(self) -> Compared | None:
+        """The two models' values, the factor of a ratio undone; None over a single seed."""
+        if self.seeds is None:
+            return None
+        if self.ratio:
+            return ratio(self.mean, self.seeds.interval(), self.n, self.factor)
+        return Compared(self.mean, *self.seeds.interval(), self.n)
 
     @property
     def margin(self) -> float:
@@ -320,19 +345,6 @@ def compare(
         pairs=np.subtract.outer(scaled(singles), scaled(np.minimum(factor * targets, most))),
         only=_only(first, second, compared) if isinstance(second, Record) else None,
     )
-
-
-def compare_each_image(first: Record, second: Record) -> tuple[float, Interval, float]:
-    """Each held-out image's error with `first` over that with `second`.
-
-    Returns the geometric mean over images and common seeds, its interval over images, and the
-    fraction of images that `first` reconstructs with less error.
-    """
-    seeds = common_seeds(first, second)
-    ratio = np.log(_errors(first, seeds) / _errors(second, seeds))
-    draws = _bootstrap_weights(len(ratio)) @ ratio.mean(1) / len(ratio)
-    low, high = np.exp(bootstrapped(draws).interval())
-    return float(np.exp(ratio.mean())), (float(low), float(high)), float((ratio < 0).mean())
 
 
 def beats_mean_picture(record: Record, references: References) -> bool | None:

@@ -1,16 +1,17 @@
 """What studies beside the pipeline found on the same faces, for the report."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from stages.common.errors import PipelineError
+from stages.measure.records import Records
 from stages.report.catalogue import PAPER, WEIGHTS_LABELS, label
-from stages.report.statistics import CONFIDENCE, Interval, t_interval
+from stages.report.statistics import CONFIDENCE, Compared, ratio, t_interval
 
 FOLDER = Path("reports/studies")
 KINDS = ("running", "of_batch")
@@ -20,38 +21,23 @@ TEXT = {"faces": str}  # a hash may look like a number
 Study = dict[str, Any]
 
 
-class Compared(NamedTuple):
-    """A ratio or difference of two models, its interval over seeds at CONFIDENCE, and how many."""
-
-    value: float
-    low: float
-    high: float
-    n: int
-
-
-def ratio(mean: float, interval: Interval, n: int) -> Compared:
-    """Of natural logarithms."""
-    value, low, high = np.exp([mean, *interval])
-    return Compared(float(value), float(low), float(high), n)
-
-
 @dataclass(frozen=True)
 class Studies:
     """What there is of each, None without.
 
     latents: densities; rows: model, seeds, and of each density the faces found and the high
-    frequencies. norms: rows: model, weights, seeds, and the error with each of KINDS of statistics.
+    frequencies; drawn: by variant, the faces found in samples from a Gaussian. norms: rows: model,
+    weights, seeds, and the error with each of KINDS of statistics;
+    errors: these, a row a model and seed.
     published: differences; epochs; rows: model, the error with each difference after as many
     epochs, the paper's numbers. longer: epochs; models: name, error after each of the epochs,
     seeds; lasting: recursive over stacked after the last epoch, where both have several seeds.
-    searched: faces, trials, finals, hours.
     """
 
     latents: Study | None = None
     norms: Study | None = None
     published: Study | None = None
     longer: Study | None = None
-    searched: Study | None = None
 
 
 def short_hash(faces: str) -> str:
@@ -60,17 +46,15 @@ def short_hash(faces: str) -> str:
 
 
 def read(faces: str, folder: Path = FOLDER) -> Studies:
-    """What there is of faces with this content hash, and what was searched, whatever it was on.
+    """What there is of faces with this content hash.
 
     Raises PipelineError where a table is damaged.
     """
-
     return Studies(
         latents=_told(folder / "latents.csv", faces, _latents),
         norms=_told(folder / "norms.csv", faces, _norms),
         published=_told(folder / "published.csv", faces, _published),
         longer=_told(folder / "longer.csv", faces, _longer),
-        searched=_searched(folder / "search/trials.csv"),
     )
 
 
@@ -83,28 +67,8 @@ def _told(path: Path, faces: str, told: Callable[[pd.DataFrame], Study]) -> Stud
         rows = rows[(rows["faces"] == short_hash(faces)) & (rows["variant"] != "")]
         return told(rows) if len(rows) else None
     except (KeyError, ValueError, TypeError):
-        raise _damaged(path) from None
-
-
-def _searched(path: Path) -> Study | None:
-    if not path.exists():
-        return None
-    try:
-        trials = pd.read_csv(path)
-        finals = int(trials["final_of"].notna().sum())
-        hours = float(trials["seconds"].sum()) / 3600
-        return {
-            "faces": trials["dataset"].iloc[0],
-            "trials": len(trials) - finals,
-            "finals": finals,
-            "hours": hours,
-        }
-    except (IndexError, KeyError, ValueError, TypeError):
-        raise _damaged(path) from None
-
-
-def _damaged(path: Path) -> PipelineError:
-    return PipelineError(f"{path} cannot be read; `git checkout {path}` brings it back")
+        advice = f"`git checkout {path}` brings it back"
+        raise PipelineError(f"{path} cannot be read; {advice}") from None
 
 
 def _latents(rows: pd.DataFrame) -> Study:
@@ -119,7 +83,9 @@ def _latents(rows: pd.DataFrame) -> Study:
             for density in densities
         ]
         table.append([label(str(variant)), own["seed"].nunique(), *cells])
-    return {"densities": densities, "rows": table}
+    gaussian = rows[rows["density"] == "Gaussian"]
+    drawn = gaussian.groupby("variant")["faces_found"].mean().to_dict()
+    return {"densities": densities, "rows": table, "drawn": drawn}
 
 
 def _norms(rows: pd.DataFrame) -> Study:
@@ -128,7 +94,37 @@ def _norms(rows: pd.DataFrame) -> Study:
         [*key, len(own), *(_mean_sd(own[kind]) for kind in KINDS)]
         for key, own in named.groupby(["model", "told"], sort=False)
     ]
-    return {"rows": table}
+    return {"rows": table, "errors": rows}
+
+
+def with_batch_statistics(records: Records, norms: pd.DataFrame, better: bool = False) -> Records:
+    """The records, but of models with a norm the error with the statistics of each batch, and no
+    other measure. better: as they are where the running statistics have the lower mean error.
+
+    norms: `Studies.norms["errors"]`. What it lacks is missing. The errors of single images were not
+    kept: those with running statistics are scaled to the mean.
+    """
+    found, missing = {}, dict(records.missing)
+    for model, record in records.found.items():
+        rows = norms[(norms["variant"] == model.variant) & (norms["weights"] == model.weights)]
+        rows = rows.set_index("seed").reindex(record.seeds)
+        if record.settings.norm == "none":
+            found[model] = record
+        elif model.implementation == "released" or rows["of_batch"].isna().any():
+            missing[model] = "not measured with the statistics of the batch"
+        elif better and rows["running"].mean() < rows["of_batch"].mean():
+            found[model] = record
+        else:
+            ratio = rows["of_batch"] / rows["running"]
+            error = record.per_seed("error")
+            columns = ["value", "standard_error"]
+            error = error.assign(**{name: error[name] * ratio for name in columns})
+            found[model] = replace(
+                record,
+                measures=pd.concat({("test", "error"): error}, names=["split", "measure"]),
+                test_error=record.test_error * ratio.to_numpy()[:, None],
+            )
+    return replace(records, found=found, missing=missing)
 
 
 def _published(rows: pd.DataFrame) -> Study:

@@ -19,7 +19,7 @@ from stages.report.catalogue import (
     valid,
     variants,
 )
-from stages.report.statistics import CONFIDENCE, Interval, prediction_interval
+from stages.report.statistics import CONFIDENCE, Interval, beats_mean_picture, prediction_interval
 
 # The paper's two draws of 100 images give numbers up to 35 % apart: ours may lie a little outside.
 NEAR = 1.25
@@ -36,7 +36,8 @@ class Row:
     """One variant. means: of each of its four models, by the names of MEASURES and ELSEWHERE, of
     no seed where it is not evaluated. absent: why a model is not. one_more: at the last step, where
     the error of one more training would lie on the training images. explained_by: which
-    implementation gives the paper's numbers, see `_explained_by`."""
+    implementation gives the paper's numbers, see `_explained_by`. unlearnt: the models that are no
+    better than the mean training picture."""
 
     variant: str
     label: str
@@ -45,6 +46,7 @@ class Row:
     absent: dict[Kind, str]
     one_more: dict[Implementation, Interval | None]
     explained_by: str
+    unlearnt: frozenset[Kind]
 
     @property
     def paper_table1(self) -> int | None:
@@ -80,6 +82,11 @@ def _row(records: Records, variant: str) -> Row:
         {kind: absence(records, models[kind]) for kind, record in found.items() if not record},
         {how: _one_more(found[how, "last_step"]) for how in IMPLEMENTATIONS},
         _explained_by(variant, means),
+        frozenset(
+            kind
+            for kind, record in found.items()
+            if record and beats_mean_picture(record, records.references) is False
+        ),
     )
 
 

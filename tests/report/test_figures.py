@@ -92,26 +92,6 @@ def test_variants_of_our_own_have_a_sheet_of_their_own(drawn, records):
     assert own.size == size_of(2, 3)
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [{"training": "joint"}, {"norm": "tied"}, {"upsample": "nearest"}, {"stacked_epochs": 1}],
-)
-def test_every_setting_can_be_drawn(settings, tmp_path):
-    own = Made([310.0, 320.0], settings=settings)
-    records = make({"recursive": Made(), "recursive_own": own})
-    with charts.own_style():
-        figures = [draw(records) for draw in (charts.curves, charts.depth, charts.errors)]
-    assert all(figure.axes for figure in figures)
-    own_sheet = sheets.other_variants(records)
-    assert all(np.array_equal(face(own_sheet, row, 1), 255 - faces(1)[0]) for row in (0, 1))
-
-
-def test_hero_shows_the_lowest_error_beyond_the_paper_beside_best(records):
-    own = {"best": Made(around(300)), "mine": Made(around(150)), "broken": Made([INFINITE, 1.0])}
-    shown = sheets.hero(make(as_in_the_paper() | own))
-    assert shown.width == 5 * (SIDE + sheets.GAP) + sheets.GAP
-
-
 def test_levels_have_a_panel_for_each_model_and_no_empty_one():
     made = {f"recursive{k}": Made() for k in range(8)}
     with charts.own_style():
@@ -132,14 +112,17 @@ def test_samples_show_the_latents_of_variational_models_only(drawn):
         assert np.array_equal(pixels[::2, ::2], sample)
 
 
-def test_hero_ends_with_the_best_recursive_model_that_did_not_diverge(records, drawn):
+def test_hero_ends_with_the_lowest_error_beyond_the_paper_that_did_not_diverge(records, drawn):
     assert drawn["hero.png"].width == 4 * (SIDE + sheets.GAP) + sheets.GAP
-    assert np.array_equal(face(drawn["hero.png"], 0, 0), records.references.inputs[0])
     assert drawn["hero.png"].width > 1.5 * drawn["hero.png"].height
-    best = Model("mine", "described", "averaged")
-    dark = replace(records.found[best], reconstructions=np.zeros_like(faces(8)))
-    sheet = sheets.hero(replace(records, found=records.found | {best: dark}))
-    assert not face(sheet, 0, 3).any()
+    assert np.array_equal(face(drawn["hero.png"], 0, 0), records.references.inputs[0])
+    own = {"higher": Made(around(300)), "mine": Made(around(150)), "broken": Made([INFINITE, 1.0])}
+    records = make(as_in_the_paper() | own)
+    lowest = Model("mine", "described", "averaged")
+    dark = replace(records.found[lowest], reconstructions=np.zeros_like(faces(8)))
+    sheet = sheets.hero(replace(records, found=records.found | {lowest: dark}))
+    assert sheet.width == 5 * (SIDE + sheets.GAP) + sheets.GAP
+    assert not face(sheet, 0, 4).any()
 
 
 def test_each_variant_has_a_look_of_its_own_in_every_figure():
@@ -221,18 +204,6 @@ def test_figures_depend_on_nothing_in_the_home_or_the_environment(tmp_path):
         written.append({path.name: path.read_bytes() for path in folder.iterdir()})
     assert len(written[0]) == 3
     assert written[0] == written[1] == written[2]
-
-
-def test_a_style_set_in_this_process_changes_nothing(records):
-    import matplotlib
-
-    with charts.own_style():
-        expected = charts.rendered(charts.errors(records))
-    with matplotlib.rc_context({"font.size": 30, "axes.facecolor": "red"}):
-        with charts.own_style():
-            picture = charts.rendered(charts.errors(records))
-        assert matplotlib.rcParams["font.size"] == 30
-    assert picture.tobytes() == expected.tobytes()
 
 
 def test_the_spread_of_seeds_is_drawn_around_their_mean():

@@ -26,7 +26,7 @@ MEGABYTE = 2**20
 
 @pytest.fixture(scope="module")
 def records() -> Records:
-    made = as_in_the_paper() | {"best": Made(around(190))}
+    made = as_in_the_paper() | {"mine": Made(around(190))}
     made["stacked_vae"] = Made([float("inf"), 421.0, 430.0])
     return make(made, {"recursive": Made([2000.0])})
 
@@ -188,18 +188,23 @@ def test_a_visitor_compares_faces(browser: Any, text: str) -> None:
     captions = (
         "[...document.querySelectorAll('#pictures figcaption')].map(c => c.firstChild.textContent)"
     )
-    assert visitor.script(captions) == ["original", "stacked", "recursive", "best"]
+    assert visitor.script(captions) == [
+        "original",
+        "stacked",
+        "recursive",
+        "recursive, shared norm",
+    ]
     visitor.click("[name=model][value=stacked_bn]")
     assert visitor.script(captions) == [
         "original",
         "stacked, batch norm",
-        *("stacked", "recursive", "best"),
+        *("stacked", "recursive", "recursive, shared norm"),
     ]
     assert not visitor.one("[name=model][value=recursive_bn]").is_enabled()
     visitor.click("[name=model][value=stacked_bn]")
     visitor.press("[name=face]:checked", "\ue014")  # arrow right
     sources = "[...document.querySelectorAll('#pictures img')].map(i => i.src)"
-    names = ("stacked", "recursive", "best")
+    names = ("stacked", "recursive", "recursive_shared_bn")
     shown = [faces["inputs"][1], *(faces["models"][name]["pictures"][1] for name in names)]
     assert visitor.script(sources) == shown
     assert all(image.get_attribute("alt") for image in visitor.all("img"))

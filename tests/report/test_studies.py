@@ -37,8 +37,8 @@ LONGER = """faces,variant,seed,epoch,seconds,measure,value
 012345678901,stacked,0,40,360,averaged_error,150
 012345678901,stacked,0,10,90,high_frequency_ratio,0.1
 012345678901,stacked,0,40,360,high_frequency_ratio,0.1
-012345678901,best,0,10,90,averaged_error,200
-012345678901,best,0,40,360,averaged_error,inf
+012345678901,mine,0,10,90,averaged_error,200
+012345678901,mine,0,40,360,averaged_error,inf
 012345678901,recursive,0,10,nan,averaged_error,inf
 012345678901,recursive,0,40,nan,averaged_error,inf
 """
@@ -49,21 +49,6 @@ def claims(faces: str, folder: Path) -> list[str]:
     records = make(as_in_the_paper())
     text = report(find(records, studies.read(faces, folder)), [])
     return text.partition("## Recursive against stacked")[0].split("\n### ")[1:]
-
-
-def test_what_was_searched_for_best_is_told(tmp_path: Path) -> None:
-    records = make(as_in_the_paper() | {"best": Made(), "stacked_tuned": Made()})
-    text = report(find(records, studies.read(FACES, tmp_path)), [])
-    assert "training people ([how]" in text and "`recursive_then_stacked`" not in text
-    (tmp_path / "search").mkdir()
-    trials = tmp_path / "search/trials.csv"
-    rows = ["dataset,trial,final_of,seconds", "lfw,0,,1800", "lfw,1,,", "lfw,2,0,3600"]
-    trials.write_text("\n".join(rows), encoding="utf-8")
-    text = report(find(records, studies.read(FACES, tmp_path)), [])
-    assert (
-        "people of lfw, 2 trainings of few epochs, 1 of as many as a variant's, and 1.5 hours"
-        in text
-    )
 
 
 def test_studies_stand_beside_the_claims_that_they_are_about(tmp_path: Path) -> None:
@@ -80,7 +65,7 @@ def test_studies_stand_beside_the_claims_that_they_are_about(tmp_path: Path) -> 
 
 
 def section(name: str, folder: Path, faces: str = FACES) -> str:
-    records = make(as_in_the_paper() | {"best": Made()})
+    records = make(as_in_the_paper() | {"mine": Made()})
     text = report(find(records, studies.read(faces, folder)), [])
     return text.partition(f"\n## {name}\n")[2].partition("\n## ")[0]
 
@@ -131,7 +116,7 @@ def test_longer_trainings_are_told_at_the_epochs_of_their_clarity(tmp_path: Path
     told = section("Beyond the paper", tmp_path)
     assert "| model | 10 epochs | 40 epochs | n |" in told
     assert "| stacked | 240 ± 14 | 150 but for 1 that diverged | 2 |" in told
-    assert "| best | 200 | diverged | 1 |\n| recursive | diverged | diverged | 1 |" in told
+    assert "| mine | 200 | diverged | 1 |\n| recursive | diverged | diverged | 1 |" in told
     diverged, fine = "recursive,0,40,nan,averaged_error,inf", "recursive,0,40,9,averaged_error,300"
     lasting = LONGER.replace(diverged, fine)
     lasting += "012345678901,recursive,1,40,9,averaged_error,320\n"
@@ -141,13 +126,12 @@ def test_longer_trainings_are_told_at_the_epochs_of_their_clarity(tmp_path: Path
     assert longer and longer["lasting"] == pytest.approx((2, 2, 2, 2))
 
 
-TABLES = ("latents.csv", "norms.csv", "published.csv", "longer.csv", "search/trials.csv")
+TABLES = ("latents.csv", "norms.csv", "published.csv", "longer.csv")
 
 
 @pytest.mark.parametrize("name", TABLES)
 @pytest.mark.parametrize("content", ["", "a,b\n1,2\n"])
 def test_a_damaged_table_of_a_study_is_named(tmp_path: Path, name: str, content: str) -> None:
-    (tmp_path / "search").mkdir()
     (tmp_path / name).write_text(content, encoding="utf-8")
     with pytest.raises(PipelineError, match=f"{name} cannot be read"):
         studies.read(FACES, tmp_path)

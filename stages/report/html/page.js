@@ -17,7 +17,7 @@ const chosen = () => all("[name=model]:checked").map((box) => box.value);
 const picture = (name) => (name === ORIGINAL ? inputs : models[name].pictures)[face()];
 const called = (name) => (name === ORIGINAL ? ORIGINAL : models[name].label);
 const alternative = (name) =>
-  name === ORIGINAL ? `held-out face ${face() + 1}` : `face ${face() + 1}, reconstructed by ${called(name)}`;
+  name === ORIGINAL ? `held-out ${data.noun} ${face() + 1}` : `${data.noun} ${face() + 1}, reconstructed by ${called(name)}`;
 
 function showFaces() {
   const names = chosen(), side = Number($("zoom").value);

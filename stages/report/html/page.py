@@ -20,23 +20,22 @@ from stages.measure.measures import MEASURES
 from stages.measure.records import Record, Records
 from stages.report.catalogue import (
     COLOURS,
+    FIRST,
     IMPLEMENTATION_LABELS,
     KINDS,
     OWN_COLOURS,
     WEIGHTS_LABELS,
     Kind,
-    best_of,
     distinct,
     label,
     looks_of,
     mean_of,
     models,
 )
-from stages.report.claims import RULE
 from stages.report.findings import Findings
 from stages.report.statistics import number
 from stages.report.tables import LOSSES, Row
-from stages.report.text import environment
+from stages.report.text import environment, rule
 
 HERE = Path(__file__).parent
 Cell = tuple[str, float | str]  # its text, and what it is sorted by; "" where there is nothing
@@ -60,24 +59,27 @@ def page(records: Records, found: Findings) -> str:
     described = distinct(models(records, "described", "averaged"))
     shown = [one for one in described if len(one.reconstructions) == faces]  # else all diverged
     names = [one.model.variant for one in shown]
-    best = best_of(shown)
-    wished = ["stacked", "recursive", *([best.model.variant] if best else [])]
-    chosen = [name for name in wished if name in names] or names[:2]
+    chosen = [name for name in FIRST if name in names] or names[:2]
     pictures = _faces(records, shown)
     others = [name for name in records.measures if name != "mse" and "error" not in name]
+    own = found.provenance["own"]
+    noun = "picture" if own else "face"
     drawn = ["faces found in samples"] if "faces_found" in others else []
+    columns = [*COLUMNS, *drawn, *(MEASURES[name].label for name in others)]
+    rows = _rows(found.shown, others)
+    kept = [k for k, name in enumerate(columns) if not own or not re.search("paper|faces", name)]
     template = environment(HERE, finalize=lambda value: value, safe=True).get_template("page.html")
     return template.render(
         found=found,
-        columns=[*COLUMNS, *drawn, *(MEASURES[name].label for name in others)],
-        rows=_rows(found.table, others),
+        columns=[columns[k] for k in kept],
+        rows=[[row[k] for k in kept] for row in rows],
         models=[(name, _named(name)) for name in names],
         chosen=chosen,
         faces=faces,
         size=records.size,
-        hero=_hero(pictures, chosen),
+        hero=_hero(pictures, chosen, noun),
         rule=_rule(),
-        data={"faces": pictures, "curves": _curves(records, chosen)},
+        data={"noun": noun, "faces": pictures, "curves": _curves(records, chosen)},
         **{
             name.replace(".", "_"): Markup((HERE / name).read_text(encoding="utf-8"))
             for name in ("page.css", "page.js", "uPlot.min.css", "uPlot.iife.min.js")
@@ -90,16 +92,16 @@ def _named(variant: str) -> str:
     return label(variant).replace("_", " ")
 
 
-def _hero(pictures: dict[str, Any], chosen: list[str]) -> list[tuple[str, str, str]]:
-    """The first face and what the first two models make of it: title, what is told of it, URI."""
+def _hero(pictures: dict[str, Any], chosen: list[str], noun: str) -> list[tuple[str, str, str]]:
+    """A picture and what the first two models make of it: title, what is told of it, URI."""
     shown = [pictures["models"][name] for name in chosen[:2]]
     found = [(one["label"], f"held-out error {one['error']}", one["pictures"][0]) for one in shown]
-    return [("original", "a held-out face", pictures["inputs"][0]), *found]
+    return [("original", f"a held-out {noun}", pictures["inputs"][0]), *found]
 
 
 def _rule() -> list[Markup]:
     """The points of the rule, which is Markdown, as HTML."""
-    points = str(escape(RULE)).removeprefix("- ").split("\n- ")
+    points = str(escape(rule())).removeprefix("- ").split("\n- ")
     strong = [re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", point, flags=re.S) for point in points]
     return [Markup(re.sub(r"\*(.+?)\*", r"<em>\1</em>", point, flags=re.S)) for point in strong]
 
@@ -147,8 +149,9 @@ def _row(row: Row, kind: Kind, position: int, measures: list[str]) -> list[Cell]
     counts = (None, None) if kind in row.absent else (error.n, error.diverged)
     numbers = [*counts, error.value, error.deviation, means["train_error"].value]
     numbers += [row.paper_table1, row.paper_figure5]
+    mark = "†" if kind in row.unlearnt else ""
     return [
-        (_named(row.variant), position),
+        (_named(row.variant) + mark, position),
         (IMPLEMENTATION_LABELS[implementation], implementation),
         (WEIGHTS_LABELS[weights], weights),
         *map(_cell, numbers),

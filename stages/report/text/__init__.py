@@ -1,7 +1,8 @@
 """The report's text: templates that a person reads from top to bottom, and what fills them.
 
-report.md.j2 is reports/README.md, findings.md.j2 the block of README.md, summary.txt.j2 what the
-terminal shows; sentences.j2 is what these and the page share.
+report.md.j2 is reports/README.md, own.md.j2 that of pictures of one's own, findings.md.j2 the block
+of README.md, summary.txt.j2 what the terminal shows; sentences.j2 and rule.md.j2 are what these and
+the page share.
 """
 
 import re
@@ -15,23 +16,35 @@ from markupsafe import Markup
 
 from stages.common.settings import IMPLEMENTATIONS, WEIGHTS
 from stages.measure.measures import MEASURES
+from stages.report import claims, statistics
 from stages.report.catalogue import IMPLEMENTATION_LABELS, KINDS, WEIGHTS_LABELS, label
-from stages.report.claims import RUINED, RULE
 from stages.report.figures import FIGURES
-from stages.report.findings import Findings
+from stages.report.findings import STATISTICS, Findings
 from stages.report.statistics import CONFIDENCE, number
 from stages.report.tables import NEAR
 
 HERE = Path(__file__).parent
 SPECIAL = re.compile(r"[\\`*\[\]|~]")
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")  # a terminal would obey them
+OWN_FIGURES = ("hero.png", "figure6_reconstructions.png", "other_variants.png", "curves.png")
 WIDTH = 100  # columns of the terminal's lines
 
 
 def report(found: Findings, drawn: Sequence[str]) -> str:
-    """reports/README.md. `drawn`: the figures there are."""
+    """reports/README.md. `drawn`: the figures there are.
+
+    Of pictures of one's own it has nothing about the paper.
+    """
+    if found.provenance["own"]:
+        pictures = [name for name in OWN_FIGURES if name in drawn]
+        return _render("own.md.j2", _markdown, found=found, pictures=pictures)
     figures = {name: FIGURES[name] for name in FIGURES if name in drawn}
-    return _render("report.md.j2", _markdown, found=found, figures=figures, rule=Markup(RULE))
+    return _render("report.md.j2", _markdown, found=found, figures=figures, rule=Markup(rule()))
+
+
+def rule() -> str:
+    """How a verdict is reached: the points of a list, in Markdown."""
+    return environment(finalize=lambda value: value, safe=False).get_template("rule.md.j2").render()
 
 
 def readme_block(found: Findings) -> str:
@@ -53,15 +66,18 @@ def environment(*folders: Path, finalize: Callable[[object], object], safe: bool
         loader=FileSystemLoader([*folders, HERE]), autoescape=safe, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True, finalize=finalize,
     )  # fmt: skip
-    found.filters |= {"number": number, "label": label}
+    found.filters |= {"number": number, "label": label, "percent": "{:.0%}".format}
     found.globals |= {
+        "claims": claims,
         "confidence": f"{CONFIDENCE:.0%}",
         "how_labels": IMPLEMENTATION_LABELS,
         "implementations": IMPLEMENTATIONS,
         "kinds": KINDS,
         "measures": MEASURES,
         "near": NEAR,
-        "ruined": RUINED,
+        "other_statistics": [f"as described, {name}" for name in STATISTICS],
+        "ruined": claims.RUINED,
+        "statistics": statistics,
         "weights": WEIGHTS,
         "weights_labels": WEIGHTS_LABELS,
     }
