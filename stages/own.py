@@ -43,9 +43,10 @@ def main(folder: str) -> None:
     changes["variants"].append({"recursive_then_stacked": {"stacked_epochs": epochs // 5}})
     configure.take(changes, SETTINGS)
     configure.main()
+    people = len({*map(person_of, pictures)})
     print(
-        f"{len(pictures):,} pictures of {len({*map(person_of, pictures)}):,} people; {epochs} epochs of "
-        f"{trained // batch} steps: all trainings take about {minutes(trained):.0f} minutes"
+        f"{len(pictures):,} pictures of {people:,} people, {epochs} epochs of {trained // batch} "
+        f"steps: all trainings take about {minutes(trained):.1f} minutes"
     )
 
 
@@ -57,15 +58,13 @@ def minutes(trained: int) -> float:
     params, seconds = read_params(), 0.0
     size = params.preprocess.size
     for variant in params.variants.values():
-        settings = variant.models()["described"].model_copy(
-            update={"epochs": 2, "stacked_epochs": 0}
-        )
+        short = {"epochs": 2, "stacked_epochs": 0}
+        settings = variant.models()["described"].model_copy(update=short)
         images = np.zeros((5 * settings.batch_size, size, size, 3), np.uint8)
-        words = np.full(len(images), "train")
-        words[: settings.batch_size] = "test"
-        trainer = Trainer(
-            Training(settings=settings, seed=0, faces=""), Faces(images, words, words, words)
-        )
+        splits = np.full(len(images), "train")
+        splits[: settings.batch_size] = "test"
+        training = Training(settings=settings, seed=0, faces="")
+        trainer = Trainer(training, Faces(images, splits, splits, splits))
         trainer.run_epoch()  # compiles
         started = time.perf_counter()
         trainer.run_epoch()

@@ -1,4 +1,4 @@
-"""reports/ -> which training reconstructs held-out pictures best, and by how much, in a sentence."""
+"""reports/ -> a sentence: which training reconstructs held-out pictures best, by how much."""
 
 import sys
 from pathlib import Path
