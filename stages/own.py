@@ -1,6 +1,7 @@
 """settings/own.yaml and a folder or archive of your pictures -> params.yaml and configs/.
 
-Says beforehand how many pictures there are, and how many steps and minutes the trainings take.
+Says beforehand how many pictures there are, and how many steps and minutes the trainings take. The
+number of epochs and the batch size suit the number of pictures, unless settings/own.yaml sets them.
 """
 
 import sys
@@ -39,7 +40,8 @@ def main(folder: str) -> None:
     batch = 32 if trained >= 128 else 8
     epochs = max(EPOCHS, -(-STEPS // (trained // batch)))
     changes["download"]["pictures"] = str(path)
-    changes["train"] |= {"epochs": epochs, "batch_size": batch}
+    changes["train"] = {"epochs": epochs, "batch_size": batch} | changes["train"]
+    epochs, batch = changes["train"]["epochs"], changes["train"]["batch_size"]
     changes["variants"].append({"recursive_then_stacked": {"stacked_epochs": epochs // 5}})
     configure.take(changes, SETTINGS)
     configure.main()
