@@ -31,7 +31,8 @@ demo: $(READY) demo/.git
 
 # What an earlier run trained in own/ is kept.
 own: $(READY) own/.git
-	cd ./own && python -m stages.own "$(realpath $(PICTURES))" && $(EVERYTHING)
+	cd ./own && python -m stages.own "$(or $(realpath $(PICTURES)),$(error \
+	    PICTURES should name a folder or archive, as in `make own PICTURES=folder`))" && $(EVERYTHING)
 	@cd ./own && python -m stages.verdict
 
 demo/.git own/.git:
