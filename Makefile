@@ -10,49 +10,59 @@ export PIP_USER := 0
 unexport $(shell git rev-parse --local-env-vars) GIT_DEFAULT_HASH GIT_DEFAULT_REF_FORMAT CDPATH \
          DVC_ROOT DVC_STAGE PIP_PREFIX PIP_ROOT PIP_TARGET PYTHONSAFEPATH TAR_OPTIONS
 
-.PHONY: demo demo/.git test test-all test-slow repro one-seed search bench clean-trainings
+.PHONY: demo demo/.git own one-seed repro test test-all test-slow quick search bench clean-trainings
 
-OF_FIVE_SEEDS := stacked_vae recursive_vae stacked_tuned recursive_then_stacked joint \
-                 recursive_nearest recursive_bilinear recursive_maxpool
-ONE_SEED := train.seeds=[0] train.released_seeds=[] \
-            $(foreach variant,$(OF_FIVE_SEEDS),variants.$(variant).seeds=[0])
-# With one seed a variant, a stage would leave all cores but one idle.
-SIDE_BY_SIDE := python -m stages.train_variant --all
+# Trainings and evaluations side by side, of which dvc then runs none again, and the rest.
+EVERYTHING := dvc repro preprocess && python -m stages.train_variant --all && \
+              python -m stages.evaluate --all && dvc commit --force train-variant evaluate && dvc repro
 # What dvc can read, whatever git's defaults are.
 INIT := git -c init.defaultRefFormat=files init --quiet --object-format=sha1
 
-# The whole pipeline on drawn faces, in a copy of this folder, so that nothing tracked changes. One
-# seed a model, and one variant is trained as released, too. Of few steps the last tenth is averaged.
-DEMO := download.dataset=synthetic download.count=512 preprocess.held_out=0.2 \
-        train.epochs=12 train.averaging=0.93 $(ONE_SEED) +variants.recursive_bn.released_seeds=[0]
-NOT_COPIED := ./demo ./.git ./.venv* ./.dvc/cache ./.dvc/tmp ./.dvc/trainings ./data ./configs \
-              ./models/[a-z]* *_cache __pycache__
-
+# In copies of this folder, so that nothing tracked changes.
+NOT_COPIED := ./demo ./own ./.git ./.venv* ./.dvc/cache ./.dvc/tmp ./.dvc/trainings ./data ./configs \
+              ./models/[a-z]* ./reports/records ./reports/grids ./reports/metrics *_cache __pycache__
 # In place of the user's configuration, which may name no user, or hooks and files to ignore.
-DEMO_CONFIG := user.name=demo user.email=demo@localhost commit.gpgsign=false \
+COPY_CONFIG := user.name=demo user.email=demo@localhost commit.gpgsign=false \
                core.hooksPath=/dev/null core.excludesFile=/dev/null core.attributesFile=/dev/null
 
 demo: $(READY) demo/.git
-	cd ./demo && dvc exp run $(DEMO:%=--set-param '%') preprocess
-	cd ./demo && $(SIDE_BY_SIDE) && dvc repro
-	@echo "That was the demo: drawn faces, few steps. See demo/reports/README.md and demo/reports/figures/."
+	cd ./demo && python -m stages.configure settings/demo.yaml && $(EVERYTHING)
+	@cd ./demo && python -m stages.verdict
 
-demo/.git:
-	rm -rf demo && mkdir demo
-	tar -c $(foreach name,$(NOT_COPIED),--exclude='$(name)') . | tar -x -C demo
-	cd ./demo && $(INIT) --template=
-	cd ./demo && $(foreach setting,$(DEMO_CONFIG),git config $(subst =, ,$(setting)) &&) \
+# What an earlier run trained in own/ is kept.
+own: $(READY) own/.git
+	cd ./own && python -m stages.own "$(or $(realpath $(PICTURES)),$(error \
+	    PICTURES should name a folder or archive, as in `make own PICTURES=folder`))" && $(EVERYTHING)
+	@cd ./own && python -m stages.verdict
+
+demo/.git own/.git:
+	rm -rf $(@D) && mkdir $(@D)
+	tar -c $(foreach name,$(NOT_COPIED),--exclude='$(name)') . | tar -x -C $(@D)
+	cd ./$(@D) && $(INIT) --template=
+	cd ./$(@D) && $(foreach setting,$(COPY_CONFIG),git config $(subst =, ,$(setting)) &&) \
 	    git add --all && git commit --quiet --message=first
 
 # A process of tests for each core, up to four, as each is PyTorch and its threads. The longest file
 # comes first, see tests/conftest.py.
-PYTEST := python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+PYTEST := python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile \
+          --no-loadscope-reorder --durations 20
 
-test: $(READY_TO_TEST)
+test: lint
+	$(PYTEST) -m "not slow"
+
+lint: $(READY_TO_TEST)
 	python -m ruff check .
 	python -m ruff format --check .
 	python -m mypy
-	$(PYTEST) -m "not slow"
+
+# The tests that changed since the last commit, and those that import what changed.
+CHANGED = $(shell git diff --name-only HEAD && git ls-files --others --exclude-standard)
+CHANGED_MODULES = $(basename $(notdir $(filter stages/%.py,$(CHANGED))))
+TOUCHED = $(sort $(wildcard $(filter tests/%.py,$(CHANGED))) \
+          $(shell grep -rlE --include='test_*.py' 'stages.*[. ]($(subst $() ,|,$(CHANGED_MODULES)))\b' tests))
+
+quick: lint
+	$(if $(TOUCHED),python -m pytest -q -m "not slow" $(filter-out tests/test_pipeline.py,$(TOUCHED)))
 
 test-all: test test-slow
 
@@ -60,17 +70,15 @@ test-slow: $(READY_TO_TEST)
 	$(PYTEST) -m slow -rs
 
 # Not from a clone, but from a zip file, there is no git repository yet, which dvc wants.
-repro: $(READY)
-	git rev-parse --git-dir > /dev/null 2>&1 || $(INIT)
+repro: $(READY) .git
 	dvc repro
 
+.git:
+	git rev-parse --git-dir > /dev/null 2>&1 || $(INIT)
+
 # A first look at the real dataset: every variant once, as the paper describes it.
-one-seed: $(READY)
-	git rev-parse --quiet --verify HEAD > /dev/null 2>&1 || ($(INIT) && git add --all && \
-	    git -c user.name=first -c user.email=first@localhost -c commit.gpgsign=false \
-	    commit --quiet --message=first)
-	dvc exp run $(ONE_SEED:%=--set-param '%') preprocess
-	$(SIDE_BY_SIDE) && dvc repro
+one-seed: $(READY) .git
+	python -m stages.configure settings/one-seed.yaml && $(EVERYTHING)
 	@echo "One seed it is, until: git checkout params.yaml dvc.lock reports && make repro"
 
 # Trainings that are kept apart from DVC's cache: without them the next one starts from nothing.
@@ -90,9 +98,20 @@ bench: $(READY_TO_TEST) .venv-bench/.ready
 	.venv-bench/bin/python -m pip install --quiet --requirement bench/requirements.txt
 	touch $@
 
-$(READY_TO_TEST): $(READY) requirements-dev.txt
-	.venv/bin/python -m pip install --quiet --requirement requirements-dev.txt
+# uv is faster than pip, and checks hashes, which the lock has of the package index alone.
+UV := uv==0.13.9
+SOURCES := $(PIP_INDEX_URL:%=--default-index %) $(if $(PIP_EXTRA_INDEX_URL), \
+           $(PIP_EXTRA_INDEX_URL:%=--index %) --index-strategy unsafe-best-match, \
+           --require-hashes --constraint .github/requirements.lock)
+define install
+.venv/bin/python -m pip install --quiet $(UV) && \
+	    .venv/bin/uv pip install --quiet --python .venv $(SOURCES) --requirement $(1) || \
+	    .venv/bin/python -m pip install --quiet --requirement $(1)
 	touch $@
+endef
+
+$(READY_TO_TEST): $(READY) requirements-dev.txt
+	$(call install,requirements-dev.txt)
 
 # Some pinned packages have no build for other versions, and pip would only speak of conflicts.
 RIGHT_PYTHON := import sys; found = sys.version_info[:2]; \
@@ -103,5 +122,4 @@ RIGHT_PYTHON := import sys; found = sys.version_info[:2]; \
 $(READY): requirements.txt
 	@$(PYTHON) -c '$(RIGHT_PYTHON)'
 	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --quiet --requirement requirements.txt
-	touch $@
+	$(call install,requirements.txt)

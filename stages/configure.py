@@ -7,7 +7,7 @@ labels: a new label evaluates nothing again.
 `python -m stages.configure FILE` first writes the settings of FILE, such as settings/demo.yaml,
 into params.yaml, whose comments stay. FILE holds what changes, laid out as params.yaml. What its
 section `train` sets replaces a variant's own value, too. Where its `variants` is a list, the other
-variants go.
+variants go; an item is a name, or a name with what it changes.
 """
 
 import json
@@ -30,7 +30,7 @@ PARAMS = Path("params.yaml")
 @entry_point
 def main(file: str = "") -> None:
     if file:
-        take(file)
+        take(read_yaml(file), file)
     params = settings.read_params(PARAMS)
     with atomic_folder(settings.VARIANTS) as folder:
         for name, variant in params.variants.items():
@@ -49,7 +49,7 @@ def write(values: settings.Checked, path: Path) -> None:
     write_text(path, to_yaml(values.model_dump(exclude_none=True)))
 
 
-def take(file: str) -> None:
+def take(changes: object, file: str) -> None:
     """Write the settings of a file into params.yaml, laid out as dvc does.
 
     Raises PipelineError where the result is not valid, and then leaves params.yaml as it was.
@@ -58,16 +58,16 @@ def take(file: str) -> None:
 
     settings.read_params(PARAMS)
     params = parse_yaml_for_update(PARAMS.read_text(encoding="utf-8"), PARAMS)
-    changes = read_yaml(file)
     if not isinstance(changes, dict):
         raise PipelineError(f"{file} should be a mapping of settings, as params.yaml is")
-    variants, stay = params["variants"], changes.get("variants")
-    if isinstance(stay, list):
-        if lacking := [str(name) for name in stay if str(name) not in variants]:
-            raise PipelineError(f"{file}: variants has no {', '.join(lacking)}")
-        for name in [name for name in variants if name not in stay]:
+    variants, chosen = params["variants"], changes.get("variants")
+    if isinstance(chosen, list):
+        entries = [entry if isinstance(entry, dict) else {str(entry): {}} for entry in chosen]
+        changes["variants"] = dict(item for entry in entries for item in entry.items())
+        if lacking := [name for name in changes["variants"] if name not in variants]:
+            raise PipelineError(f"{file}: variants has no {', '.join(map(str, lacking))}")
+        for name in [name for name in variants if name not in changes["variants"]]:
             del variants[name]
-        del changes["variants"]
     if isinstance(changes.get("train"), dict):
         for entry in variants.values():
             merge(entry, {key: changes["train"][key] for key in entry if key in changes["train"]})

@@ -105,12 +105,6 @@ def test_the_demo_touches_its_own_folder_alone(kind: str, project: Path, tmp_pat
     assert run(demo, "git", "status", "--short") == ""
 
 
-def test_what_fails_in_the_demo_is_printed() -> None:
-    said = run(ROOT, "make", "--dry-run", "demo", "READY=")
-    assert "dvc exp run" in said and "dvc exp run --quiet" not in said
-    assert "dvc repro" in said and "dvc repro --quiet" not in said
-
-
 def test_make_hides_from_python_and_pip_what_would_break_them(tmp_path: Path) -> None:
     shutil.copy(ROOT / "Makefile", tmp_path)
     (tmp_path / "requirements.txt").touch()

@@ -29,13 +29,14 @@ def test_a_file_of_settings_holds_for_every_variant_and_keeps_comments(file: Pat
     configure.main(str(file))
     after = Path("params.yaml").read_text("utf-8")
     assert before.count("#") - after.count("#") <= 2 and after.startswith(before[:100])
-    variants = changes.pop("variants", {})
+    items = changes.pop("variants", [])
+    variants = {k: v for x in items for k, v in (x if isinstance(x, dict) else {x: {}}).items()}
     for name, variant in read_params().variants.items():
-        own = variants.get(name, {}) if isinstance(variants, dict) else {}
+        own = variants.get(name, {})
         for key, value in (changes["train"] | own).items():
             given = getattr(variant, key)
             assert (len(given) if isinstance(given, list) else given) == value, (name, key)
-    if isinstance(variants, list):
+    if variants:
         assert {*read_params().variants} == {*variants}
 
 

@@ -26,6 +26,7 @@ from numba.core.caching import UserProvidedCacheLocator
 from safetensors import safe_open
 
 from stages.common.yaml_files import parse_yaml, read_yaml, to_yaml
+from stages.data.sources.synthetic.drawn_faces import draw
 from tests.conftest import ROOT, ended, tree
 
 BIN = Path(sys.executable).parent
@@ -473,15 +474,34 @@ def test_without_git_one_line_says_so_and_a_new_repository_is_enough(
 
 
 @pytest.mark.slow
-def test_the_demo_runs_where_git_knows_no_user(clone: Project, tmp_path: Path) -> None:
+@pytest.mark.parametrize("target", ["demo", "own"])
+def test_a_copy_is_run_where_git_knows_no_user(target: str, clone: Project, tmp_path: Path) -> None:
+    """On few faces and steps."""
     fresh = {k: v for k, v in clone.environment.items() if not k.startswith("GIT_")}
     fresh |= {"HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path), "GIT_CONFIG_NOSYSTEM": "1"}
-    said = Project(clone.folder, fresh).run("make", "demo", "READY=", "DEMO=train.epochs=2")
-    assert "That was the demo" in said
-    demo = Project(clone.folder / "demo", fresh)
-    trained = {path.name for path in (demo.folder / "models").iterdir() if path.is_dir()}
-    assert trained == set(VARIANTS)
-    assert demo.ran("dvc", "repro") == set()
+    for name, pixels in draw(32):
+        (tmp_path / "faces" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "faces" / name).write_bytes(pixels)
+    edit(clone, "variants", {"recursive_then_stacked": {"batch_size": 8}})
+    path = clone.folder / f"settings/{target}.yaml"
+    settings = read_yaml(path)
+    settings["train"] |= {"epochs": 1, "batch_size": 8}
+    settings["variants"] = ["stacked", "recursive"]
+    if target == "demo":
+        settings["download"]["count"] = 64
+    path.write_text(to_yaml(settings), encoding="utf-8")
+    make = ("make", target, "READY=", f"PICTURES={tmp_path}/faces")
+    said = Project(clone.folder, fresh).run(*make)
+    copy = Project(clone.folder / target, fresh)
+    last, page = said.splitlines()[-2:]
+    assert "held-out pictures" in last and page == f"The page: {copy.folder}/reports/index.html"
+    trained = {path.name for path in (copy.folder / "models").iterdir() if path.is_dir()}
+    assert trained == {"stacked", "recursive", *["recursive_then_stacked"] * (target == "own")}
+    assert copy.ran("dvc", "repro") == set()
+    assert clone.run("git", "diff", "--name-only").split() == [
+        "params.yaml",
+        str(path.relative_to(clone.folder)),
+    ]
 
 
 READ_ONLY = """
