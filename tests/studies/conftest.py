@@ -29,7 +29,8 @@ def prepare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Prepare:
             path = tmp_path / f"configs/{file}.yaml"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(yaml.safe_dump(values), encoding="utf-8")
-        write(made_faces(count, settings.size or 128), tmp_path / "data")
+        if not (tmp_path / "data").exists():
+            write(made_faces(count, settings.size or 128), tmp_path / "data")
         return load()
 
     return written

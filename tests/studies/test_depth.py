@@ -1,0 +1,43 @@
+"""The ratio of both trainings by depth, on small models and on made numbers."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from studies import depth
+from tests.conftest import model_settings
+from tests.studies.conftest import Prepare
+
+SMALL = {"epochs": 1, "levels": 2}
+
+
+def test_both_trainings_are_compared_level_by_level(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prepare: Prepare
+) -> None:
+    monkeypatch.setattr(depth, "FEWER", (1,))
+    monkeypatch.setattr(depth, "SEEDS", range(2))
+    for training in ("stacked", "recursive"):
+        prepare(training, model_settings(training=training, **SMALL))
+    depth.main()
+    first = (tmp_path / "reports/studies/depth.csv").read_bytes()
+    found = depth.ratios(pd.read_csv(tmp_path / "reports/studies/depth.csv"))
+    assert [*zip(found["weights"], found["levels"], found["n"], strict=True)] == [
+        (weights, levels, 2) for weights in ("averaged", "last_step") for levels in (1, 2)
+    ]
+    # Of one level both are the same training, but for the order in which weights are drawn.
+    assert (found[found["levels"] == 1]["ratio"] - 1).abs().max() < 0.2
+    assert "| 128 x 128 | averaged | 2 |" in (tmp_path / "reports/studies/depth.md").read_text()
+    depth.main()
+    assert (tmp_path / "reports/studies/depth.csv").read_bytes() == first
+
+
+def test_a_ratio_is_a_geometric_mean_over_seeds_with_its_interval() -> None:
+    rows = [
+        (128, "faces", "averaged", 3, training, seed, error)
+        for training, errors in (("recursive", (50.0, 200.0)), ("stacked", (100.0, 100.0)))
+        for seed, error in enumerate(errors)
+    ]
+    [row] = depth.ratios(pd.DataFrame(rows, columns=[*depth.KEY, "error"])).to_dict("records")
+    assert row["ratio"] == pytest.approx(1) and row["low"] * row["high"] == pytest.approx(1)
+    assert (row["recursive"], row["stacked"], row["n"]) == (125, 100, 2)
