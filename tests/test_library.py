@@ -80,7 +80,7 @@ def test_the_installed_package_brings_models_along(tmp_path: Path) -> None:
     options = ("--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--target=target")
     pip = [sys.executable, "-m", "pip", "install", *options, "."]
     subprocess.run(pip, cwd=tmp_path, check=True)
-    script = "import recursive_autoencoder as ra; print(ra.__file__, ra.load('best').size)"
+    script = "import recursive_autoencoder as ra; print(ra.__file__, ra.load('stacked').size)"
     python = [sys.executable, "-c", script]
     said = subprocess.run(python, cwd=tmp_path / "target", check=True, stdout=subprocess.PIPE)
     assert said.stdout.decode().split() == [
@@ -89,7 +89,7 @@ def test_the_installed_package_brings_models_along(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("name", ["stacked", ROOT / "reports/models/best.safetensors"])
+@pytest.mark.parametrize("name", ["stacked", ROOT / "reports/models/recursive_then_stacked.safetensors"])
 def test_a_model_is_loaded_by_name_or_path(name: str | Path) -> None:
     loaded = ra.load(name)
     path = ROOT / "reports/models" / f"{Path(name).stem}.safetensors"
@@ -151,7 +151,7 @@ def random(*shape: int) -> Tensor:
 
 
 BAD: list[tuple[Callable[[Autoencoder], Any], str]] = [
-    (lambda m: ra.load("none"), "none is no file and none of best, rec"),
+    (lambda m: ra.load("none"), "none is no file and none of rec"),
     (lambda m: ra.read("none.jpg"), "none.jpg does not exist"),
     (lambda m: ra.read("x.jpg", "top"), "crop is 'top'"),  # type: ignore[arg-type]
     (lambda m: ra.encode(m, random(2, 3, 64, 64)), "have 64 pixels a side, the model takes 32"),
