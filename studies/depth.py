@@ -24,15 +24,14 @@ from stages.model.network import Autoencoder, device
 from stages.model.side_by_side import obtain_all
 from stages.report.catalogue import WEIGHTS_LABELS
 from stages.report.charts import own_style, rendered
-from stages.report.statistics import CONFIDENCE, t_interval
-from stages.report.studies import short_hash
+from stages.report.statistics import CONFIDENCE
+from stages.report.studies import BY_DEPTH, ratios_by_depth, short_hash
 
 SEEDS = range(5)
 FEWER = (3, 5)  # levels of stacked models beside all levels
 BATCH = 64
 FOLDER = Path("reports/studies")
-WHAT = ["size", "faces", "weights", "levels"]
-KEY = [*WHAT, "training", "seed"]
+KEY = [*BY_DEPTH, "training", "seed"]
 TRAININGS = ("recursive", "stacked")
 
 
@@ -84,25 +83,9 @@ def write(measured: pd.DataFrame, folder: Path = FOLDER) -> None:
         page.write_text(told(measured), encoding="utf-8")
 
 
-def ratios(measured: pd.DataFrame) -> pd.DataFrame:
-    """The error of recursive over that of stacked: a row for each faces, size, weights and levels.
-
-    Columns ratio (geometric mean over seeds), low and high (its interval over seeds), n, and the
-    mean errors `recursive` and `stacked`.
-    """
-    paired = measured.pivot(index=[*WHAT, "seed"], columns="training", values="error").dropna()
-    rows = []
-    for what, seeds in paired.groupby(WHAT):
-        logs = np.log(seeds["recursive"] / seeds["stacked"])
-        ends = t_interval(logs, CONFIDENCE) or (np.nan, np.nan)
-        means = seeds[[*TRAININGS]].mean()
-        rows.append([*what, *np.exp([logs.mean(), *ends]), len(seeds), *means])
-    return pd.DataFrame(rows, columns=[*WHAT, "ratio", "low", "high", "n", *TRAININGS])
-
-
 def draw(measured: pd.DataFrame) -> Figure:
     """The ratio against the number of levels: a panel for each size, a line for each weights."""
-    sizes = [*ratios(measured).groupby(["size", "faces"])]
+    sizes = [*ratios_by_depth(measured).groupby(["size", "faces"])]
     figure = Figure(figsize=(5 * len(sizes), 4))
     panels = np.atleast_1d(figure.subplots(1, len(sizes), sharey=True))
     for axes, ((size, _), of_size) in zip(panels, sizes, strict=True):
@@ -135,7 +118,7 @@ def told(measured: pd.DataFrame) -> str:
         "| {0.size} x {0.size} | {0.weights} | {0.levels} | {0.recursive:.3g} | {0.stacked:.3g} | "
         "{0.ratio:.2f} ({0.low:.2f} to {0.high:.2f}) | {0.n} |"
     )
-    lines += [row.format(values) for values in ratios(measured).itertuples()]
+    lines += [row.format(values) for values in ratios_by_depth(measured).itertuples()]
     return "\n".join([*lines, "", "![The ratio by depth](depth.png)", ""])
 
 

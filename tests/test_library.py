@@ -89,7 +89,9 @@ def test_the_installed_package_brings_models_along(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("name", ["stacked", ROOT / "reports/models/recursive_then_stacked.safetensors"])
+@pytest.mark.parametrize(
+    "name", ["stacked", ROOT / "reports/models/recursive_then_stacked.safetensors"]
+)
 def test_a_model_is_loaded_by_name_or_path(name: str | Path) -> None:
     loaded = ra.load(name)
     path = ROOT / "reports/models" / f"{Path(name).stem}.safetensors"

@@ -1,6 +1,6 @@
 """What studies beside the pipeline found on the same faces, for the report."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ KINDS = ("running", "of_batch")
 EPOCHS = 10  # of the authors
 AS_RELEASED = "as released"  # without a further difference
 TEXT = {"faces": str}  # a hash may look like a number
+BY_DEPTH = ["size", "faces", "weights", "levels"]
 Study = dict[str, Any]
 
 
@@ -32,12 +33,14 @@ class Studies:
     published: differences; epochs; rows: model, the error with each difference after as many
     epochs, the paper's numbers. longer: epochs; models: name, error after each of the epochs,
     seeds; lasting: recursive over stacked after the last epoch, where both have several seeds.
+    depth: rows of `ratios_by_depth`.
     """
 
     latents: Study | None = None
     norms: Study | None = None
     published: Study | None = None
     longer: Study | None = None
+    depth: Sequence[Mapping[str, object]] = ()
 
 
 def short_hash(faces: str) -> str:
@@ -55,6 +58,7 @@ def read(faces: str, folder: Path = FOLDER) -> Studies:
         norms=_told(folder / "norms.csv", faces, _norms),
         published=_told(folder / "published.csv", faces, _published),
         longer=_told(folder / "longer.csv", faces, _longer),
+        depth=_depth(folder / "depth.csv", faces),
     )
 
 
@@ -69,6 +73,34 @@ def _told(path: Path, faces: str, told: Callable[[pd.DataFrame], Study]) -> Stud
     except (KeyError, ValueError, TypeError):
         advice = f"`git checkout {path}` brings it back"
         raise PipelineError(f"{path} cannot be read; {advice}") from None
+
+
+def _depth(path: Path, faces: str) -> list[dict[str, object]]:
+    """The ratios by depth on averaged weights, of pictures of all sizes, where these faces have
+    been measured."""
+    table = pd.read_csv(path, dtype=TEXT) if path.exists() else pd.DataFrame({"faces": []})
+    if short_hash(faces) not in {*table["faces"]}:
+        return []
+    ratios = ratios_by_depth(table[table["weights"] == "averaged"])
+    return ratios.to_dict("records")  # type: ignore[return-value]
+
+
+def ratios_by_depth(measured: pd.DataFrame) -> pd.DataFrame:
+    """The error of recursive over that of stacked: a row for each faces, size, weights and levels.
+
+    Columns ratio (geometric mean over seeds), low and high (its interval over seeds), n, and the
+    mean errors `recursive` and `stacked`.
+    """
+    paired = measured.pivot(index=[*BY_DEPTH, "seed"], columns="training", values="error").dropna()
+    rows = []
+    for what, seeds in paired.groupby(BY_DEPTH):
+        logs = np.log(seeds["recursive"] / seeds["stacked"])
+        ends = t_interval(logs, CONFIDENCE) or (np.nan, np.nan)
+        means = seeds[["recursive", "stacked"]].mean()
+        rows.append([*what, *np.exp([logs.mean(), *ends]), len(seeds), *means])
+    return pd.DataFrame(
+        rows, columns=[*BY_DEPTH, "ratio", "low", "high", "n", "recursive", "stacked"]
+    )
 
 
 def _latents(rows: pd.DataFrame) -> Study:
