@@ -115,10 +115,11 @@ def told(measured: pd.DataFrame) -> str:
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     row = (
-        "| {0.size} x {0.size} | {0.weights} | {0.levels} | {0.recursive:.3g} | {0.stacked:.3g} | "
+        "| {0.size} x {0.size} | {0.weights} | {0.levels} | {0.recursive:.0f} | {0.stacked:.0f} | "
         "{0.ratio:.2f} ({0.low:.2f} to {0.high:.2f}) | {0.n} |"
     )
-    lines += [row.format(values) for values in ratios_by_depth(measured).itertuples()]
+    labelled = measured.assign(weights=measured["weights"].replace(dict(WEIGHTS_LABELS)))
+    lines += [row.format(values) for values in ratios_by_depth(labelled).itertuples()]
     return "\n".join([*lines, "", "![The ratio by depth](depth.png)", ""])
 
 

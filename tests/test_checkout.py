@@ -122,6 +122,7 @@ def test_a_clone_has_the_bytes_of_git_whatever_lines_end_with(tmp_path: Path) ->
     settings = ("-c", "core.autocrlf=true", "-c", "core.eol=crlf")
     run(ROOT, "git", *settings, "clone", "--quiet", str(ROOT), str(tmp_path / "clone"))
     listed = run(tmp_path / "clone", "git", "ls-tree", "-r", "HEAD").splitlines()
-    committed = {path: entry.split()[2] for entry, path in (line.split("\t") for line in listed)}
+    entries = (line.split("\t") for line in listed if not line.startswith("120000"))  # links
+    committed = {path: entry.split()[2] for entry, path in entries}
     command = ("git", "hash-object", "--no-filters", "--", *committed)
     assert run(tmp_path / "clone", *command).split() == [*committed.values()]

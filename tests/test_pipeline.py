@@ -21,7 +21,7 @@ from threading import Thread
 
 import psutil
 import pytest
-from dvc.utils.serialize import modify_yaml
+from dvc.utils.serialize import dumps_yaml, modify_yaml
 from numba.core.caching import UserProvidedCacheLocator
 from safetensors import safe_open
 
@@ -103,7 +103,7 @@ def edit(project: Project, section: str, changes: dict[str, object]) -> None:
     path = project.folder / "params.yaml"
     params = read_yaml(path)
     params[section] |= changes
-    path.write_text(to_yaml(params), encoding="utf-8")
+    path.write_text(dumps_yaml(params), encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +137,7 @@ def reproduced(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, set[s
         # Of another learning rate: dvc would take what is the candidate's for its outputs.
         "recursive": {"lr": 0.002},
     }
-    path.write_text(to_yaml(params), encoding="utf-8")
+    path.write_text(dumps_yaml(params), encoding="utf-8")
     project.run("git", "init", "--quiet", "--initial-branch=main")
     ran = project.ran("dvc", "repro")
     project.run("git", "add", "--all")

@@ -47,17 +47,18 @@ FAULTS = {
 LITTLE = {
     "high_frequency_ratio": (0.9, 1.1),
     "grid_ratio": (0.8, 1.25),
-    "colour_shift": (0, 0.03),
-    "contrast_ratio": (0.9, 1.15),
+    "colour_shift": (0, 0.035),
+    "contrast_ratio": (0.9, 1.2),
     "coherence": (0.95, 1),
     "detail_explained": (0.9, 1),
 }
 EXPECTED = {
-    "none": dict.fromkeys(LITTLE, (0.999999, 1)) | {"grid_ratio": (1, 2), "colour_shift": (0, 0)},
+    "none": dict.fromkeys(LITTLE, (0.999999, 1))
+    | {"grid_ratio": (0.9, 1.1), "colour_shift": (0, 0)},
     "blurred": {
         "high_frequency_ratio": (0, 0.3), "coherence": (0.7, 0.9), "detail_explained": (0.2, 0.5),
     },
-    "shifted by a pixel": {"coherence": (0.5, 0.7), "detail_explained": (0.1, 0.3)},
+    "shifted by a pixel": {"coherence": (0.7, 0.8), "detail_explained": (0.4, 0.6)},
     "noisy": {
         "high_frequency_ratio": (1.2, 3), "coherence": (0.7, 0.9), "detail_explained": (0.4, 0.7),
     },
