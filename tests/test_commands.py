@@ -189,6 +189,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "holiday").mkdir()
     for name in ("photo.jpg", "holiday/beach.png"):
         Image.effect_noise((160, 200), 60).save(folder / name)
+    run("git init --quiet && git add --all && git commit --quiet --message=first", folder)
     return folder
 
 

@@ -138,7 +138,7 @@ def measure(pool: Executor, model: Autoencoder, test: np.ndarray, train: np.ndar
         test_error=seen["error"],
         spectrum=seen["spectrum"].mean(0, keepdims=True),
         pictures=seen["pictures"][shown(test)],
-        samples=drawn[:FACES],
+        samples=drawn[: min(FACES, len(test))],  # a row of a grid, as the pictures
     )
 
 

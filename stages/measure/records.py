@@ -341,7 +341,8 @@ def _read_record(folder: Folder[_VariantContents], model: Model, images: dict[st
         errors = sealed.array(arrays, "test_error", (len(seeds), images["test"]))
         spectrum = sealed.array(arrays, "spectrum", (converged, -1))
         picture = folder.data(f"grids/{model.variant}/{model.file}.png")
-        grid = sealed.grid(picture, model.faces if converged else 1)
+        faces = min(model.faces, images["test"]) if converged else 1
+        grid = sealed.grid(picture, faces)
         curves = BytesIO(folder.data(f"records/{model.variant}/curve.csv"))
         curve = _long(pd.read_csv(curves, dtype=WIDE), model.implementation)
     none = np.empty_like(grid[0][:0])
@@ -363,7 +364,8 @@ def _read_record(folder: Folder[_VariantContents], model: Model, images: dict[st
 
 def _read_references(folder: Folder[_ReferencesContents]) -> References:
     with folder.parsing("a file"):
-        (inputs,) = sealed.grid(folder.data("references/inputs.png"), FACES)
+        count = min(FACES, folder.contents.images["test"])
+        (inputs,) = sealed.grid(folder.data("references/inputs.png"), count)
         measures = sealed.table(folder.data("references/measures.csv"), REFERENCE, 2)
         spectrum = sealed.array(
             folder.data("references/spectrum.npz"), "input_spectrum", (inputs.shape[1] // 2 + 1,)
