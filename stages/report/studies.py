@@ -27,7 +27,7 @@ class Studies:
     """What there is of each, None without.
 
     latents: densities; rows: model, seeds, and of each density the faces found and the high
-    frequencies; drawn: by variant, the faces found in samples from a Gaussian. norms: rows: model,
+    frequencies. norms: rows: model,
     weights, seeds, and the error with each of KINDS of statistics;
     errors: these, a row a model and seed.
     published: differences; epochs; rows: model, the error with each difference after as many
@@ -115,9 +115,7 @@ def _latents(rows: pd.DataFrame) -> Study:
             for density in densities
         ]
         table.append([label(str(variant)), own["seed"].nunique(), *cells])
-    gaussian = rows[rows["density"] == "Gaussian"]
-    drawn = gaussian.groupby("variant")["faces_found"].mean().to_dict()
-    return {"densities": densities, "rows": table, "drawn": drawn}
+    return {"densities": densities, "rows": table}
 
 
 def _norms(rows: pd.DataFrame) -> Study:
