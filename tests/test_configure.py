@@ -81,7 +81,7 @@ def test_a_removed_variant_is_not_published_and_one_line_says_so(
     assert (
         "publish: variants has no recursive_shared_bn; no copy is kept\n" in capsys.readouterr().out
     )
-    assert read_yaml(PUBLISH) == ["stacked", "recursive_then_stacked"]
+    assert read_yaml(PUBLISH) == ["stacked", "recursive_then_stacked", "stacked_vae"]
     assert {path.stem for path in VARIANTS.iterdir()} == {*params["variants"]}
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from stages.report.studies import ratios_by_depth
 from studies import depth
 from tests.conftest import model_settings
 from tests.studies.conftest import Prepare
@@ -21,7 +22,7 @@ def test_both_trainings_are_compared_level_by_level(
         prepare(training, model_settings(training=training, **SMALL))
     depth.main()
     first = (tmp_path / "reports/studies/depth.csv").read_bytes()
-    found = depth.ratios(pd.read_csv(tmp_path / "reports/studies/depth.csv"))
+    found = ratios_by_depth(pd.read_csv(tmp_path / "reports/studies/depth.csv"))
     assert [*zip(found["weights"], found["levels"], found["n"], strict=True)] == [
         (weights, levels, 2) for weights in ("averaged", "last_step") for levels in (1, 2)
     ]
@@ -38,6 +39,6 @@ def test_a_ratio_is_a_geometric_mean_over_seeds_with_its_interval() -> None:
         for training, errors in (("recursive", (50.0, 200.0)), ("stacked", (100.0, 100.0)))
         for seed, error in enumerate(errors)
     ]
-    [row] = depth.ratios(pd.DataFrame(rows, columns=[*depth.KEY, "error"])).to_dict("records")
+    [row] = ratios_by_depth(pd.DataFrame(rows, columns=[*depth.KEY, "error"])).to_dict("records")
     assert row["ratio"] == pytest.approx(1) and row["low"] * row["high"] == pytest.approx(1)
     assert (row["recursive"], row["stacked"], row["n"]) == (125, 100, 2)
