@@ -47,8 +47,8 @@ FAULTS = {
 LITTLE = {
     "high_frequency_ratio": (0.9, 1.1),
     "grid_ratio": (0.8, 1.25),
-    "colour_shift": (0, 0.035),
-    "contrast_ratio": (0.9, 1.2),
+    "colour_shift": (0, 0.03),
+    "contrast_ratio": (0.9, 1.15),
     "coherence": (0.95, 1),
     "detail_explained": (0.9, 1),
 }
@@ -64,6 +64,7 @@ EXPECTED = {
     },
     "grain": {
         "high_frequency_ratio": (2, 9), "coherence": (0.4, 0.7), "detail_explained": (-9, -0.5),
+        "colour_shift": (0, 0.035), "contrast_ratio": (0.9, 1.2),
     },
     "washed out": {
         "colour_shift": (0.1, 0.5), "contrast_ratio": (0.4, 0.6), "detail_explained": (0.74, 0.76),
