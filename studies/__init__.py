@@ -3,7 +3,8 @@
     averaging   which decay, and which statistics of the norms, averaged weights should have
     search      hyperparameters, by `make search`
     latents     new faces from the latents of training faces
-    longer      variants continued to 40 epochs
+    longer      up to 40 epochs, schedules, and losses that reach through several levels
+    pace        what an epoch of each training takes of a core
     norms       what their running statistics cost
     published   what moves the errors of models as released towards the paper's
 

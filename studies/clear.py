@@ -1,6 +1,7 @@
-"""How clear pictures are, in two numbers, and how tables of studies are written."""
+"""How clear pictures are, in numbers, and how tables of studies are written."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,12 @@ import torch
 from torch import Tensor
 
 from stages.data.faces import to_tensor
-from stages.measure import clarity, statistics
+from stages.measure import clarity, compute, statistics
+from stages.measure.measures import MEASURES
 from stages.model.network import Autoencoder, device
 
 BATCH = 32
+CLARITY = ("high_frequency_ratio", "grid_ratio")
 
 
 def batches(images: np.ndarray) -> Iterator[Tensor]:
@@ -23,7 +26,7 @@ def batches(images: np.ndarray) -> Iterator[Tensor]:
 
 def clearness(pictures: Iterable[Tensor], images: Iterable[Tensor]) -> dict[str, float]:
     """high_frequency_ratio and grid_ratio of batches of pictures, compared with those of images."""
-    parts: dict[str, list[Tensor]] = {"high_frequency_ratio": [], "grid_ratio": []}
+    parts: dict[str, list[Tensor]] = {name: [] for name in CLARITY}
     for after, before in zip(pictures, images, strict=True):
         powers = [clarity.power_of(clarity.spectrum(batch)) for batch in (after, before)]
         for name, values in parts.items():
@@ -31,12 +34,14 @@ def clearness(pictures: Iterable[Tensor], images: Iterable[Tensor]) -> dict[str,
     return {name: statistics.ratio(torch.cat(values))[0] for name, values in parts.items()}
 
 
-@torch.inference_mode()
-def clarity_of(model: Autoencoder, images: np.ndarray) -> dict[str, float]:
-    """The clearness of a model's reconstructions of uint8 (n, size, size, 3)."""
-    inputs = [*batches(images)]
-    pictures = (clarity.to_pictures(model(batch)).cpu().numpy() for batch in inputs)
-    return clearness((to_tensor(picture).to(device()) for picture in pictures), inputs)
+def clarity_of(
+    model: Autoencoder, images: np.ndarray, measures: Iterable[str] = CLARITY
+) -> dict[str, float]:
+    """Measures, by name, of a model's reconstructions of uint8 (n, size, size, 3)."""
+    chosen = [MEASURES[name] for name in measures]
+    with compute.threads() as pool:
+        values = compute.in_batches(pool, partial(compute.look, model, chosen), images)
+    return {one.name: one.statistic(values[one.name])[0] for one in chosen}
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

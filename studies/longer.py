@@ -1,105 +1,139 @@
-"""Does it last? Variants continued to 40 epochs.
+"""Does it last, and how far must a gradient travel? Trainings of 10, 20 and 40 epochs.
 
-`python -m studies.longer [VARIANT ...]` (without names, those of DEFAULT and CONTROLS) goes on
-from the kept trainings of three seeds, or trains them, as many side by side as there are cores.
-Error and clarity on held-out faces, against epochs and against seconds of a core:
-reports/studies/longer.csv, .md and .png.
+`python -m studies.longer [ARM ...]` trains the named ARMS, or all, as many side by side as there
+are cores, and goes on from kept trainings. It measures error and clarity on held-out faces. Its
+rows replace those of the same arms in reports/studies/longer.csv; .md and .png show the whole
+table. Seconds are those of pace.csv, which `python -m studies.pace` writes.
+
+What is asked was fixed before the arms with a cosine were trained, on seeds that nobody had seen:
+
+- Does the lead of recursive training last? The ratio of errors, recursive_cosine over
+  stacked_cosine, averaged weights, after 40 epochs. It lasts if the interval over seeds lies below
+  1, and does not if it lies above.
+- Does more reach help? reach_2_cosine and reach_3_cosine over stacked_cosine, after 20 epochs, and
+  over stacked_cosine at equal seconds.
+- Is it detail or grain? Detail explained beside high frequencies.
 """
 
-import gc
 import math
 import sys
-import time
-from collections.abc import Mapping, Set
-from itertools import pairwise
+from collections.abc import Mapping
+from itertools import cycle
 from pathlib import Path
-from statistics import median
+from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from stages.common.entry import entry_point
+from stages.common.errors import PipelineError
 from stages.common.files import atomic_set
-from stages.common.settings import ModelSettings, Training, Variant, read_variant
+from stages.common.settings import ModelSettings, Training, read_variant
 from stages.data import faces
 from stages.data.faces import Faces
 from stages.measure.compute import evenly_spaced
 from stages.model import checkpoint, store
 from stages.model.network import device
 from stages.model.side_by_side import obtain_all
-from stages.model.training import Diverged, Trainer
 from stages.report.catalogue import OWN_COLOURS
 from stages.report.charts import band, log_axis, own_style, rendered, whole_epochs
-from stages.report.statistics import CONFIDENCE, t_interval
-from stages.report.studies import short_hash
+from stages.report.statistics import CONFIDENCE
+from stages.report.studies import compared, short_hash
+from studies import pace
 from studies.clear import clarity_of, write_table
 
-DEFAULT = ("stacked", "recursive", "recursive_then_stacked", "stacked_tuned")
-# Variants of DEFAULT with other settings: as `recursive_then_stacked` has a schedule, so has a
-# stacked training.
-CONTROLS: dict[str, tuple[str, dict[str, object]]] = {
-    "stacked_tuned_cosine": ("stacked_tuned", {"schedule": "cosine"}),
+SEEN, FRESH = range(3), range(10, 13)  # seeds
+COSINE: dict[str, object] = {"schedule": "cosine"}
+
+
+class Arm(NamedTuple):
+    """Trainings of a variant with `changes`, one a seed, measured after each of `epochs`."""
+
+    variant: str
+    changes: Mapping[str, object] = MappingProxyType({})
+    epochs: tuple[int, ...] = (10, 20, 40)
+    seeds: range = SEEN
+
+
+ARMS = {
+    "stacked": Arm("stacked"),
+    "recursive": Arm("recursive"),
+    "recursive_then_stacked": Arm("recursive_then_stacked"),
+    "stacked_tuned": Arm("stacked_tuned"),
+    "stacked_tuned_cosine": Arm("stacked_tuned", COSINE),
+    "stacked_cosine": Arm("stacked", COSINE, (20, 40), FRESH),
+    "recursive_cosine": Arm("recursive", COSINE, (20, 40), FRESH),
+    "reach_2_cosine": Arm("recursive", COSINE | {"reach": 2}, (20,), FRESH),
+    "reach_3_cosine": Arm("recursive", COSINE | {"reach": 3}, (20,), FRESH),
 }
-EPOCHS = (10, 20, 40)  # where clarity is measured
-SEEDS = 3
-MEASURED = 256
+# What is compared: one arm over another, with its epochs.
+RATIOS = (
+    ("recursive", 40, "stacked", 40),
+    ("recursive_cosine", 20, "stacked_cosine", 20),
+    ("recursive_cosine", 40, "stacked_cosine", 40),
+    ("reach_2_cosine", 20, "stacked_cosine", 20),
+    ("reach_2_cosine", 20, "stacked_cosine", 40),
+    ("reach_2_cosine", 20, "recursive_cosine", 40),
+    ("reach_3_cosine", 20, "stacked_cosine", 20),
+    ("reach_3_cosine", 20, "stacked_cosine", 40),
+    ("reach_3_cosine", 20, "reach_2_cosine", 20),
+    ("recursive_then_stacked", 40, "stacked_tuned", 40),
+)
+MEASURED = 256  # faces behind the clarity
 FOLDER = Path("reports/studies")
-TABLE = ("faces", "variant", "seed", "epoch", "seconds", "measure", "value")
+TABLE = ("faces", "variant", "seed", "epoch", "measure", "value", "processor")
+ERROR = "averaged_error"
 MEASURES = {  # what a table calls it, and its digits after the point
-    "averaged_error": ("error", 0),
+    ERROR: ("error", 0),
+    "detail_explained": ("detail explained", 2),
     "high_frequency_ratio": ("high frequencies", 3),
     "grid_ratio": ("grid ratio", 2),
-}
-SHOWN = {
-    "averaged_error": "held-out error, averaged weights",
-    "error": "held-out error, last step",
-    "high_frequency_ratio": "high frequencies, of the input's",
 }
 
 
 @entry_point
-def main(*variants: str) -> None:
-    settings = {name: read_variant(name) for name in variants or DEFAULT}
-    if not variants:
-        for name, (of, changes) in CONTROLS.items():
-            settings[name] = settings[of].model_copy(update=changes)
+def main(*arms: str) -> None:
+    if unknown := {*arms} - {*ARMS}:
+        raise PipelineError(f"there is no {min(unknown)}; there are {', '.join(ARMS)}")
     people = faces.load()
-    pace = {name: seconds_an_epoch(variant, people) for name, variant in settings.items()}
-    rows: list[list[object]] = []
-    processors: set[str] = set()
-    for before, epochs in pairwise((0, *EPOCHS)):
-        planned = {
-            (name, seed): Training(
-                settings=stretched(described(variant), epochs), seed=seed, faces=people.hash
-            )
-            for name, variant in settings.items()
-            for seed in variant.seeds[:SEEDS]
-        }
-        folders = obtain_all([*planned.values()])
-        processors |= {"{processor}, {vectors}".format_map(store.read_machine(f)) for f in folders}
-        for ((name, seed), training), folder in zip(planned.items(), folders, strict=True):
-            if store.divergence(folder):  # the worst value, so that it is counted
-                found = [(epochs, "averaged_error", math.inf)]
-            else:
-                found = clear(folder, people)
-            # Trainings made anew have nothing but their ends to compare.
-            since = before if store.goes_on(training.settings) else epochs - 1
-            found += [point for point in errors(folder) if point[0] > since]
-            for epoch, measure, value in found:
-                point = epoch, epoch * pace[name], measure, value
-                rows.append([short_hash(people.hash), name, seed, *point])
-    frame = pd.DataFrame(rows, columns=list(TABLE))
-    files = [FOLDER / f"longer.{ending}" for ending in ("csv", "png", "md")]
-    with atomic_set(*files) as (table, picture, page):
-        write_table(table, TABLE, rows)
-        with own_style():
-            rendered(draw(frame)).save(picture)
-        page.write_text(told(frame, pace, processors), encoding="utf-8")
+    rows = [
+        (short_hash(people.hash), name, *row)
+        for name in arms or ARMS
+        for row in measured(ARMS[name], people)
+    ]
+    write(pd.DataFrame(rows, columns=[*TABLE]).drop_duplicates([*TABLE[:5]]))
 
 
-def described(variant: Variant) -> ModelSettings:
-    return variant.models()["described"]
+def measured(arm: Arm, people: Faces) -> list[tuple[object, ...]]:
+    """Seed, epoch, measure, value and processor of every training, done now if it is not kept."""
+    planned = [
+        Training(settings=settings_of(arm, epochs), seed=seed, faces=people.hash)
+        for epochs in arm.epochs
+        for seed in arm.seeds
+    ]
+    rows: list[tuple[object, ...]] = []
+    for training, folder in zip(planned, obtain_all(planned), strict=True):
+        end = training.settings.epochs
+        points = [
+            (epoch, loss, value)
+            for epoch, split, loss, value in store.read_curve(folder)
+            # Where a schedule depends on the number of epochs, the middle belongs to no other.
+            if split == "test" and (epoch == end or store.goes_on(training.settings))
+        ]
+        if store.divergence(folder):
+            points.append((end, ERROR, math.inf))
+        else:
+            points += clear(folder, people, end)
+        processor = "{processor}, {vectors}".format_map(store.read_machine(folder))
+        rows += [(training.seed, *point, processor) for point in points]
+    return rows
+
+
+def settings_of(arm: Arm, epochs: int) -> ModelSettings:
+    settings = stretched(read_variant(arm.variant).models()["described"], epochs)
+    return ModelSettings.model_validate(settings.model_dump() | {**arm.changes})
 
 
 def stretched(settings: ModelSettings, epochs: int) -> ModelSettings:
@@ -108,124 +142,109 @@ def stretched(settings: ModelSettings, epochs: int) -> ModelSettings:
     return settings.model_copy(update={"epochs": epochs, "stacked_epochs": stacked})
 
 
-def seconds_an_epoch(variant: Variant, people: Faces) -> float:
-    """What an epoch of a training takes of a core, its two errors included: the middle of three.
-
-    Not a number where it diverges in these.
-    """
-    settings = stretched(described(variant), 4)
-    gc.collect()  # the trainer before, which refers to itself
-    trainer = Trainer(Training(settings=settings, seed=0, faces=people.hash), people)
-    taken = []
-    try:
-        trainer.run_epoch()  # compiles
-        for _ in range(3):
-            started = time.process_time()
-            trainer.run_epoch()
-            taken.append(time.process_time() - started)
-    except Diverged:
-        return math.nan
-    return median(taken)
-
-
-def clear(folder: Path, people: Faces) -> list[tuple[int, str, float]]:
-    """Epoch, measure and value of a training's clarity at its end."""
-    model, training = checkpoint.load(folder / "averaged.safetensors")
+def clear(folder: Path, people: Faces, epoch: int) -> list[tuple[int, str, float]]:
+    """Epoch, measure and value of the clarity of a training's averaged weights."""
+    model, _ = checkpoint.load(folder / "averaged.safetensors")
     rows = people.rows("test")
     images = people.images[rows[evenly_spaced(len(rows), MEASURED)]]
-    found = clarity_of(model.to(device()), images)
-    return [(training.settings.epochs, name, value) for name, value in found.items()]
+    return [
+        (epoch, *item) for item in clarity_of(model.to(device()), images, [*MEASURES][1:]).items()
+    ]
 
 
-def errors(folder: Path) -> list[tuple[int, str, float]]:
-    """Epoch, measure and value of a training's held-out errors in every epoch."""
-    curve = store.read_curve(folder)
-    return [(epoch, loss, value) for epoch, split, loss, value in curve if split == "test"]
+def write(measured: pd.DataFrame, folder: Path = FOLDER) -> None:
+    """Put these rows in place of those of the same faces and arms; show the whole table."""
+    files = [folder / f"longer.{ending}" for ending in ("csv", "png", "md")]
+    if files[0].exists():
+        before = pd.read_csv(files[0], dtype={"faces": str})
+        key = before["faces"] + before["variant"]
+        measured = pd.concat([before[~key.isin(measured["faces"] + measured["variant"])], measured])
+    seconds = pace.read(folder)
+    with atomic_set(*files) as (table, picture, page):
+        write_table(table, TABLE, measured.to_numpy())
+        shown = measured[measured["faces"] == measured["faces"].iloc[-1]]
+        with own_style():
+            rendered(draw(shown, seconds)).save(picture)
+        page.write_text(told(shown, seconds), encoding="utf-8")
 
 
-def draw(frame: pd.DataFrame) -> Figure:
-    """Three measures against epochs (left) and seconds (right), a line a variant."""
+def draw(frame: pd.DataFrame, seconds: pd.Series) -> Figure:
+    """Three measures against epochs (left) and seconds (right), a line an arm.
+
+    seconds: of a core, an epoch, by arm; an arm without is drawn on the left alone.
+    """
     frame = frame[np.isfinite(frame["value"])]
-    figure = Figure(figsize=(10, 9))
-    grid = figure.subplots(len(SHOWN), 2, sharey="row", sharex="col")
-    for axes_row, (measure, name) in zip(grid, SHOWN.items(), strict=True):
-        of_measure = frame[frame["measure"] == measure]
+    frame = frame.assign(seconds=frame["epoch"] * frame["variant"].map(seconds))
+    figure = Figure(figsize=(10, 10))
+    shown = {measure: label for measure, (label, _) in MEASURES.items() if measure != "grid_ratio"}
+    grid = figure.subplots(len(shown), 2, sharey="row", sharex="col")
+    colours = dict(zip(dict.fromkeys(frame["variant"]), cycle(OWN_COLOURS), strict=False))
+    for axes_row, (measure, name) in zip(grid, shown.items(), strict=True):
         for axes, x in zip(axes_row, ("epoch", "seconds"), strict=True):
-            variants = dict.fromkeys(frame["variant"])
-            for variant, colour in zip(variants, OWN_COLOURS * len(variants), strict=False):
-                own = of_measure[of_measure["variant"] == variant].dropna(subset=x)
-                values = own.pivot(index="seed", columns=x, values="value").dropna(axis=1)
+            for arm, colour in colours.items():
+                of = frame[(frame["measure"] == measure) & (frame["variant"] == arm)]
+                of = of.dropna(subset=x)
+                values = of.pivot(index="seed", columns=x, values="value").dropna(axis=1)
                 line = {"color": colour, "marker": "o" if len(values.columns) < 5 else ""}
-                band(axes, values.columns, values.to_numpy(), line, variant)
-        axes_row[0].set_ylabel(name)
-        if measure.endswith("error"):
-            log_axis(axes_row[0])
+                band(axes, values.columns, values.to_numpy(), line, arm)
+        axes_row[0].set_ylabel(f"{name}, held out")
+    log_axis(grid[0][0])
     whole_epochs(grid[-1][0])
     grid[-1][0].set_xlabel("epoch")
     grid[-1][1].set_xlabel("seconds of a core")
-    grid[0][0].legend()
+    grid[0][0].legend(fontsize=7)
     return figure
 
 
-def told(frame: pd.DataFrame, pace: Mapping[str, float], processors: Set[str]) -> str:
-    """The results in Markdown: at each of EPOCHS the mean ± standard deviation over seeds."""
-    first = next(iter(pace))
+def told(frame: pd.DataFrame, seconds: pd.Series) -> str:
+    """The results in Markdown: each arm, mean ± standard deviation over seeds, and RATIOS."""
+    epochs = sorted({epoch for arm in ARMS.values() for epoch in arm.epochs})
     lines = [
-        "# Does it last?",
+        "# Does it last, and how far must a gradient travel?",
         "",
-        f"Trainings of up to {SEEDS} seeds continued to {EPOCHS[-1]} epochs, or made anew for each "
-        "number of epochs where a schedule depends on it, on held-out faces, weights averaged; "
-        f"mean ± standard deviation over seeds, and ratios to {first} seed by seed with their "
-        f"{CONFIDENCE:.0%} interval over seeds (Student's t). Every epoch and seed: `longer.csv`.",
-        f"Trained on {'; '.join(sorted(processors))}.",
-        *(
-            f"`{name}` is {of} with {', '.join(f'{key}: {value}' for key, value in other.items())}."
-            for name, (of, other) in CONTROLS.items()
-            if name in pace
-        ),
+        "Longer trainings on held-out faces, averaged weights; mean ± standard deviation over the "
+        "seeds. `_cosine`: the learning rate falls to zero by a cosine. `reach_2`: beside the loss "
+        "of each level alone, the same through two neighbouring levels; `reach_3`: also through "
+        "three. Every seed: `longer.csv`. "
+        f"Trained on {'; '.join(sorted({*frame['processor']}))}.",
         "",
-        f"| variant | | {' | '.join(f'{epochs} epochs' for epochs in EPOCHS)} | seconds an epoch |",
-        f"| --- | --- |{' --- |' * (len(EPOCHS) + 1)}",
+        f"| training | | {' | '.join(f'{n} epochs' for n in epochs)} | seeds | s an epoch |",
+        f"| --- | --- |{' --- |' * (len(epochs) + 2)}",
     ]
-    values = frame.set_index(["variant", "measure", "epoch"])["value"]
-    seeds = frame.groupby("variant")["seed"].agg(set)
-    wide = frame.pivot(index=["measure", "epoch", "seed"], columns="variant", values="value")
-    for variant, seconds in pace.items():
-        ratios = wide[variant] / wide[first]
-        for measure, (label, _) in MEASURES.items():
-            cells = [
-                _cell(values, (variant, measure, epochs), len(seeds[variant])) for epochs in EPOCHS
-            ]
-            last = f"{seconds:.1f}" if measure == "averaged_error" else ""
-            lines.append(f"| {variant} | {label} | {' | '.join(cells)} | {last} |")
-            if variant != first:
-                both = len(seeds[variant] & seeds[first])
-                cells = [_ratio(ratios[measure].get(epochs), both) for epochs in EPOCHS]
-                lines.append(f"| {variant} | {label}, over {first} | {' | '.join(cells)} | |")
-    return "\n".join([*lines, "", "![Learning curves](longer.png)", ""])
+    for arm, own in frame.groupby("variant", sort=False):
+        seeds = sorted({*own["seed"]})
+        cost = f"{seconds[arm]:.1f}" if arm in seconds else "-"
+        for measure, (label, digits) in MEASURES.items():
+            of = own[own["measure"] == measure].groupby("epoch")["value"]
+            cells = [_cell(of.get_group(n), digits) if n in of.groups else "-" for n in epochs]
+            if any(cell != "-" for cell in cells):
+                ends = f"{seeds[0]} to {seeds[-1]} | {cost}" if measure == ERROR else " | "
+                lines.append(f"| {arm} | {label} | {' | '.join(cells)} | {ends} |")
+    lines += [
+        "",
+        "Errors compared seed by seed: the geometric mean of the ratio and its "
+        f"{CONFIDENCE:.0%} interval over seeds (Student's t). Seconds are those of a core.",
+        "",
+        "| this error | over that | ratio | n | seconds, over those |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for arm, n, other, m in RATIOS:
+        if ratio := compared(frame, (arm, n), (other, m)):
+            known = arm in seconds and other in seconds
+            cost = f"{n * seconds[arm] / m / seconds[other]:.2f}" if known else "-"
+            cell = f"{ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f}) | {ratio.n}"
+            lines.append(f"| {arm}, {n} epochs | {other}, {m} epochs | {cell} | {cost} |")
+    return "\n".join([*lines, "", "![Error and clarity](longer.png)", ""])
 
 
-def _cell(values: pd.Series, key: tuple[str, str, int], seeds: int) -> str:
+def _cell(values: pd.Series, digits: int) -> str:
     """Mean and standard deviation over seeds, and how many diverged."""
-    own = values[(values.index == key) & np.isfinite(values)]
+    own = values[np.isfinite(values)]
     if own.empty:
         return "all diverged"
-    digits = MEASURES[key[1]][1]
     text = f"{own.mean():.{digits}f}"
     text += f" ± {own.std():.{digits}f}" if len(own) > 1 else ""
-    return text if len(own) == seeds else f"{text}; {seeds - len(own)} diverged"
-
-
-def _ratio(ratios: pd.Series | None, seeds: int) -> str:
-    """Geometric mean of a ratio a seed, its interval, and how many of the seeds diverged."""
-    finite = ratios[np.isfinite(ratios) & (ratios > 0)] if ratios is not None else ()
-    logs = np.log(finite)
-    if not len(logs):
-        return "-"
-    interval = t_interval(logs, CONFIDENCE)
-    told = "{:.2f} to {:.2f}".format(*np.exp(interval)) if interval else "one seed"
-    text = f"{np.exp(np.mean(logs)):.2f} ({told})"
-    return text if len(logs) == seeds else f"{text}; {seeds - len(logs)} diverged"
+    return text if len(own) == len(values) else f"{text}; {len(values) - len(own)} diverged"
 
 
 if __name__ == "__main__":

@@ -101,7 +101,8 @@ ELSEWHERE = {
         r"python -m studies\.latents .*": "test_all_densities_of_a_variant_are_measured_and_told",
     },
     "studies/test_longer.py": {
-        r"python -m studies\.longer .*": "test_kept_trainings_go_on_and_are_told",
+        r"python -m studies\.longer .*": "test_arms_are_trained_measured_and_told",
+        r"python -m studies\.pace": "test_the_pace_of_every_variant_is_measured",
     },
     "studies/test_norms.py": {
         r"python -m studies\.norms .*": "test_both_kinds_of_statistics_are_measured",

@@ -24,6 +24,7 @@ from stages.model.network import DEVICE, device, state
 from stages.model.training import Diverged, Trainer
 
 LOADED = store.code()  # what this process runs, whatever is edited while it does
+EDITED = "the code that decides weights was edited after this process had begun; run it again"
 GPU_MEMORY = 2 * 2**30  # bytes that a training may take there beside all faces
 
 
@@ -56,7 +57,9 @@ def _each(missing: Mapping[Path, Training]) -> Generator[Path, None, None]:
         yield from on_dask.obtain_each(missing, address)
         return
     workers = min(len(missing), room())
-    tasks = [partial(_obtain, *task) for task in zip(missing.values(), cycle(range(workers)))]
+    tasks = [
+        partial(_obtain, *task, LOADED) for task in zip(missing.values(), cycle(range(workers)))
+    ]
     killed = (
         f"one of {workers} training processes was killed, most likely for lack of memory; "
         f"`dvc repro` goes on from the last finished epoch of each training, {CORES}=N lets it "
@@ -77,7 +80,9 @@ def _share_no_lock() -> None:
     tqdm.set_lock(RLock())  # of the default lock, Python would say that a killed worker leaked it
 
 
-def _obtain(training: Training, position: int) -> Path:
+def _obtain(training: Training, position: int, code: str) -> Path:
+    if code != LOADED:  # another branch was checked out before this worker had loaded it
+        raise PipelineError(EDITED)
     try:
         return obtain(training, faces.load(), position)
     except torch.cuda.OutOfMemoryError:
@@ -95,9 +100,7 @@ def obtain(training: Training, faces: Faces, position: int = 0) -> Path:
     Raises PipelineError for other faces, and where the code is no longer what this process runs.
     """
     if store.code() != LOADED:
-        raise PipelineError(
-            "the code that decides weights was edited after this process had begun; run it again"
-        )
+        raise PipelineError(EDITED)
     if faces.hash != training.faces:
         raise PipelineError("the faces changed during the training; run `dvc repro` again")
     with store.locked(training) as folder:

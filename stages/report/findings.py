@@ -119,7 +119,7 @@ def find(records: Records, studies: Studies = NO_STUDIES) -> Findings:
     return Findings(
         provenance=_provenance(records),
         start=_start(records),
-        facts=_facts(records) | {"longer": studies.longer["lasting"] if studies.longer else None},
+        facts=_facts(records),
         answers=[
             tuple(_decided(judgement) for judgement in claim)
             for claim in zip(*judge_all(records).values(), strict=True)

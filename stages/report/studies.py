@@ -32,7 +32,7 @@ class Studies:
     errors: these, a row a model and seed.
     published: differences; epochs; rows: model, the error with each difference after as many
     epochs, the paper's numbers. longer: epochs; models: name, error after each of the epochs,
-    seeds; lasting: recursive over stacked after the last epoch, where both have several seeds.
+    seeds; ratios: errors `compared`, by name.
     depth: rows of `ratios_by_depth`.
     """
 
@@ -185,16 +185,31 @@ def _longer(rows: pd.DataFrame) -> Study:
         by_epoch = [finite[finite["epoch"] == epoch]["value"] for epoch in epochs]
         seeds = own["seed"].nunique()
         told.append((label(str(name)), [_of_finished(one, seeds) for one in by_epoch], seeds))
-    lasting = _lasting(errors, max(epochs, default=0))
-    return {"epochs": epochs, "models": told, "lasting": lasting}
+    last = max(epochs, default=0)
+    ratios = {
+        "constant": compared(rows, ("recursive", last), ("stacked", last)),
+        "cosine": compared(rows, ("recursive_cosine", last), ("stacked_cosine", last)),
+        "reach": compared(rows, ("reach_2_cosine", last // 2), ("stacked_cosine", last)),
+    }
+    return {"epochs": epochs, "models": told, "ratios": ratios}
 
 
-def _lasting(errors: pd.DataFrame, epoch: int) -> Compared | None:
-    last = errors[errors["epoch"] == epoch].pivot(index="seed", columns="variant", values="value")
-    if not {"recursive", "stacked"} <= {*last.columns}:
+def compared(
+    rows: pd.DataFrame, first: tuple[str, int], second: tuple[str, int]
+) -> Compared | None:
+    """The averaged error of one training over that of another, each after its epochs.
+
+    rows: of longer.csv. None where they share no two seeds, or where one of them diverged.
+    """
+    errors = rows[rows["measure"] == "averaged_error"]
+    errors = errors.pivot(index="seed", columns=["variant", "epoch"], values="value")
+    if not {first, second} <= {*errors.columns}:
         return None
-    logs = np.log((last["recursive"] / last["stacked"]).dropna().to_numpy())
-    interval = t_interval(logs, CONFIDENCE) if np.isfinite(logs).all() else None
+    common = np.log(errors[[first, second]].dropna().to_numpy())
+    if not np.isfinite(common).all():
+        return None
+    logs = common[:, 0] - common[:, 1]
+    interval = t_interval(logs, CONFIDENCE)
     return ratio(float(logs.mean()), interval, len(logs)) if interval else None
 
 

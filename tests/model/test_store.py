@@ -17,7 +17,7 @@ from stages import publish
 from stages.common.errors import PipelineError
 from stages.common.settings import ModelSettings, Training
 from stages.data.faces import Faces
-from stages.model import checkpoint, store
+from stages.model import checkpoint, side_by_side, store
 from stages.model.network import Autoencoder, state
 from stages.model.side_by_side import obtain
 from stages.model.training import Trainer
@@ -323,6 +323,15 @@ def test_code_that_was_edited_while_a_process_runs_names_none_of_its_trainings(
     with pytest.raises(PipelineError, match=r"code|losses.py.*; run it again"):
         obtain(training(faces), faces)
     assert len([*store.kept_trainings().iterdir()]) == 1
+
+
+def test_a_worker_that_loads_other_code_than_the_process_that_started_it_trains_nothing(
+    faces: Faces, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(side_by_side, "LOADED", "of another branch")
+    with pytest.raises(PipelineError, match=r"code .* was edited .*; run it again"):
+        side_by_side.obtain_all([training(faces)])
+    assert not store.kept_trainings().exists()
 
 
 def test_trainings_of_former_code_get_the_name_of_the_present_code(

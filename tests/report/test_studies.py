@@ -7,7 +7,7 @@ import pytest
 from stages.common.errors import PipelineError
 from stages.report import studies
 from stages.report.findings import find
-from stages.report.text import report
+from stages.report.text import readme_block, report
 from tests.made_records import Made, as_in_the_paper, make
 
 FACES, OTHERS = "0123456789012345", "1234567890123456"
@@ -30,17 +30,17 @@ PUBLISHED = """faces,variant,difference,epoch,error
 012345678901,stacked_bn,encoder not frozen,10,280
 012345678901,recursive_bn,as released,10,2300
 """
-LONGER = """faces,variant,seed,epoch,seconds,measure,value
-012345678901,stacked,0,1,9,averaged_error,900
-012345678901,stacked,0,10,90,averaged_error,230
-012345678901,stacked,1,10,90,averaged_error,250
-012345678901,stacked,0,40,360,averaged_error,150
-012345678901,stacked,0,10,90,high_frequency_ratio,0.1
-012345678901,stacked,0,40,360,high_frequency_ratio,0.1
-012345678901,mine,0,10,90,averaged_error,200
-012345678901,mine,0,40,360,averaged_error,inf
-012345678901,recursive,0,10,nan,averaged_error,inf
-012345678901,recursive,0,40,nan,averaged_error,inf
+LONGER = """faces,variant,seed,epoch,measure,value,processor
+012345678901,stacked,0,1,averaged_error,900,x
+012345678901,stacked,0,10,averaged_error,230,x
+012345678901,stacked,1,10,averaged_error,250,x
+012345678901,stacked,0,40,averaged_error,150,x
+012345678901,stacked,0,10,high_frequency_ratio,0.1,x
+012345678901,stacked,0,40,high_frequency_ratio,0.1,x
+012345678901,mine,0,10,averaged_error,200,x
+012345678901,mine,0,40,averaged_error,inf,x
+012345678901,recursive,0,10,averaged_error,inf,x
+012345678901,recursive,0,40,averaged_error,inf,x
 """
 
 
@@ -117,13 +117,22 @@ def test_longer_trainings_are_told_at_the_epochs_of_their_clarity(tmp_path: Path
     assert "| model | 10 epochs | 40 epochs | n |" in told
     assert "| stacked | 240 ± 14 | 150 but for 1 that diverged | 2 |" in told
     assert "| mine | 200 | diverged | 1 |\n| recursive | diverged | diverged | 1 |" in told
-    diverged, fine = "recursive,0,40,nan,averaged_error,inf", "recursive,0,40,9,averaged_error,300"
-    lasting = LONGER.replace(diverged, fine)
-    lasting += "012345678901,recursive,1,40,9,averaged_error,320\n"
-    lasting += "012345678901,stacked,1,40,9,averaged_error,160\n"
-    (tmp_path / "longer.csv").write_text(lasting, encoding="utf-8")
+    values = {"stacked": (150, 160), "recursive": (300, 320), "stacked_cosine": (300, 160)}
+    rows = [
+        f"012345678901,{name},{seed},40,averaged_error,{value},x"
+        for name, errors in (values | {"recursive_cosine": (150, 80)}).items()
+        for seed, value in enumerate(errors)
+    ]
+    rows = [LONGER.splitlines()[0], *rows, "012345678901,stacked,0,40,high_frequency_ratio,1,x"]
+    (tmp_path / "longer.csv").write_text("\n".join(rows), encoding="utf-8")
     longer = studies.read(FACES, tmp_path).longer
-    assert longer and longer["lasting"] == pytest.approx((2, 2, 2, 2))
+    assert longer and longer["ratios"]["constant"] == pytest.approx((2, 2, 2, 2))
+    assert longer["ratios"]["cosine"] == pytest.approx((0.5, 0.5, 0.5, 2))
+    found = find(make(as_in_the_paper()), studies.read(FACES, tmp_path))
+    block = " ".join(readme_block(found).split())
+    _, constant, cosine = block.split("- After 40 epochs")
+    assert "constant learning rate" in constant and "higher than" in constant
+    assert "falls to zero" in cosine and "lower than that of stacked" in cosine
 
 
 TABLES = ("latents.csv", "norms.csv", "published.csv", "longer.csv")

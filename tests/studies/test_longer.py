@@ -1,4 +1,4 @@
-"""Trainings that go on: what is kept is taken, what is written, and a schedule's stretching."""
+"""Longer trainings: kept ones go on, schedules are trained anew, arms are compared seed by seed."""
 
 from pathlib import Path
 
@@ -6,121 +6,116 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stages.common.settings import Training, Variant
+from stages.common.errors import PipelineError
+from stages.common.settings import Training
 from stages.model.side_by_side import obtain
-from studies import longer
+from studies import longer, pace
+from studies.longer import Arm
 from tests.conftest import model_settings
 from tests.studies.conftest import Prepare
 
+SMALL = {"size": 32}
+TEXT = {"faces": str}
 
-def test_kept_trainings_go_on_and_are_told(
+
+def test_arms_are_trained_measured_and_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prepare: Prepare
 ) -> None:
-    monkeypatch.setattr(longer, "EPOCHS", (1, 2))
-    settings = model_settings(epochs=1)
-    people = prepare("stacked", settings, seed=4)
+    arms = {
+        "stacked": Arm("stacked", epochs=(1, 2), seeds=range(4, 5)),
+        "scheduled": Arm("stacked", {"schedule": "cosine"}, (1, 3), range(4, 5)),
+        "wild": Arm("stacked", {"lr": 1e30}, (1,), range(4, 5)),
+    }
+    monkeypatch.setattr(longer, "ARMS", arms)
+    settings = model_settings(epochs=1, **SMALL)
+    people = prepare("stacked", settings)
     first = obtain(Training(settings=settings, seed=4, faces=people.hash), people)
-    longer.main("stacked")
+    longer.main()
     assert sorted(path.name for path in first.parent.glob("epochs?")) == ["epochs1", "epochs2"]
 
-    found = pd.read_csv(tmp_path / "reports/studies/longer.csv", dtype={"faces": str})
-    kept_curve, whole = (pd.read_csv(first.parent / f"epochs{n}/curve.csv") for n in (1, 2))
-    assert whole[whole["epoch"] == 1].reset_index(drop=True).equals(kept_curve)
-    assert {*found["faces"]} == {people.hash[:12]}
-    errors = found[found["measure"] == "averaged_error"].sort_values("epoch")
+    found = pd.read_csv(tmp_path / "reports/studies/longer.csv", dtype=TEXT)
+    assert {*found["faces"]} == {people.hash[:12]} and not found["processor"].isna().any()
+    errors = found[found["measure"] == "averaged_error"].set_index("variant")
+    kept, whole = (pd.read_csv(first.parent / f"epochs{n}/curve.csv") for n in (1, 2))
+    assert whole[whole["epoch"] == 1].reset_index(drop=True).equals(kept)
     expected = whole[whole["loss"] == "averaged_error"]["value"]
-    np.testing.assert_allclose(errors["value"], expected)
-    assert [*found[found["measure"] == "grid_ratio"]["epoch"]] == [1, 2]
-    assert (tmp_path / "reports/studies/longer.png").exists()
-    assert "| stacked | error |" in (tmp_path / "reports/studies/longer.md").read_text("utf-8")
-
-
-def test_of_trainings_made_anew_the_ends_alone_are_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prepare: Prepare
-) -> None:
-    monkeypatch.setattr(longer, "EPOCHS", (1, 3))
-    prepare("stacked", model_settings(schedule="cosine"))
-    longer.main("stacked")
-    found = pd.read_csv(tmp_path / "reports/studies/longer.csv", dtype={"faces": str})
-    assert [*found[found["measure"] == "averaged_error"]["epoch"]] == [1, 3]
-
-
-def test_without_names_controls_are_trained_and_one_that_diverges_at_once_is_counted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prepare: Prepare
-) -> None:
-    controls = {"scheduled": {"schedule": "cosine"}, "wild": {"lr": 1e30}}
-    monkeypatch.setattr(longer, "EPOCHS", (1, 2))
-    monkeypatch.setattr(longer, "DEFAULT", ("stacked",))
-    monkeypatch.setattr(
-        longer, "CONTROLS", {name: ("stacked", changes) for name, changes in controls.items()}
-    )
-    prepare("stacked", model_settings())
-    longer.main()
-    found = pd.read_csv(tmp_path / "reports/studies/longer.csv", dtype={"faces": str})
-    errors = found[found["measure"] == "error"].set_index(["variant", "epoch"])["value"]
-    assert errors["stacked", 2] != errors["scheduled", 2]
-    wild = found[found["variant"] == "wild"]
-    assert [*zip(wild["epoch"], wild["value"], strict=True)] == [(1, np.inf), (2, np.inf)]
+    np.testing.assert_allclose(errors.loc["stacked", "value"], expected, rtol=1e-5)
+    assert [*errors.loc["scheduled", "epoch"]] == [1, 3], "the middle is of no training asked for"
+    assert errors.loc["wild", "value"] == np.inf
+    measured = found[(found["variant"] == "stacked") & (found["measure"] == "detail_explained")]
+    assert [*measured["epoch"]] == [1, 2]
     page = (tmp_path / "reports/studies/longer.md").read_text("utf-8")
-    assert "`scheduled` is stacked with schedule: cosine." in page
-    assert "| wild | error | all diverged | all diverged | nan |" in page
-    assert "| wild | error, over stacked | - | - | |" in page
+    assert "| wild | error | all diverged | - | - | 4 to 4 | - |" in page
+    assert (tmp_path / "reports/studies/longer.png").exists()
+
+    longer.main("scheduled")
+    again = pd.read_csv(tmp_path / "reports/studies/longer.csv", dtype=TEXT)
+    order = [*found.columns[:5]]
+    assert (
+        again.sort_values(order)
+        .reset_index(drop=True)
+        .equals(found.sort_values(order).reset_index(drop=True))
+    ), "rows of other arms stay"
+    with pytest.raises(PipelineError, match="there is no tame; there are stacked, "):
+        longer.main.__wrapped__("tame")  # type: ignore[attr-defined]
+
+
+def test_every_arm_has_settings_that_may_be_trained(prepare: Prepare) -> None:
+    for name in {arm.variant for arm in longer.ARMS.values()}:
+        prepare(name, model_settings(training="stacked" if "stacked" in name[:7] else "recursive"))
+    for arm in longer.ARMS.values():
+        assert [longer.settings_of(arm, epochs).epochs for epochs in arm.epochs] == [*arm.epochs]
+    for first, epochs, second, others in longer.RATIOS:
+        assert epochs in longer.ARMS[first].epochs and others in longer.ARMS[second].epochs
+        assert longer.ARMS[first].seeds == longer.ARMS[second].seeds
 
 
 def test_what_is_counted_in_epochs_keeps_its_fraction() -> None:
-    values = model_settings(epochs=10, stacked_epochs=2).model_dump(exclude={"implementation"})
-    variant = Variant(**values, seeds=[0], released_seeds=[])
-    assert longer.stretched(variant, 40).stacked_epochs == 8
+    settings = model_settings(training="recursive", epochs=10, stacked_epochs=2)
+    assert longer.stretched(settings, 40).stacked_epochs == 8
 
 
-def made(values: dict[str, dict[int, float]], epochs: tuple[int, ...]) -> pd.DataFrame:
-    """A table with a value a variant and seed, the same of every measure after each epoch."""
+def made(values: dict[str, dict[int, float]]) -> pd.DataFrame:
+    """A table with a value an arm and seed, the same of every measure after 20 and 40 epochs."""
     rows = [
-        ("hash", name, seed, epoch, 1.0, measure, value)
+        ("hash", name, seed, epoch, measure, value, "a processor")
         for name, seeds in values.items()
         for seed, value in seeds.items()
-        for epoch in epochs
-        for measure in (*longer.MEASURES, "error")
+        for epoch in (20, 40)
+        for measure in longer.MEASURES
     ]
     return pd.DataFrame(rows, columns=[*longer.TABLE])
 
 
-def told(frame: pd.DataFrame) -> str:
-    return longer.told(frame, dict.fromkeys(frame["variant"], 1.0), {"a processor"})
+def test_arms_are_compared_seed_by_seed_at_equal_epochs_and_seconds() -> None:
+    stacked = {10: 100.0, 11: 200.0, 12: 400.0}
+    reach = {seed: 1.1 * value for seed, value in stacked.items()}
+    frame = made({"stacked_cosine": stacked, "reach_2_cosine": reach})
+    seconds = pd.Series({"stacked_cosine": 10.0, "reach_2_cosine": 18.0})
+    page = longer.told(frame, seconds)
+    assert "Trained on a processor." in page
+    assert "| stacked_cosine | error | - | 233 ± 153 | 233 ± 153 | 10 to 12 | 10.0 |" in page
+    row = "| reach_2_cosine, 20 epochs | stacked_cosine, {} epochs | 1.10 (1.10 to 1.10) | 3 | {} |"
+    assert row.format(20, "1.80") in page and row.format(40, "0.90") in page
+    diverged = frame.assign(value=frame["value"].where(frame["seed"] != 12, np.inf))
+    page = longer.told(diverged, seconds)
+    assert "| 150 ± 71; 1 diverged |" in page and "reach_2_cosine, 20" not in page
 
 
-def test_seeds_are_counted_for_each_variant_on_its_own() -> None:
-    frame = made({"stacked": {0: 2.0, 1: 2.0}, "candidate": {0: 2.0}}, longer.EPOCHS)
-    last = (frame["seed"] == 1) & (frame["epoch"] == 40)
-    text = told(frame.assign(value=frame["value"].where(~last, np.inf)))
-    assert "Trained on a processor." in text
-    assert "| stacked | error | 2 ± 0 | 2 ± 0 | 2; 1 diverged |" in text
-    assert "| candidate | error | 2 | 2 | 2 |" in text
-    assert "| candidate | error, over stacked | 1.00 (one seed) | 1.00 (one seed) |" in text
-
-
-def test_seeds_that_the_first_lacks_are_not_said_to_have_diverged() -> None:
-    seeds = {"stacked": (0, 1, 2), "candidate": (2, 3, 4)}
-    values = {name: dict.fromkeys(own, 2.0) for name, own in seeds.items()}
-    text = told(made(values, longer.EPOCHS))
-    assert "| candidate | error, over stacked | 1.00 (one seed) | 1.00 (one seed) |" in text
-    assert "diverged" not in text.partition("| variant |")[2]
-
-
-def test_a_variant_without_a_pace_is_drawn_against_epochs_alone() -> None:
-    """Seed 0, which tells the seconds, diverged at once, and the others did not."""
-    frame = made({name: {1: 2.0, 2: 2.0} for name in ("stacked", "candidate")}, (1, 2, 3))
-    seconds = frame["epoch"].where(frame["variant"] == "stacked")
-    left, right = longer.draw(frame.assign(seconds=seconds)).axes[:2]
+def test_an_arm_without_a_pace_is_drawn_against_epochs_alone() -> None:
+    frame = made({name: {1: 2.0, 2: 2.0} for name in ("stacked", "mine")})
+    left, right = longer.draw(frame, pd.Series({"stacked": 1.0})).axes[:2]
     drawn = [[len(line.get_xdata()) for line in axes.lines] for axes in (left, right)]
-    assert drawn == [[3, 3], [3]]
+    assert drawn == [[2, 2], [2]]
 
 
-def test_variants_are_compared_seed_by_seed_with_the_first() -> None:
-    errors = {"stacked": (100.0, 200.0, 400.0), "recursive": (110.0, 220.0, 440.0)}
-    values = {name: dict(enumerate(own)) for name, own in errors.items()}
-    frame = made(values, longer.EPOCHS)
-    ratio = "| recursive | error, over stacked | 1.10 (1.10 to 1.10) | 1.10 (1.10 to 1.10) |"
-    assert f"{ratio} 1.10 (1.10 to 1.10) |" in told(frame)
-    lost = (frame["variant"] == "recursive") & (frame["seed"] == 2) & (frame["epoch"] == 40)
-    assert f"{ratio} 1.10 (1.10 to 1.10); 1 diverged |" in told(frame[~lost])
+def test_the_pace_of_every_variant_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prepare: Prepare
+) -> None:
+    monkeypatch.setattr(longer, "ARMS", {"mine": Arm("mixed", {"schedule": "cosine"})})
+    monkeypatch.setattr(pace, "STEPS", 1)
+    prepare("mixed", model_settings(training="recursive", epochs=2, stacked_epochs=1, **SMALL))
+    (tmp_path / "reports/studies").mkdir(parents=True)
+    pace.main()
+    seconds = pace.read(tmp_path / "reports/studies")
+    assert [*seconds.index] == ["mixed", "mine"] and (seconds > 0).all()
