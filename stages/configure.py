@@ -10,7 +10,9 @@ section `train` sets replaces a variant's own value, too. Where its `variants` i
 variants go; an item is a name, or a name with what it changes.
 """
 
+import csv
 import json
+import math
 import sys
 from contextlib import suppress
 from copy import deepcopy
@@ -18,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.common import settings
+from stages.common.cores import cores
 from stages.common.entry import entry_point
 from stages.common.errors import PipelineError
 from stages.common.files import atomic_folder, write_text
@@ -25,6 +28,7 @@ from stages.common.yaml_files import parse_yaml, read_yaml, to_yaml
 from stages.measure.measures import computed
 
 PARAMS = Path("params.yaml")
+PACE = Path("reports/studies/pace.csv")
 
 
 @entry_point
@@ -87,10 +91,15 @@ def merge(values: dict[str, Any], changes: dict[str, Any]) -> None:
 
 
 def plan(params: settings.Params) -> str:
-    """How much there is to train, and how much of it was trained before."""
-    trainings = {
-        _key(model.model_dump(exclude_none=True), seed)
-        for variant in params.variants.values()
+    """How much there is to train, how much of it was trained before, and how long the rest takes.
+
+    The time is that of the paper's pictures at their size, on a processor like that of PACE.
+    """
+    table = list(csv.DictReader(PACE.open(encoding="utf-8"))) if PACE.exists() else []
+    epoch = {row["variant"]: float(row["epoch_seconds"]) for row in table}
+    seconds = {
+        _key(model.model_dump(exclude_none=True), seed): model.epochs * epoch.get(name, math.nan)
+        for name, variant in params.variants.items()
         for implementation, model in variant.models().items()
         for seed in variant.seeds_of(implementation)
     }
@@ -100,10 +109,15 @@ def plan(params: settings.Params) -> str:
             identity = json.loads((path.parents[1] / "identity.json").read_text(encoding="utf-8"))
             epochs = int(path.parent.name.removeprefix("epochs"))
             kept.add(_key(identity["settings"] | {"epochs": epochs}, identity["seed"]))
-    return (
-        f"{len(params.variants)} variants, {len(trainings)} different trainings; "
-        f"{len(trainings & kept)} of them are kept, and repeated only for other faces or other code"
-    )
+    missing = sum(value for key, value in seconds.items() if key not in kept)
+    text = f"{len(params.variants)} variants, {len(seconds)} different trainings; "
+    text += f"{len(kept & {*seconds})} of them are kept, and repeated only for other faces or "
+    text += "other code"
+    as_the_paper = params.download.dataset.startswith("lfw") and params.preprocess.size == 128
+    if as_the_paper and missing > 0:
+        text += f"; the others take about {missing / cores() / 3600:.1f} hours on {cores()} "
+        text += f"core(s) of {table[0]['processor']}"
+    return text
 
 
 def _key(model: dict[str, Any], seed: int) -> str:

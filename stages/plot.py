@@ -9,13 +9,13 @@ from stages.common.files import atomic_folder, write_text
 from stages.common.settings import configured
 from stages.measure.records import read
 from stages.report import studies, text
-from stages.report.figures import draw_all
+from stages.report.figures import FIGURES, OF_OWN_PICTURES, draw_all
 from stages.report.findings import Findings, find
 from stages.report.html.page import page
 from stages.report.tables import curves_csv, table1_csv
 
 REPORTS = Path("reports")
-FIGURES = REPORTS / "figures"
+PICTURES = REPORTS / "figures"
 README = Path("README.md")
 BLOCK = re.compile(r"(?<=<!-- findings: written by plot -->\n).*(?=<!-- end of findings -->)", re.S)
 
@@ -24,8 +24,9 @@ BLOCK = re.compile(r"(?<=<!-- findings: written by plot -->\n).*(?=<!-- end of f
 def main() -> None:
     records = read()
     found = find(records, studies.read(records.faces))
-    with atomic_folder(FIGURES) as folder:
-        drawn = draw_all(records, folder)
+    with atomic_folder(PICTURES) as folder:
+        figures = OF_OWN_PICTURES if found.provenance["own"] else FIGURES
+        drawn = draw_all(records, folder, figures)
         texts = {"README.md": text.report(found, drawn), "index.html": page(records, found)}
         for name, table in (("table1", table1_csv(found.table)), ("curves", curves_csv(records))):
             texts[f"{name}.csv"] = table.to_csv(index=False, float_format="%.6g")
@@ -33,7 +34,7 @@ def main() -> None:
         write_text(REPORTS / name, content)
     write_findings(found)
     print(text.summary(found))
-    print(f"\nThe evidence: {REPORTS}/README.md; to look at: {REPORTS}/index.html, {FIGURES}/")
+    print(f"\nThe evidence: {REPORTS}/README.md; to look at: {REPORTS}/index.html, {PICTURES}/")
     if removed := of_removed_variants():
         print(f"\nOf variants that params.yaml no longer has: `rm -r {' '.join(removed)}`")
 

@@ -99,3 +99,19 @@ def test_what_is_kept_is_counted_by_settings_and_seed(capsys: pytest.CaptureFixt
     (home / "identity.json").write_text("[]", encoding="utf-8")
     configure.main()
     assert " different trainings; 2 of them" in capsys.readouterr().out
+
+
+def test_the_time_of_what_is_missing_is_told_where_the_pace_of_all_is_known(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("few.yaml").write_text("train: {seeds: [3], epochs: 10}\nvariants: [joint]", "utf-8")
+    lines = ["variant,epoch_seconds,processor", "stacked,9,a Zen", "joint,360,a Zen"]
+    configure.PACE.parent.mkdir(parents=True)
+    configure.PACE.write_text("\n".join(lines[:2]), encoding="utf-8")
+    configure.main("few.yaml")
+    assert "hours" not in capsys.readouterr().out
+    configure.PACE.write_text("\n".join(lines), encoding="utf-8")
+    monkeypatch.setenv("RECURSIVE_AUTOENCODER_CORES", "1")
+    configure.main()
+    said = "; the others take about 1.0 hours on 1 core(s) of a Zen\n"
+    assert capsys.readouterr().out.endswith(said)

@@ -26,7 +26,6 @@ from stages.report.tables import NEAR
 HERE = Path(__file__).parent
 SPECIAL = re.compile(r"[\\`*\[\]|~]")
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")  # a terminal would obey them
-OWN_FIGURES = ("hero.png", "figure6_reconstructions.png", "other_variants.png", "curves.png")
 WIDTH = 100  # columns of the terminal's lines
 
 
@@ -36,8 +35,7 @@ def report(found: Findings, drawn: Sequence[str]) -> str:
     Of pictures of one's own it has nothing about the paper.
     """
     if found.provenance["own"]:
-        pictures = [name for name in OWN_FIGURES if name in drawn]
-        return _render("own.md.j2", _markdown, found=found, pictures=pictures)
+        return _render("own.md.j2", _markdown, found=found, pictures=drawn)
     figures = {name: FIGURES[name] for name in FIGURES if name in drawn}
     return _render("report.md.j2", _markdown, found=found, figures=figures, rule=Markup(rule()))
 
