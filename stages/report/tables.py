@@ -21,8 +21,9 @@ from stages.report.catalogue import (
 )
 from stages.report.statistics import CONFIDENCE, Interval, beats_mean_picture, prediction_interval
 
-# The paper's two draws of 100 images give numbers up to 35 % apart: ours may lie a little outside.
-NEAR = 1.25
+# The paper measured on 100 images. Of two draws of 100 held-out images 95 % have mean errors within
+# this factor of each other: 1.07 to 1.11, by the model.
+NEAR = 1.11
 LOSSES = {"error": "last_step", "averaged_error": "averaged"}  # of a training's curve
 # What is measured of other images than the held-out ones: measure and split.
 ELSEWHERE = {
