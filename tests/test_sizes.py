@@ -31,6 +31,7 @@ from stages.measure.measures import MEASURES
 from stages.measure.records import read
 from stages.model import checkpoint
 from stages.model.network import Autoencoder
+from stages.model.training import Trainer
 from tests.conftest import made_faces, model_settings
 
 FEW = 2  # levels
@@ -127,10 +128,17 @@ def test_models_reconstruct_pictures_of_their_size(
     assert f"size 128, not {size}" in capsys.readouterr().err
 
 
-def test_pictures_of_256_pixels_have_every_measure(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pictures_of_256_pixels_are_trained_on_and_have_every_measure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(compute, "DETECTED", 2)
-    images = made_faces(4, 256).images
-    model = Autoencoder(model_settings(size=256, variational=True)).eval()
+    people = made_faces(4, 256)
+    images = people.images
+    settings = model_settings(size=256, variational=True, epochs=1, batch_size=2)
+    trainer = Trainer(Training(settings=settings, seed=0, faces=people.hash), people)
+    trainer.run_epoch()
+    assert {point.loss for point in trainer.curve} >= {"kl", "averaged_error"}
+    model = trainer.model.eval()
     with compute.threads() as pool:
         found = compute.measure(pool, model, images[:2], images[2:])
     assert {name for split, name, *_ in found.rows if split == "test"} == {*MEASURES}
