@@ -1,4 +1,4 @@
-"""What an epoch of each training takes of a core, to compare trainings at equal seconds.
+"""What each training takes: seconds of a core an epoch, and memory between forward and backward.
 
 `python -m studies.pace` measures every variant and every arm of `longer`, one after another, each
 alone: the median of ROUNDS times STEPS steps, in CPU time. It writes reports/studies/pace.csv. Run
@@ -6,9 +6,11 @@ nothing beside it.
 """
 
 import gc
+import os
 import time
 from pathlib import Path
 from statistics import median
+from unittest.mock import patch
 
 import pandas as pd
 import torch
@@ -18,12 +20,18 @@ from stages.common.files import atomic
 from stages.common.settings import ModelSettings, Training, configured, read_variant
 from stages.data import faces
 from stages.data.faces import Faces
+from stages.kernels.operations import SWITCH
+from stages.model.losses import parts
+from stages.model.network import Autoencoder
 from stages.model.store import machine
 from stages.model.training import Trainer
 from studies.clear import write_table
 
 STEPS, ROUNDS = 20, 5
-TABLE = ("variant", "milliseconds", "batch_size", "epoch_seconds", "processor")
+IMAGES = 16
+SIZES = (64, 128, 256)  # pixels a side, of pictures behind the memory
+MEMORY = tuple(f"mib_{size}" for size in SIZES)  # of an image
+TABLE = ("variant", "milliseconds", "batch_size", "epoch_seconds", *MEMORY, "processor")
 
 
 @entry_point
@@ -38,7 +46,8 @@ def main() -> None:
     for name, settings in timed.items():
         step = seconds_a_step(settings, people)
         steps = len(people.rows("train")) // settings.batch_size
-        rows.append((name, 1000 * step, settings.batch_size, steps * step, processor))
+        held = [mebibytes(settings.model_copy(update={"size": size})) for size in SIZES]
+        rows.append((name, 1000 * step, settings.batch_size, steps * step, *held, processor))
         print(f"{name}: {1000 * step:.1f} ms", flush=True)
     with atomic(Path("reports/studies/pace.csv")) as path:
         write_table(path, TABLE, rows)
@@ -64,6 +73,37 @@ def _timed(settings: ModelSettings, people: Faces, stacked: bool) -> float:
             trainer.take_step()
         taken.append((time.process_time() - started) / STEPS)
     return median(taken[1:])  # the first compiles
+
+
+def mebibytes(settings: ModelSettings) -> float:
+    """What a training step keeps of an image between forward and backward.
+
+    Counted are the tensors but for weights that autograd saves in the plain formulation, as in any
+    framework. A recursive step computes the gradients of a level, and drops what it kept for it,
+    before the next level: the most that it has at a time counts. So it is for the stacked epochs at
+    the end of a training.
+    """
+    model = Autoencoder(settings).train()
+    weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    images = torch.rand(IMAGES, 3, model.size, model.size)
+    most = 0
+    for stacked in {False, settings.stacked_epochs > 0}:
+        kept: dict[int, torch.UntypedStorage] = {}
+
+        def keep(
+            tensor: torch.Tensor, kept: dict[int, torch.UntypedStorage] = kept
+        ) -> torch.Tensor:
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in weights:
+                kept[storage.data_ptr()] = storage
+            return tensor
+
+        plain = patch.dict(os.environ, {SWITCH: "0"})
+        with plain, torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            for _ in parts(model, images, stacked):
+                most = max(most, sum(storage.nbytes() for storage in kept.values()))
+                kept.clear()
+    return most / IMAGES / 2**20
 
 
 def read(folder: Path) -> "pd.Series[float]":

@@ -119,3 +119,13 @@ def test_the_pace_of_every_variant_is_measured(
     pace.main()
     seconds = pace.read(tmp_path / "reports/studies")
     assert [*seconds.index] == ["mixed", "mine"] and (seconds > 0).all()
+
+
+def test_a_recursive_step_keeps_one_level_at_a_time() -> None:
+    """That of the largest pictures, which is all that a stacked model of one level has."""
+    recursive, one_level, stacked = (
+        pace.mebibytes(model_settings(size=64, **changes))
+        for changes in ({}, {"training": "stacked", "levels": 1}, {"training": "stacked"})
+    )
+    assert recursive == one_level < stacked
+    assert recursive * 2**20 > 4 * 3 * 64**2, "at least the picture"
