@@ -7,15 +7,12 @@ Safetensors: data, no code. A model comes back in three lines:
     reconstructions = model(images)  # float (n, 3, size, size) in [0, 1], both
 """
 
-import errno
 import json
-import os
-import re
 from pathlib import Path
 
+import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from stages.common.errors import PipelineError
@@ -45,12 +42,8 @@ def save(
 def write(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
     """Write tensors of any device. Raises OSError where the disk is full or takes no such file."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    try:
-        save_file(tensors, path, metadata)
-    except SafetensorError as error:
-        match = re.search(r"os error (\d+)", str(error))
-        number = int(match[1]) if match else errno.EIO
-        raise OSError(number, os.strerror(number), str(path)) from None
+    # `save_file` of safetensors would let no other user read the file, whatever the umask.
+    path.write_bytes(safetensors.torch.save(tensors, metadata))
 
 
 def load(path: str | Path) -> tuple[Autoencoder, Training]:
