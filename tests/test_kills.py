@@ -81,9 +81,9 @@ def without(project: Path, outputs: tuple[str, ...]) -> None:
 
 
 def one_line(errors: str, what: str, name: str) -> bool:
-    """Whether an error names the file, but for the nameless one that pictures come in."""
-    file = ";" if name == "download" else f": {STAGES[name].place}/"
-    file = ": " if name == "train_variant" else file  # of what is kept, or of models/
+    """Whether an error is one line that names a file or, of pictures that arrive, their folder."""
+    # train_variant: of what is kept, or of models/
+    file = ": " if name == "train_variant" else f": {STAGES[name].place}/"
     return errors.startswith(f"error: {what}{file}") and errors.count("\n") == 1
 
 

@@ -96,8 +96,13 @@ def test_a_report_has_what_exists_at_its_size(project: Path) -> None:
         assert f"{3 * size**2:,} values" in text
         assert "nan" not in re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL)
     labels = [MEASURES[name].label for name in MEASURES if name in TOO_SMALL[size]]
-    told = f"Pictures of {size} pixels are too small for {', '.join(labels)}."
-    assert told in (reports / "README.md").read_text(encoding="utf-8")
+    told = f"Pictures of {size} pixels are too small for {', '.join(labels)}"
+    report = " ".join((reports / "README.md").read_text(encoding="utf-8").split())
+    assert f"{told}." in report
+    for text in (report, " ".join(page.split())):  # both hold the rule of verdicts
+        assert f"{told}: questions about these stay unclear." in text
+        plain = re.findall(r"two values, or for ([\w, -]+) their plain difference", text)
+        assert plain and not {*labels} & {*plain[0].split(", ")}
     data = json.loads(re.findall(r'id="data">(.*?)</script>', page)[0])
     assert data["faces"]["size"] == size
     assert Image.open(reports / "figures/hero.png").height > 2 * 256  # two faces, enlarged

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torchvision.transforms.v2 import functional as transforms
 
 from stages.common.errors import PipelineError
@@ -15,17 +15,6 @@ from stages.data.faces import SIZE
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 MAX_PIXELS = 2**26  # of a picture, 67 million: more than most cameras have
 PNG = b"\x89PNG\r\n\x1a\n"
-ORIENTATION = 274  # of EXIF's tags
-# What turns a picture upright, by its orientation.
-UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 Crop = Callable[[bytes, int], np.ndarray]  # of a picture, and pixels a side
 
@@ -62,10 +51,17 @@ def decode(
     as it was. Raises as `fit` does, for a picture of less than `least` pixels a side."""
     try:
         with Image.open(io.BytesIO(_readable(picture)), formats=formats) as image:
-            _check_size(image.width, image.height, least)
+            size = f"{image.width}x{image.height} pixels"
+            if min(image.size) < least:
+                raise PipelineError(f"is {size}; at least {least}x{least} needed")
+            if image.width * image.height > MAX_PIXELS:
+                raise PipelineError(f"is {size}; at most {MAX_PIXELS:,} in all allowed")
             if side:  # a JPEG decodes several times as fast at a half, quarter or eighth
                 image.draft(None, (side, side))
-            return _upright(_to_rgb(image, depth=picture[24]), image)
+            image.load()
+            with suppress(Exception):  # Pillow does not say what damaged EXIF data may raise
+                ImageOps.exif_transpose(image, in_place=True)
+            return _to_rgb(image, depth=picture[24])
     except PipelineError:
         raise
     except UnidentifiedImageError:
@@ -87,21 +83,6 @@ def _readable(picture: bytes) -> bytes:
             kept.append(chunk)
         at += len(chunk)
     return b"".join(kept)
-
-
-def _check_size(width: int, height: int, least: int) -> None:
-    if min(width, height) < least:
-        raise PipelineError(f"is {width}x{height} pixels; at least {least}x{least} needed")
-    if width * height > MAX_PIXELS:
-        raise PipelineError(f"is {width}x{height} pixels; at most {MAX_PIXELS:,} in all allowed")
-
-
-def _upright(pixels: Image.Image, image: Image.Image) -> Image.Image:
-    """`pixels` turned as the EXIF data of `image` ask for, where they can be read."""
-    turn = None
-    with suppress(Exception):  # Pillow does not say what damaged EXIF data may raise
-        turn = UPRIGHT.get(image.getexif().get(ORIENTATION, 1))
-    return pixels if turn is None else pixels.transpose(turn)
 
 
 def _to_rgb(image: Image.Image, depth: int) -> Image.Image:

@@ -10,10 +10,11 @@ from skimage.feature import Cascade
 from stages.data.crops import FORMATS, decode
 
 LOOKED_AT = 512  # pixels of the longer side in which a face is looked for
-SMALLEST = 64  # pixels of it that a face fills at least
+SMALLEST = 64  # pixels of a face's side in it
 DETECTIONS = 3  # that overlap
 # A crop's side in detected windows: in LFW's pictures the median, their centre being the same.
 MARGIN = 128 / 113
+_cascade = cache(lambda: Cascade(lbp_frontal_face_cascade_filename()))  # type: ignore[no-untyped-call]
 
 
 def fit_face(picture: bytes, size: int) -> np.ndarray | None:
@@ -36,8 +37,3 @@ def fit_face(picture: bytes, size: int) -> np.ndarray | None:
     left, top = (middle * scale - side / 2).clip(0, np.array(image.size) - side)
     box = (left, top, left + side, top + side)
     return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, box, reducing_gap=3))
-
-
-@cache
-def _cascade() -> Cascade:
-    return Cascade(lbp_frontal_face_cascade_filename())  # type: ignore[no-untyped-call]

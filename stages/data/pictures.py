@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Self
 
 from stages.common.errors import PipelineError
-from stages.common.files import atomic
+from stages.common.files import DISK, atomic
 
 PARTIAL = Path("data/partial")  # unfinished downloads; git-ignored
 SHOWN = 20  # reasons why pictures were skipped, and names for each
@@ -61,7 +61,7 @@ def store(contents: Iterable[tuple[str, bytes]], limit: int, partial: Path = PAR
     """Names and pictures, in whatever order, kept in a nameless file in the folder `partial`.
 
     Raises PipelineError where a name comes twice with different pictures, or all of them have more
-    than `limit` bytes.
+    than `limit` bytes. The OSError of a full disk names the folder.
     """
     partial.mkdir(parents=True, exist_ok=True)
     file = tempfile.TemporaryFile(dir=partial)  # noqa: SIM115  # the pictures are read from it
@@ -80,7 +80,9 @@ def store(contents: Iterable[tuple[str, bytes]], limit: int, partial: Path = PAR
             places[name] = (end, len(content))
             end += len(content)
         file.flush()
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, OSError) and error.filename is None and error.errno in DISK:
+            error.filename = str(partial)
         with suppress(OSError):  # a full disk raises a second time
             file.close()
         raise

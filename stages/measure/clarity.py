@@ -1,18 +1,17 @@
 """Clarity as numbers: sharpness, detail, grid patterns, colours, and whether a face is still seen.
 
 The paper judged all of this by eye (section 4.6). Images are float tensors (N, 3, s, s) in [0, 1].
-Each measure answers to one fault and ignores the others: tests/measure/test_clarity.py measures
-blurred, noisy, washed-out and gridded images.
+Each measure shows one fault and ignores the others, as tests/measure/test_clarity.py checks.
 
-A spectrum is the Fourier transform of luminance, its mean taken away and a Hann window laid over
-it, since the jump between opposite borders would pass for detail; power is its squared modulus.
-Frequencies are counted in cycles per image, 0 to s / 2 (the Nyquist frequency) along an axis.
+A spectrum is the Fourier transform of luminance without its mean, under a Hann window, as the jump
+between opposite borders would pass for detail. Power is the squared modulus of the spectrum.
+Frequencies are in cycles per image, 0 to s / 2 (the Nyquist frequency) along an axis.
 
-What compares reconstructions with their images as a ratio returns its parts, as `statistics.ratio`
-takes them: by image, what is multiplied above the line and what below, (N, 2, m).
+Ratios are returned as parts (N, 2, m) for `statistics.ratio`: by image, m factors of the numerator
+and m of the denominator.
 """
 
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import torch
@@ -51,8 +50,8 @@ def radial(power: Tensor) -> Tensor:
 def high_frequency_ratio(power: Tensor, image_power: Tensor) -> Tensor:
     """Parts (N, 2, 2): the fraction of energy above 1/8 of a cycle per pixel, over the images'.
 
-    1 is as sharp as the image, below is blur, above is grain. As a fraction it does not change with
-    contrast, and leaving out the frequencies of a grid (see `grid_ratio`), not with one either.
+    1 is as sharp as the image, below is blur, above is grain. Contrast does not change a fraction.
+    A grid does not change it either: the frequencies of `grid_ratio` are left out.
     """
     masks = torch.stack(_masks(power.shape[-1])).flatten(1).to(power.device, power.dtype)
     (high, energy), (image_high, image_energy) = (
@@ -62,7 +61,7 @@ def high_frequency_ratio(power: Tensor, image_power: Tensor) -> Tensor:
 
 
 def detail(spectrum: Tensor) -> Tensor:
-    """What of a spectrum lies above 1/8 of a cycle per pixel, but for a grid's: real (N, m)."""
+    """A spectrum above 1/8 of a cycle per pixel, without a grid's frequencies: real (N, m)."""
     high, _ = _masks(spectrum.shape[-1])
     return torch.view_as_real(spectrum[:, high.to(spectrum.device)]).flatten(1)
 
@@ -70,16 +69,16 @@ def detail(spectrum: Tensor) -> Tensor:
 def coherence(detail: Tensor, image_detail: Tensor) -> Tensor:
     """Correlation (N,), -1 to 1, of the detail of reconstructions and images.
 
-    Their cross-spectrum over the root of both powers: 1 is the same edges in the same places, 0
-    none of them, or no detail at all. It does not change with contrast.
+    Their cross-spectrum over the root of both powers. 1: the same edges in the same places. 0: none
+    of them, or no detail at all. Contrast does not change it.
     """
     return functional.cosine_similarity(detail, image_detail).clamp(-1, 1)
 
 
 def unexplained_detail(detail: Tensor, image_detail: Tensor) -> Tensor:
-    """Parts (N, 2, 1): energy of the difference of both details, over that of the images'.
+    """Parts (N, 2, 1): energy of the difference of both details, over that of the images' detail.
 
-    0 is the same detail, 1 is as far as a picture that has none, and above 1 is grain.
+    0: the same detail. 1: as far as a picture without detail. Above 1: grain.
     """
     difference, energy = (x.square().sum(1) for x in (detail - image_detail, image_detail))
     return _parts([difference], [energy])
@@ -89,15 +88,15 @@ def grid_ratio(power: Tensor, image_power: Tensor) -> Tensor:
     """Parts (N, 2, 1): mean power at the frequencies of a grid, over that around them.
 
     Transposed convolutions of stride 2 leave checkerboards and stripes with a period of 2 pixels
-    (the last level) and 4 (the last but one). Whatever repeats every 4 pixels has its energy at
+    (the last level) and 4 (the last but one). What repeats every 4 pixels has its energy at
     multiples of 1/4 of a cycle per pixel, along either axis or both: 15 frequencies, without 0. The
-    first number takes them with their nearest neighbours, over which the window spreads a peak; the
-    second takes the neighbours at a distance of 2 to 4 cycles per image. At 32 pixels those of two
-    frequencies overlap.
+    numerator takes them with their nearest neighbours, over which the window spreads a peak. The
+    denominator takes the neighbours at a distance of 2 to 4 cycles per image, which overlap at 32
+    pixels.
 
-    What the images have around these frequencies is added to both: 1 is no grid, and where it is 2
-    the grid is as strong as the texture of a photograph. Without that addition a grid too faint to
-    be seen would count in a blurred image, which has nothing around it.
+    The power of the images around these frequencies is added to both. 1 is no grid; at 2 the grid
+    is as strong as the texture of a photograph. Without that addition a grid too faint to be seen
+    would count in a blurred image, which has nothing around it.
     """
     masks = (masks.to(power.device, power.dtype) for masks in _grid(power.shape[-1]))
     peak, around = (mask.sum(0) / mask.sum() for mask in masks)
@@ -109,11 +108,11 @@ def grid_ratio(power: Tensor, image_power: Tensor) -> Tensor:
 
 
 def colour_shift(reconstructions: Tensor, images: Tensor) -> Tensor:
-    """How far an image's colours moved, whatever their place (N,): 0 is not at all, at most 1.
+    """How far an image's colours moved, whatever their place (N,), 0 to 1.
 
     With mean m and standard deviation s of a colour channel, the root mean square over the three
     channels of sqrt((m' - m)^2 + (s' - s)^2): the 2-Wasserstein distance between normal
-    distributions of the channel's values. A washed-out picture moves m, s or both.
+    distributions of the channel's values.
     """
     after, before = (_colours(x) for x in (reconstructions, images))
     return (after - before).square().sum(1).mean(1).sqrt()
@@ -132,15 +131,14 @@ def contrast(images: Tensor) -> Tensor:
 def detect(pictures: np.ndarray) -> np.ndarray:
     """Whether a face detector finds a face: bool (N,), for uint8 pictures (N, s, s, 3).
 
-    scikit-image's local binary pattern cascade for frontal faces, windows of 7/16 of a side to all
-    of it in steps of a factor of 1.2 (a face fills 5/8 or more), two overlapping detections or
-    more. It knows no face of less than 24 pixels.
+    scikit-image's local binary pattern cascade for frontal faces: windows of 7/16 of a side to the
+    whole side (a face fills 5/8 or more) in steps of a factor of 1.2, and at least two overlapping
+    detections. It knows no face of less than 24 pixels.
     """
     side = pictures.shape[1]
-    options = {"scale_factor": 1.2, "step_ratio": 1, "min_neighbor_number": 2}
     windows = {"min_size": (7 * side // 16,) * 2, "max_size": (side, side)}
-    find = _cascade().detect_multi_scale
-    return np.array([len(find(p, **options, **windows)) > 0 for p in pictures], bool)
+    find = partial(_cascade().detect_multi_scale, scale_factor=1.2, step_ratio=1, **windows)
+    return np.array([len(find(p, min_neighbor_number=2)) > 0 for p in pictures], bool)
 
 
 def to_pictures(images: Tensor) -> Tensor:
@@ -158,19 +156,15 @@ def _window(images: Tensor) -> Tensor:
     return window[:, None] * window
 
 
-@cache
-def _cascade() -> Cascade:
-    return Cascade(lbp_frontal_face_cascade_filename())  # type: ignore[no-untyped-call]
+_cascade = cache(lambda: Cascade(lbp_frontal_face_cascade_filename()))  # type: ignore[no-untyped-call]
 
 
 def _colours(images: Tensor) -> Tensor:
     """Mean and standard deviation (N, 2, 3) of each colour channel."""
     mean = images.mean((2, 3))
     # A norm, as torch.std takes ten times as long.
-    deviation = (
-        torch.linalg.vector_norm(images - mean[:, :, None, None], dim=(2, 3)) / images.shape[-1]
-    )
-    return torch.stack([mean, deviation], dim=1)
+    norm = torch.linalg.vector_norm(images - mean[:, :, None, None], dim=(2, 3))
+    return torch.stack([mean, norm / images.shape[-1]], dim=1)
 
 
 @cache
@@ -189,7 +183,7 @@ def _circles(size: int) -> Tensor:
 
 @cache
 def _masks(size: int) -> tuple[Tensor, Tensor]:
-    """Masks (size, size): frequencies above 1/8 of a cycle per pixel, and all; without a grid's."""
+    """Masks (size, size) without a grid's frequencies: above 1/8 of a cycle per pixel, and all."""
     kept = ~_grid(size)[0].any(0)
     return kept & (_radius(size) >= HIGH * size), kept
 
@@ -200,9 +194,7 @@ def _grid(size: int) -> tuple[Tensor, Tensor]:
     frequency = torch.fft.fftfreq(size, 1 / size)
     step, nyquist = size // STRIDES, size // 2
     peaks, around = [], []
-    for row, column in np.ndindex(STRIDES, STRIDES):
-        if row == column == 0:
-            continue
+    for row, column in [*np.ndindex(STRIDES, STRIDES)][1:]:
         rows, columns = (
             ((frequency - step * n + nyquist) % size - nyquist).abs() for n in (row, column)
         )

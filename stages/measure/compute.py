@@ -15,7 +15,7 @@ from stages.common.errors import PipelineError
 from stages.data.faces import Faces, to_tensor
 from stages.measure import clarity, fidelity
 from stages.measure.measures import DETECTED, LEVELS, Measure, Split, measurable
-from stages.measure.records import FACES, References
+from stages.measure.records import FACES, REFERENCE, References
 from stages.measure.statistics import mean as mean_of
 from stages.model.network import Autoencoder, device
 
@@ -29,8 +29,7 @@ Values = dict[str, np.ndarray]  # numbers of every image, the first axis
 
 class Measured(NamedTuple):
     """One seed's part of a `Record`. spectrum: (1, s / 2 + 1). pictures: reconstructions of the
-    faces shown. A seed that diverged has none of the three.
-    """
+    faces shown. A seed that diverged has no spectrum, pictures and samples."""
 
     rows: list[Row]
     test_error: np.ndarray
@@ -40,10 +39,8 @@ class Measured(NamedTuple):
 
 
 class Pair:
-    """Reconstructions beside their images, float (N, 3, s, s) in [0, 1] both.
-
-    What several measures need of them is computed once.
-    """
+    """Reconstructions and their images, both float (N, 3, s, s) in [0, 1], and what several
+    measures need of them, computed once."""
 
     def __init__(self, outputs: Tensor, images: Tensor) -> None:
         self.outputs, self.images = outputs, images
@@ -54,18 +51,20 @@ class Pair:
         return self.outputs.mul(255).round().div(255)
 
     @cached_property
-    def spectra(self) -> tuple[Tensor, Tensor]:
-        return clarity.spectrum(self.seen), clarity.spectrum(self.images)
+    def pictures(self) -> Tensor:
+        return clarity.to_pictures(self.outputs)
 
     @cached_property
-    def details(self) -> tuple[Tensor, Tensor]:
-        seen, image = self.spectra
-        return clarity.detail(seen), clarity.detail(image)
+    def spectra(self) -> list[Tensor]:
+        return [clarity.spectrum(x) for x in (self.seen, self.images)]
 
     @cached_property
-    def powers(self) -> tuple[Tensor, Tensor]:
-        seen, image = self.spectra
-        return clarity.power_of(seen), clarity.power_of(image)
+    def details(self) -> list[Tensor]:
+        return [clarity.detail(x) for x in self.spectra]
+
+    @cached_property
+    def powers(self) -> list[Tensor]:
+        return [clarity.power_of(x) for x in self.spectra]
 
 
 # By name of the measure: a number an image, or the parts of a ratio, for its `statistic`.
@@ -82,7 +81,7 @@ FUNCTIONS: dict[str, Callable[[Pair], Tensor]] = {
     "grid_ratio": lambda pair: clarity.grid_ratio(*pair.powers),
     "colour_shift": lambda pair: clarity.colour_shift(pair.seen, pair.images),
     "contrast_ratio": lambda pair: clarity.contrast_ratio(pair.seen, pair.images),
-    "faces_found": lambda pair: torch.from_numpy(clarity.detect(_pictures(pair.outputs))),
+    "faces_found": lambda pair: torch.from_numpy(clarity.detect(pair.pictures.cpu().numpy())),
 }
 FUNCTIONS |= {f"depth_error_{k}": FUNCTIONS["error"] for k in range(1, LEVELS + 1)}
 
@@ -115,7 +114,9 @@ def measured_faces(faces: Faces) -> tuple[np.ndarray, np.ndarray]:
 def measure(pool: Executor, model: Autoencoder, test: np.ndarray, train: np.ndarray) -> Measured:
     """Every measure of one model; test, train: uint8 (n, s, s, 3)."""
     measures = measurable(model.size, model.depth)
-    on_test = [m for m in measures if "test" in m.splits]
+    on_test, on_train, on_samples = (
+        [m for m in measures if split in m.splits] for split in ("test", "train", "samples")
+    )
     of_all = [m for m in on_test if m.images is None]
     seen = in_batches(pool, partial(look, model, of_all, pictures=True), test)
     rows = _rows("test", of_all, seen)
@@ -123,16 +124,14 @@ def measure(pool: Executor, model: Autoencoder, test: np.ndarray, train: np.ndar
         if one.images is not None:
             chosen = evenly_spaced(len(test), one.images)
             rows += of_pictures(pool, "test", [one], seen["pictures"][chosen], test[chosen])
-
-    on_train = [m for m in measures if "train" in m.splits]
     rows += _rows("train", on_train, in_batches(pool, partial(look, model, on_train), train))
-
     drawn = test[:0]
     if model.settings.variational:
         codes = latents(DETECTED, model.latent)
-        drawn = in_batches(pool, partial(_sample, model), codes)["pictures"]
-        alone = [m for m in measures if "samples" in m.splits]
-        rows += of_pictures(pool, "samples", alone, drawn, drawn)
+        drawn = in_batches(
+            pool, lambda part: {"": clarity.to_pictures(model.sample(part.to(device())))}, codes
+        )[""]
+        rows += of_pictures(pool, "samples", on_samples, drawn, drawn)
     return Measured(
         rows=rows,
         test_error=seen["error"],
@@ -143,19 +142,15 @@ def measure(pool: Executor, model: Autoencoder, test: np.ndarray, train: np.ndar
 
 
 def diverged_measures(test: np.ndarray, train: np.ndarray) -> Measured:
-    """What stands for a model without weights: an infinite error, and nothing to look at."""
-    rows: list[Row] = [
-        (split, "error", float("inf"), float("nan"), len(images))
-        for split, images in (("test", test), ("train", train))
-    ]
-    frequencies = test.shape[1] // 2 + 1
-    return Measured(
-        rows, np.full(len(test), np.inf), np.empty((0, frequencies)), test[:0], test[:0]
-    )
+    """What stands for a model without weights: an infinite error, and no pictures."""
+    splits = (("test", test), ("train", train))
+    rows = [(split, "error", np.inf, np.nan, len(images)) for split, images in splits]
+    spectrum = np.empty((0, test.shape[1] // 2 + 1))
+    return Measured(rows, np.full(len(test), np.inf), spectrum, test[:0], test[:0])
 
 
 def measure_references(pool: Executor, test: np.ndarray, train: np.ndarray) -> References:
-    """What is measured of the held-out images, of noise and of the mean of the training images.
+    """Measures of the held-out images, of noise and of the mean of the training images.
 
     test, train: uint8 (n, s, s, 3).
     """
@@ -170,18 +165,15 @@ def measure_references(pool: Executor, test: np.ndarray, train: np.ndarray) -> R
                 rows.append((of, *row))
     mean = torch.tensor(train.mean(0) / 255, dtype=torch.float32, device=device()).movedim(-1, 0)
 
-    def errors(images: np.ndarray) -> dict[str, Tensor]:
-        return {"": fidelity.squared_error(mean.expand(len(images), -1, -1, -1), _tensor(images))}
+    def numbers(images: np.ndarray) -> dict[str, Tensor]:
+        inputs = _tensor(images)
+        spectra = clarity.radial(clarity.power_of(clarity.spectrum(inputs)))
+        return {"error": fidelity.squared_error(mean.expand_as(inputs), inputs), "spectra": spectra}
 
-    far = in_batches(pool, errors, test)[""]
-    rows.append(("mean", "error", *mean_of(far), len(far)))
-    table = pd.DataFrame(rows, columns=["of", "measure", "value", "standard_error", "n"])
-    spectra = in_batches(pool, lambda images: {"": _radial(_tensor(images))}, test)[""]
-    return References(
-        inputs=test[shown(test)],
-        input_spectrum=spectra.mean(0),
-        measures=table.set_index(["of", "measure"]),
-    )
+    of_test = in_batches(pool, numbers, test)
+    rows.append(("mean", "error", *mean_of(of_test["error"]), len(test)))
+    table = pd.DataFrame(rows, columns=[*REFERENCE]).set_index(["of", "measure"])
+    return References(test[shown(test)], of_test["spectra"].mean(0), table)
 
 
 def shown(test: np.ndarray) -> np.ndarray:
@@ -203,10 +195,11 @@ def latents(count: int, numbers: int) -> Tensor:
 def in_batches(
     pool: Executor, function: Callable[..., Mapping[str, Tensor]], *items: np.ndarray | Tensor
 ) -> Values:
-    """What `function` returns for `items`, batch by batch and several at a time."""
+    """What `function` returns for `items`, several batches at a time, without gradients."""
     found: Values = {}
     count = len(items[0])
 
+    @torch.inference_mode()
     def run(start: int) -> None:
         batch = (each[start : start + BATCH] for each in items)
         for name, value in function(*batch).items():
@@ -221,13 +214,12 @@ def in_batches(
     return found
 
 
-@torch.inference_mode()
 def look(
     model: Autoencoder, measures: Collection[Measure], images: np.ndarray, pictures: bool = False
 ) -> dict[str, Tensor]:
-    """The numbers behind `measures` for every one of uint8 images (n, s, s, 3).
+    """The numbers behind `measures`, for each of the uint8 images (n, s, s, 3).
 
-    With `pictures` also the reconstructions, likewise, and their `spectrum` (n, s / 2 + 1).
+    With `pictures` also the reconstructions, uint8 too, and their `spectrum` (n, s / 2 + 1).
     """
     inputs = _tensor(images)
     levels = [inputs]
@@ -240,8 +232,7 @@ def look(
         pair = Pair(model.decode(code, depth).contiguous(), inputs)
         found |= {name: FUNCTIONS[name](pair) for name, own in depths.items() if own == depth}
     if pictures:
-        found["pictures"] = clarity.to_pictures(pair.outputs)
-        found["spectrum"] = clarity.radial(pair.powers[0])
+        found |= {"pictures": pair.pictures, "spectrum": clarity.radial(pair.powers[0])}
     return found
 
 
@@ -268,19 +259,5 @@ def _rows(split: Split, measures: Collection[Measure], values: Values) -> list[R
     ]
 
 
-@torch.inference_mode()
-def _sample(model: Autoencoder, latent: Tensor) -> dict[str, Tensor]:
-    return {"pictures": clarity.to_pictures(model.sample(latent.to(device())))}
-
-
 def _tensor(images: np.ndarray) -> Tensor:
     return to_tensor(images).to(device())
-
-
-def _pictures(images: Tensor) -> np.ndarray:
-    pictures: np.ndarray = clarity.to_pictures(images).cpu().numpy()
-    return pictures
-
-
-def _radial(images: Tensor) -> Tensor:
-    return clarity.radial(clarity.power_of(clarity.spectrum(images)))

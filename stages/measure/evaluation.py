@@ -1,4 +1,4 @@
-"""All models of a variant, read from where they were trained, measured, and put in records."""
+"""The models of a variant -> their records."""
 
 from concurrent.futures import Executor
 from pathlib import Path
@@ -39,15 +39,14 @@ def evaluate(
                     measured[training.seed] = diverged_measures(test, train)
                     continue
                 path = place / f"{weights}.safetensors"
-                model = checkpoint.load_trained(path, training, weights).to(device())
+                network = checkpoint.load_trained(path, training, weights).to(device())
                 hashes[path.relative_to(folder).as_posix()] = sealed.sha256(path.read_bytes())
-                measured[training.seed] = measure(pool, model, test, train)
-            key = Model(name, implementation, weights)
-            shown = [seed for seed in measured if seed not in diverged] or [*measured]
-            first, every = measured[shown[0]], measured.values()
+                measured[training.seed] = measure(pool, network, test, train)
+            model, every = Model(name, implementation, weights), [*measured.values()]
+            first = next((m for seed, m in measured.items() if seed not in diverged), every[0])
             records.append(
                 Record(
-                    model=key,
+                    model=model,
                     settings=settings,
                     seeds=[*measured],
                     diverged=diverged,
@@ -56,8 +55,8 @@ def evaluate(
                     test_error=np.stack([seed.test_error for seed in every]),
                     spectrum=np.concatenate([seed.spectrum for seed in every]),
                     machines=machines,
-                    reconstructions=first.pictures[: key.faces],
-                    samples=first.samples[: key.faces],
+                    reconstructions=first.pictures[: model.faces],
+                    samples=first.samples[: model.faces],
                 )
             )
     return records, hashes

@@ -1,7 +1,4 @@
-"""How far reconstructions are from their images, image by image.
-
-Images are float tensors (N, 3, s, s) in [0, 1]; every measure is a tensor (N,).
-"""
+"""How far reconstructions are from their images: float (N, 3, s, s) in [0, 1] -> (N,)."""
 
 import torch
 from torch import Tensor
@@ -83,9 +80,8 @@ def _similarity(after: Tensor, before: Tensor, k1: float) -> Tensor:
     )
     mean_x, mean_y, square_x, square_y, product = averages
     means = mean_x * mean_y
-    variances = (square_x - mean_x.square()).clamp(min=0) + (square_y - mean_y.square()).clamp(
-        min=0
-    )
+    variance_x, variance_y = square_x - mean_x.square(), square_y - mean_y.square()
+    variances = variance_x.clamp(min=0) + variance_y.clamp(min=0)
     upper = (2 * means + k1**2) * (2 * (product - means) + K2**2)
     lower = (mean_x.square() + mean_y.square() + k1**2) * (variances + K2**2)
     inner = slice(WINDOW_REACH, -WINDOW_REACH)

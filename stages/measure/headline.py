@@ -1,9 +1,7 @@
-"""What `dvc metrics show` tells of a variant: few numbers, the same keys for every one."""
+"""The few numbers of a variant that `dvc metrics show` prints, with the same keys for all."""
 
 import math
 from collections.abc import Sequence
-
-import numpy as np
 
 from stages.common.files import number
 from stages.measure.records import Record
@@ -12,7 +10,7 @@ DIVERGED = "diverged"
 
 
 def headline(records: Sequence[Record]) -> dict[str, float | str | None]:
-    """Means over the seeds of a variant's models, and standard deviations over them (`sd`).
+    """Means over the seeds of a variant's models, and standard deviations over seeds (`sd`).
 
     Models are as described, `released` as released; weights are averaged, `last` those of the last
     step. A value is None where it is unknown, as the deviation of one seed, and "diverged" where a
@@ -34,15 +32,15 @@ def headline(records: Sequence[Record]) -> dict[str, float | str | None]:
 
 
 def _mean(record: Record, measure: str = "error") -> float | str | None:
-    return DIVERGED if record.diverged else _rounded(record.mean(measure))
+    return _rounded(record, record.mean(measure))
 
 
 def _deviation(record: Record) -> float | str | None:
     values = record.per_seed("error").value
-    if len(values) < 2:
-        return None
-    return DIVERGED if record.diverged else _rounded(float(np.std(values, ddof=1)))
+    return _rounded(record, float(values.std())) if len(values) > 1 else None
 
 
-def _rounded(value: float) -> float | None:
+def _rounded(record: Record, value: float) -> float | str | None:
+    if record.diverged:
+        return DIVERGED
     return float(number(value)) if math.isfinite(value) else None

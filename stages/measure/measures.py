@@ -1,6 +1,6 @@
-"""The one table of measures: how each is named, compared, judged, and averaged over images.
+"""The table of measures: how each is named, compared, judged, and averaged over images.
 
-What computes them from pictures needs torch, and is `FUNCTIONS` of `compute`, by the same names.
+`FUNCTIONS` of `compute`, which needs torch, computes them from pictures, by the same names.
 """
 
 from collections.abc import Callable
@@ -19,20 +19,19 @@ DETECTED = 250
 
 @dataclass(frozen=True)
 class Measure:
-    """One number of a model, and how sure it is.
+    """A number of a model, with its standard error.
 
-    label: what reports call it. unit: of its values, "" for a pure number. comparison: whether two
-    models are compared by the ratio of their values or by the difference. better: which way is,
-    None where neither is.
+    label: its name in reports. unit: of its values, "" for a pure number. comparison: two models
+    are compared by the ratio of their values or by the difference. better: None where neither is.
 
-    statistic: what makes the measure and its standard error of the numbers of all images. depth:
-    the level from which an image is reconstructed, None for the last. smallest: the fewest pixels a
-    side of an image that it can be measured of. images: at most so many, evenly spaced, where it
-    takes long; None for all. splits: of which images. What is measured of `samples` looks at a
-    picture alone, and is measured of the inputs and of noise, too.
+    statistic: makes the measure and its standard error of the numbers of all images. depth: the
+    level from which an image is reconstructed, None for the last. smallest: the fewest pixels a
+    side of an image. images: at most so many, evenly spaced, as it takes long; None for all.
+    splits: the images. A measure of `samples` looks at a picture alone, and is measured of the
+    inputs and of noise, too.
 
-    worst: the worst value there can be, of errors at each of an image's values, which a training
-    that diverged counts as; None where there is no such bound.
+    worst: the worst possible value, which a diverged training counts as; for errors, of each value
+    of an image. None where there is no bound.
     """
 
     name: str
@@ -56,7 +55,7 @@ _BOTH: tuple[Split, ...] = ("test", "train")
 _PIXELS = "squared error of an image"
 _INPUT = "times the input's"
 
-_TABLE = [
+MEASURES: dict[str, Measure] = {measure.name: measure for measure in (
     Measure("error", "error", _PIXELS, "ratio", "lower", splits=_BOTH, worst=1.0),
     Measure("mse", "mean squared error", "", "ratio", "lower", splits=_BOTH, worst=1.0),
     Measure("psnr", "PSNR", "dB", "difference", "higher", splits=_BOTH, worst=0.0),
@@ -82,25 +81,18 @@ _TABLE = [
         "faces_found", "faces found", "", "difference", "higher",
         statistic=fraction, smallest=64, images=DETECTED, splits=("test", "samples"), worst=0.0,
     ),
-]  # fmt: skip
-
-MEASURES: dict[str, Measure] = {measure.name: measure for measure in _TABLE}
+)}  # fmt: skip
 
 
 def measurable(size: int, levels: int = 0) -> list[Measure]:
-    """What exists of pictures of `size` pixels a side, and of a model of so many levels."""
+    """The measures of pictures of `size` pixels a side and a model of so many levels."""
     return [m for m in MEASURES.values() if m.smallest <= size and (m.depth or 0) <= levels]
 
 
 def computed() -> dict[str, dict[str, object]]:
-    """What of the table decides the numbers, by measure: all but how they are named and judged."""
+    """By measure, the fields that decide its numbers: not its name, comparison and bounds."""
     return {
-        name: {
-            "statistic": measure.statistic.__name__,
-            "depth": measure.depth,
-            "smallest": measure.smallest,
-            "images": measure.images,
-            "splits": [*measure.splits],
-        }
-        for name, measure in MEASURES.items()
+        m.name: {key: getattr(m, key) for key in ("depth", "smallest", "images")}
+        | {"statistic": m.statistic.__name__, "splits": [*m.splits]}
+        for m in MEASURES.values()
     }

@@ -1,4 +1,4 @@
-"""What a trained model makes of a few pictures, and what it draws itself."""
+"""A few pictures reconstructed by a trained model, and new ones drawn by it."""
 
 import json
 from pathlib import Path

@@ -9,9 +9,8 @@
     reports/grids/<variant>/<implementation>_<weights>.png
                                         a model's reconstructions, and below them its samples
 
-A variant may take 300 kB in git. Its numbers take 32 (four seeds) to 94 kB (thirteen), a face of
-LFW 24 kB as PNG. So the inputs are kept once, and only the model as described with averaged weights
-keeps eight faces, the others one.
+A variant may take 300 kB in git. Its numbers take 32 kB (four seeds) to 94 kB (thirteen), a face of
+LFW 24 kB. So the model as described with averaged weights keeps eight faces, each other model one.
 """
 
 from collections import defaultdict
@@ -58,7 +57,7 @@ WIDE = defaultdict(lambda: float, implementation=str, seed=int, epoch=int)  # a 
 
 
 class Model(NamedTuple):
-    """One of the models of a variant."""
+    """A model of a variant."""
 
     variant: str
     implementation: Implementation
@@ -70,30 +69,26 @@ class Model(NamedTuple):
 
     @property
     def faces(self) -> int:
-        """How many are kept of its pictures."""
+        """The number of pictures that are kept."""
         return FACES if self[1:] == ("described", "averaged") else 1
 
 
 @dataclass(frozen=True)
 class Record:
-    """One evaluated model, all its seeds.
+    """An evaluated model, with all its seeds.
 
-    seeds: in the order of the settings. diverged: what happened to those without weights.
-
+    seeds: in the order of the settings. diverged: by seed, what happened to those without weights.
     measures: columns value, standard_error and n, indexed by split ("test", "train", "samples"),
-    measure and seed. A diverged seed has but the error, inf. curve: columns seed, epoch, split,
-    loss and value; the same for both weights of a model. Its split "test" has losses "error", of
-    the last step, and "averaged_error", of the averaged weights.
-
-    test_error: squared error of each held-out image, float (seeds, images), a row of inf for a
-    diverged seed. spectrum: radial power spectrum of the reconstructions, a row a seed that did
-    not diverge, (len(seeds) - len(diverged), s / 2 + 1).
-
+    measure and seed. A diverged seed has the error alone, inf.
+    curve: columns seed, epoch, split, loss and value; the same for both weights of a model. Its
+    split "test" has losses "error", of the last step, and "averaged_error", of averaged weights.
+    test_error: squared error of each held-out image, float (seeds, images); inf if it diverged.
+    spectrum: radial power spectrum of the reconstructions of each seed that did not diverge,
+    (len(seeds) - len(diverged), s / 2 + 1).
     machines: processors and libraries that the variant was trained with.
-
-    reconstructions: of the first seed that did not diverge, uint8 (n, s, s, 3), of the first n
-    of `References.inputs`: eight of the model as described with averaged weights, one of others,
-    none where all seeds diverged. samples: as many of a variational model, else none.
+    reconstructions: of the first seed that did not diverge and the first n of `References.inputs`,
+    uint8 (n, s, s, 3): n is `Model.faces`, or 0 where all seeds diverged.
+    samples: as many of a variational model, else none.
     """
 
     model: Model
@@ -120,15 +115,14 @@ class Record:
         return cast(pd.DataFrame, self.measures.xs((split, measure)))
 
     def mean(self, measure: str, split: str = "test") -> float:
-        """Mean over seeds; nan where it was not measured. A diverged seed makes an error inf
-        and has no other measure."""
+        """Mean over seeds; nan where it was not measured. A diverged seed makes an error inf."""
         return float(self.per_seed(measure, split).value.mean())
 
 
 @dataclass(frozen=True)
 class References:
-    """Measured once, without a model: the held-out inputs, noise, in which no face should be found,
-    and the mean training picture in place of every reconstruction.
+    """Measures without a model: of the held-out inputs, of noise, and of the mean training picture
+    in place of every reconstruction.
 
     inputs: uint8 (8, s, s, 3). input_spectrum: (s / 2 + 1,). measures: columns value,
     standard_error and n, indexed by `of` ("input", "noise" or "mean") and measure.
@@ -141,10 +135,10 @@ class References:
 
 @dataclass(frozen=True)
 class Records:
-    """Every model of configs/: those evaluated, sorted by name, and why the others are not.
+    """Every model of configs/, sorted by name: evaluated, or the reason why it is not.
 
-    faces: content hash of the prepared faces. images: pictures a split. people: held out; None
-    where that was not counted.
+    faces: content hash of the prepared faces. images: pictures in each split. people: those held
+    out; None where they were not counted.
     """
 
     found: dict[Model, Record]
@@ -168,8 +162,8 @@ class Records:
 
 
 class _VariantContents(Contents):
-    """weights: SHA-256 of each file of weights below models/<variant>/. diverged: what happened to
-    those trainings, by folder. machines: what they were trained with."""
+    """weights: SHA-256 of each file of weights below models/<variant>/. diverged: by folder, what
+    happened to a training. machines: processors and libraries of the trainings."""
 
     settings: Variant
     weights: dict[str, str]
@@ -194,9 +188,9 @@ def write_variant(
     records: Sequence[Record],
     root: str | Path = ".",
 ) -> None:
-    """Replace what reports/ holds of a variant, but for its metrics.
+    """Replace the records and grids of a variant in reports/. records: of all its models.
 
-    faces, weights: what was measured, see the module's docstring. records: of all its models.
+    faces: content hash of the prepared faces. weights: SHA-256 of each file of weights.
     """
     reports = Path(root) / REPORTS
     folder, grids = reports / "records" / name, reports / "grids" / name
@@ -238,7 +232,7 @@ def write_references(
     root: str | Path = ".",
     people: int | None = None,
 ) -> None:
-    """Replace reports/references/. images: pictures a split. people: held out."""
+    """Replace reports/references/. images: pictures in each split. people: those held out."""
     reports = Path(root) / REPORTS
     folder = reports / "references"
     with atomic_folder(folder) as unfinished:
@@ -247,9 +241,9 @@ def write_references(
         np.savez_compressed(
             unfinished / "spectrum.npz", input_spectrum=references.input_spectrum.astype(np.float32)
         )
-        hashes = sealed.hashes({unfinished: folder}, reports)
+        files = sealed.hashes({unfinished: folder}, reports)
         contents = _ReferencesContents(
-            faces=faces, files=hashes, dataset=dataset, images=images, people=people
+            faces=faces, files=files, dataset=dataset, images=images, people=people
         )
         sealed.seal(contents, unfinished)
 
@@ -262,7 +256,7 @@ def _wide(curves: Mapping[Implementation, pd.DataFrame]) -> pd.DataFrame:
 
 
 def _long(table: pd.DataFrame, implementation: Implementation) -> pd.DataFrame:
-    """What `_wide` was made of one implementation's curve."""
+    """The curve of one implementation in a table that `_wide` made."""
     table = table[table.pop("implementation") == implementation]
     points = table.melt(["seed", "epoch"], var_name="column").dropna(subset="value")
     points[["split", "loss"]] = points.column.str.extract("(.*)/(.*)")
@@ -274,7 +268,7 @@ def _long(table: pd.DataFrame, implementation: Implementation) -> pd.DataFrame:
 
 
 def read(root: str | Path = ".") -> Records:
-    """What evaluation left of every variant in configs/ under `root`, the project's folder.
+    """The records of every variant in configs/ under `root`, the project's folder.
 
     Raises PipelineError where nothing is evaluated, a file is damaged, or a record is of other
     settings or faces than configs/ and the references are.
@@ -294,7 +288,7 @@ def read(root: str | Path = ".") -> Records:
         settings = read_variant(name, root)
         models = [Model(name, how, weights) for how in IMPLEMENTATIONS for weights in WEIGHTS]
         trained = [model for model in models if settings.seeds_of(model.implementation)]
-        missing |= dict.fromkeys(set(models) - set(trained), "not trained (no released_seeds)")
+        missing |= dict.fromkeys({*models} - {*trained}, "not trained (no released_seeds)")
         if not (reports / "records" / name / CONTENTS).exists():
             missing |= dict.fromkeys(trained, f"not evaluated: no reports/records/{name}")
             continue
@@ -310,27 +304,23 @@ def read(root: str | Path = ".") -> Records:
                 f"{folder.name} was measured on other faces than reports/references; "
                 "run `dvc repro`"
             )
-        found |= {
-            model: _read_record(folder, model, references.contents.images) for model in trained
-        }
+        images = references.contents.images
+        found |= {model: _read_record(folder, model, images) for model in trained}
     if not found:
         raise PipelineError("no variant of configs/ has been evaluated yet; run `dvc repro`")
     return Records(
-        found={model: found[model] for model in sorted(found)},
-        missing={model: missing[model] for model in sorted(missing)},
+        found=dict(sorted(found.items())),
+        missing=dict(sorted(missing.items())),
         references=_read_references(references),
-        faces=references.contents.faces,
-        dataset=dataset,
-        images=references.contents.images,
-        people=references.contents.people,
+        **references.contents.model_dump(exclude={"files"}),
     )
 
 
 def _read_record(folder: Folder[_VariantContents], model: Model, images: dict[str, int]) -> Record:
     contents = folder.contents
     seeds = contents.settings.seeds_of(model.implementation)
-    events = {seed: contents.diverged.get(f"{model.implementation}/seed{seed}") for seed in seeds}
-    diverged = {seed: event for seed, event in events.items() if event is not None}
+    places = {seed: f"{model.implementation}/seed{seed}" for seed in seeds}
+    diverged = {s: contents.diverged[at] for s, at in places.items() if at in contents.diverged}
     converged = len(seeds) - len(diverged)
     place = f"records/{model.variant}/{model.file}"
     with folder.parsing(model.file):
@@ -340,9 +330,8 @@ def _read_record(folder: Folder[_VariantContents], model: Model, images: dict[st
         arrays = folder.data(f"{place}.npz")
         errors = sealed.array(arrays, "test_error", (len(seeds), images["test"]))
         spectrum = sealed.array(arrays, "spectrum", (converged, -1))
-        picture = folder.data(f"grids/{model.variant}/{model.file}.png")
         faces = min(model.faces, images["test"]) if converged else 1
-        grid = sealed.grid(picture, faces)
+        grid = sealed.grid(folder.data(f"grids/{model.variant}/{model.file}.png"), faces)
         curves = BytesIO(folder.data(f"records/{model.variant}/curve.csv"))
         curve = _long(pd.read_csv(curves, dtype=WIDE), model.implementation)
     none = np.empty_like(grid[0][:0])

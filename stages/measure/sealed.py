@@ -27,8 +27,8 @@ LARGEST = 2**26  # bytes of a file, packed or not: ours have 2**18
 
 
 class Contents(Checked):
-    """faces: content hash of the faces that a folder is of. files: SHA-256 of every other file, by
-    its place below reports/."""
+    """faces: content hash of the faces that were measured. files: SHA-256 of every other file, by
+    its path below reports/."""
 
     faces: str
     files: dict[str, str]
@@ -38,9 +38,9 @@ Kind = TypeVar("Kind", bound=Contents)
 
 
 class Folder(Generic[Kind]):
-    """A folder `reports`/`name`; advice: the command that writes it anew.
+    """A folder `reports`/`name`. advice: the command that writes it.
 
-    Raises PipelineError where it is missing, or its contents are not as they were written.
+    Raises PipelineError where contents.yaml is missing or not as it was written.
     """
 
     def __init__(self, kind: type[Kind], reports: Path, name: str, advice: str) -> None:
@@ -54,7 +54,7 @@ class Folder(Generic[Kind]):
             self.contents = kind.model_validate(yaml.safe_load(text))
 
     def data(self, file: str) -> bytes:
-        """A file by its place below reports/. Raises PipelineError where it is not as written."""
+        """A file, by its path below reports/. Raises PipelineError where it is not as written."""
         data = self._read(file)
         if sha256(data) != self.contents.files.get(file):
             raise self.damaged(file)
@@ -83,10 +83,10 @@ class Folder(Generic[Kind]):
 
 
 def table(data: bytes, columns: Mapping[str, type], index: int) -> pd.DataFrame:
-    """A CSV of these columns, sorted, the first `index` of them as its index.
+    """A CSV of these columns, sorted by its index, the first `index` of them.
 
-    Raises ValueError or KeyError for text in place of numbers, a column that is missing, and rows
-    of the same index.
+    Raises ValueError or KeyError for text in place of numbers, a missing column, and two rows of
+    the same index.
     """
     rows = pd.read_csv(BytesIO(data), dtype={**columns}).set_index([*columns][:index])
     if not rows.index.is_unique:
@@ -99,9 +99,9 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
 
 
 def array(data: bytes, name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """An array of an NPZ file; -1 stands for any length.
+    """A float array of an NPZ file; -1 stands for any length.
 
-    Raises ValueError or KeyError for another shape, what are no floats, and a large file.
+    Raises ValueError or KeyError for another shape or type, and for a large file.
     """
     with ZipFile(BytesIO(data)) as archive:
         if sum(member.file_size for member in archive.infolist()) > LARGEST:
@@ -115,7 +115,7 @@ def array(data: bytes, name: str, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def grid(data: bytes, count: int) -> list[np.ndarray]:
-    """The rows of a picture of faces, each uint8 (count, s, s, 3). Raises ValueError for others."""
+    """The rows of a picture of faces, each uint8 (count, s, s, 3). Raises ValueError."""
     with warnings.catch_warnings(action="ignore"), Image.open(BytesIO(data)) as image:
         if image.mode != "RGB" or image.width * image.height * 3 > LARGEST:
             raise ValueError(f"{image.mode} {image.size}")
@@ -124,13 +124,13 @@ def grid(data: bytes, count: int) -> list[np.ndarray]:
 
 
 def write_grid(rows: Sequence[np.ndarray], path: Path) -> None:
-    """Rows of as many faces each, uint8 (n, s, s, 3), pixel by pixel and without borders."""
+    """Write rows of equally many faces, uint8 (n, s, s, 3), without borders."""
     pixels = np.concatenate([np.concatenate([*row], axis=1) for row in rows])
     Image.fromarray(pixels).save(path, optimize=True)
 
 
 def hashes(folders: Mapping[Path, Path], reports: Path) -> dict[str, str]:
-    """SHA-256 of every file in the folders, by where it will be: below the folder's value."""
+    """SHA-256 of every file in the folders (keys), by where it will be: below their values."""
     return {
         (place / path.name).relative_to(reports).as_posix(): sha256(path.read_bytes())
         for folder, place in folders.items()

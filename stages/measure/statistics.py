@@ -1,7 +1,6 @@
-"""From one value an image to a measure: the value on average, and its standard error.
+"""From values of N images to a measure: its value over all images, and its standard error.
 
-Each takes what a measure's function returned of N images, and returns nan for a standard error
-that needs more of them.
+The standard error of one image is nan, but for `fraction`.
 """
 
 import numpy as np

@@ -1,21 +1,18 @@
-"""A trained model in a file: its weights, and in the metadata the training that they come from.
+"""A trained model in a safetensors file: its weights, and as metadata the training they are of.
 
-Safetensors: data, no code. A model comes back in three lines:
+Such a file holds data and no code. This loads one:
 
     from stages.model import checkpoint
     model, training = checkpoint.load("models/recursive/described/seed0/averaged.safetensors")
     reconstructions = model(images)  # float (n, 3, size, size) in [0, 1], both
 """
 
-import errno
 import json
-import os
-import re
 from pathlib import Path
 
+import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from stages.common.errors import PipelineError
@@ -23,14 +20,18 @@ from stages.common.settings import Training, Weights, differences
 from stages.data.faces import SIZE
 from stages.model.network import Autoencoder, state
 
+# What damaged files raise.
+UNREADABLE = (AttributeError, KeyError, TypeError, ValueError, OSError, RecursionError)
+UNREADABLE += (SafetensorError,)
+
 
 def save(
     tensors: dict[str, Tensor], path: Path, training: Training, weights: Weights, half: bool = False
 ) -> None:
-    """Write a model's `state`, with the training that it comes from in the metadata.
+    """Write a model's `state`, of any device, and its training as metadata.
 
     half: in half precision, which `load` turns back to single. Raises PipelineError where a value
-    is too large for that, OSError as `write` does.
+    is too large for half precision.
     """
     metadata = training.model_dump(exclude_none=True) | {"weights": weights}
     if half:
@@ -43,21 +44,17 @@ def save(
 
 
 def write(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
-    """Write tensors of any device. Raises OSError where the disk is full or takes no such file."""
+    """Write tensors of any device."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    try:
-        save_file(tensors, path, metadata)
-    except SafetensorError as error:
-        match = re.search(r"os error (\d+)", str(error))
-        number = int(match[1]) if match else errno.EIO
-        raise OSError(number, os.strerror(number), str(path)) from None
+    # `save_file` of safetensors would let no other user read the file, whatever the umask.
+    path.write_bytes(safetensors.torch.save(tensors, metadata))
 
 
 def load(path: str | Path) -> tuple[Autoencoder, Training]:
     """A model as `save` wrote it, in evaluation mode on the CPU, and its training.
 
-    Raises PipelineError where there is none, or one whose tensors are not those of its settings:
-    other names, shapes or types, or a number that is not finite.
+    Raises PipelineError where there is none, and where its tensors do not fit its settings: other
+    names, shapes or types, or a number that is not finite.
     """
     training, _, tensors = _read(path)
     return _model(path, training, tensors), training
@@ -87,16 +84,13 @@ def _model(path: str | Path, training: Training, tensors: dict[str, Tensor]) -> 
 
 
 def load_trained(path: str | Path, training: Training, weights: Weights) -> Autoencoder:
-    """The model in a file that has to be of exactly this training, in evaluation mode on the CPU.
+    """The model of exactly this training, in evaluation mode on the CPU.
 
-    Raises PipelineError where it is of any other, and as `load` does.
+    Raises PipelineError where the file is of another training, and as `load` does.
     """
     stored, kind, tensors = _read(path, halves=False)
     theirs, ours = (
-        {"size": SIZE}
-        | x.settings.model_dump()
-        | x.model_dump(exclude={"settings"})
-        | {"weights": w}
+        {"size": SIZE} | x.settings.model_dump() | {"seed": x.seed, "faces": x.faces, "weights": w}
         for x, w in ((stored, kind), (training, weights))
     )
     if differing := differences(theirs, ours):
@@ -117,13 +111,11 @@ def _read(path: str | Path, halves: bool = True) -> tuple[Training, Weights, dic
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         weights = metadata.pop("weights")
         if metadata.pop("precision", "single") == "half" and halves:
-            # `_model` judges other types.
+            # `_model` refuses other types.
             halved = {k: value for k, value in tensors.items() if value.dtype == torch.float16}
             tensors |= {name: value.float() for name, value in halved.items()}
         return Training.model_validate(metadata), weights, tensors
-    except (
-        SafetensorError, AttributeError, KeyError, TypeError, ValueError, OSError, RecursionError,
-    ) as error:  # fmt: skip
+    except UNREADABLE as error:
         raise _damaged(path, f"it is no trained model ({type(error).__name__})") from None
 
 

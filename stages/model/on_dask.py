@@ -1,15 +1,15 @@
-"""Trainings on the machines of a Dask cluster, as they would be here, to the same bytes.
+"""Trainings on the machines of a Dask cluster, to the same bytes as on this one.
 
     dask scheduler                                              # on one machine
     PYTHONPATH=. dask worker SCHEDULER --nworkers -1 --nthreads 1 --memory-limit 0   # on each
     DASK_SCHEDULER_ADDRESS=SCHEDULER python -m stages.train_variant --all
 
-Workers start in a checkout of the same code: one that would train anything else refuses. Each gets
-the faces once and holds them in memory (0.7 GB, beside about 1 GB for a training). It keeps its own
-trainings as everywhere, so that it resumes what it had begun.
+Workers start in a checkout of the same code; a worker with other code refuses. Each gets the faces
+once and holds them in memory (0.7 GB, beside about 1 GB for a training). It keeps its trainings
+as everywhere, and resumes them.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from concurrent.futures import CancelledError, Future, as_completed
 from dataclasses import replace
 from pathlib import Path
@@ -39,8 +39,8 @@ ROUNDS = 3
 one_at_a_time = Lock()  # torch's random state is the whole process's
 
 
-def obtain_each(missing: Mapping[Path, Training], address: str) -> Iterator[Path]:
-    """Put the outputs of every training into its folder; yield each as soon as it is there.
+def obtain_each(missing: Mapping[Path, Training], address: str) -> Generator[Path, None, None]:
+    """Put the outputs of every training into its folder; yield each folder when it is there.
 
     A training whose worker dies goes to another, up to three times. Raises PipelineError where no
     scheduler or worker answers and, after all others are there, where trainings have failed.

@@ -1,9 +1,8 @@
-"""Trainings, kept or done now, several at a time: a process each, or on the workers of a Dask
-scheduler."""
+"""Several trainings at a time: a process for each, or on the workers of a Dask scheduler."""
 
 import gc
 import os
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from functools import partial
 from itertools import cycle
@@ -29,12 +28,12 @@ GPU_MEMORY = 2 * 2**30  # bytes that a training may take there beside all faces
 
 
 def obtain_all(trainings: Sequence[Training]) -> list[Path]:
-    """The folder of each training's outputs: what is kept already, and the rest trained now.
+    """The folder of each training's outputs. What is not kept is trained now.
 
     As many at a time as there are cores, or as a GPU's memory carries; through a Dask scheduler
-    where DASK_SCHEDULER_ADDRESS names one. What became of each is printed as soon as it is known.
-    Raises PipelineError where a process was killed: the trainings that ended are kept, and the
-    others go on from their last epoch the next time.
+    where DASK_SCHEDULER_ADDRESS names one. Prints each result when it is there. Raises
+    PipelineError where a process was killed. Finished trainings are kept, the others go on from
+    their last epoch the next time.
     """
     outputs = [store.finished(training) for training in trainings]
     missing = {
@@ -42,30 +41,27 @@ def obtain_all(trainings: Sequence[Training]) -> list[Path]:
         for folder, training in zip(outputs, trainings, strict=True)
         if not store.is_whole(folder, training)
     }
-    if missing:
-        with closing(_each(missing)) as folders:
-            for folder in folders:
-                print(_result(missing[folder], folder), flush=True)
-    return outputs
-
-
-def _each(missing: Mapping[Path, Training]) -> Generator[Path, None, None]:
-    """Train what is missing; yields every folder as soon as it is there."""
+    if not missing:
+        return outputs
     if address := os.environ.get("DASK_SCHEDULER_ADDRESS"):
         from stages.model import on_dask  # Dask need not be installed
 
-        yield from on_dask.obtain_each(missing, address)
-        return
-    workers = min(len(missing), room())
-    tasks = [
-        partial(_obtain, *task, LOADED) for task in zip(missing.values(), cycle(range(workers)))
-    ]
-    killed = (
-        f"one of {workers} training processes was killed, most likely for lack of memory; "
-        f"`dvc repro` goes on from the last finished epoch of each training, {CORES}=N lets it "
-        "train N at a time"
-    )
-    yield from run_each(tasks, workers, _share_no_lock, killed)
+        trained = on_dask.obtain_each(missing, address)
+    else:
+        workers = min(len(missing), room())
+        tasks = [
+            partial(_obtain, *task, LOADED) for task in zip(missing.values(), cycle(range(workers)))
+        ]
+        killed = (
+            f"one of {workers} training processes was killed, most likely for lack of memory; "
+            f"`dvc repro` goes on from the last finished epoch of each training, {CORES}=N lets it "
+            "train N at a time"
+        )
+        trained = run_each(tasks, workers, _share_no_lock, killed)
+    with closing(trained) as folders:
+        for folder in folders:
+            print(_result(missing[folder], folder), flush=True)
+    return outputs
 
 
 def room() -> int:
@@ -93,11 +89,11 @@ def _obtain(training: Training, position: int, code: str) -> Path:
 
 
 def obtain(training: Training, faces: Faces, position: int = 0) -> Path:
-    """The folder of the outputs of a training: kept, or trained now from where it was left.
+    """The folder of a training's outputs. What is not kept is trained, from the last state on.
 
-    A finished training may come from any machine. A begun one goes on only on its own kind of
-    machine, to the same bytes as without the interruption. Waits while another process trains it.
-    Raises PipelineError for other faces, and where the code is no longer what this process runs.
+    A finished training may come from any machine. A begun training goes on only on the same kind
+    of machine, to the same bytes as without the interruption. Waits while another process trains
+    it. Raises PipelineError for other faces, and where the code on disk is not what runs here.
     """
     if store.code() != LOADED:
         raise PipelineError(EDITED)
@@ -134,13 +130,13 @@ def _state(trainer: Trainer) -> store.State:
 
 
 def _result(training: Training, folder: Path) -> str:
-    """What became of a training, in words."""
+    """A line about a finished training."""
     settings = training.settings
     name = f"{settings.training}, norm {settings.norm}, {settings.activation}"
-    name += ", variational" if settings.variational else ""
-    name += ", as released" if settings.implementation == "released" else ""
-    name += f", seed {training.seed}: "
+    name += ", variational" * settings.variational
+    name += ", as released" * (settings.implementation == "released")
     if diverged := store.divergence(folder):
-        return f"{name}diverged, {diverged}"
+        return f"{name}, seed {training.seed}: diverged, {diverged}"
     *_, (*_, error), (*_, averaged) = store.read_curve(folder)
-    return f"{name}held-out error {error:.0f}, averaged weights {averaged:.0f}"
+    errors = f"held-out error {error:.0f}, averaged weights {averaged:.0f}"
+    return f"{name}, seed {training.seed}: {errors}"

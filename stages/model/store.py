@@ -1,14 +1,14 @@
-"""Where trainings lie, what is in them, and how they are read and written.
+"""The folders of trainings: their names, their files, and how these are read and written.
 
-A training is kept in a folder named by the hash of what decides it: its settings, its seed, the
-faces, the code that decides weights, and whether the compiled kernels are on. The folders lie in
-.dvc/trainings, also for `dvc exp run --temp` and `--queue`, and can be copied to another machine:
+The hash of what decides a training names its folder: settings, seed, faces, the code that decides
+weights, and whether the compiled kernels are on. The folders lie in .dvc/trainings, also for `dvc
+exp run --temp` and `--queue`. They can be copied to another machine:
 
-    identity.json       what it is named by
+    identity.json       what names the folder
     epochs<N>/          finished after N epochs: last_step.safetensors, averaged.safetensors,
                         curve.csv and machine.json; or diverged.txt in place of the weights
     epochs<N>.sha256    the checksum of that folder and of the settings, seed and faces
-    state.safetensors   all that the next epoch depends on, after the last finished one
+    state.safetensors   all that the next epoch depends on
     lock, holder        of the process that trains it
 
 models/<variant>/<implementation>/seed<k>/ is a copy of epochs<N>/. reports/models/ has a few models
@@ -35,7 +35,7 @@ from typing import Any
 import torch
 import yaml
 from filelock import FileLock, Timeout
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 
 from stages.common.entry import entry_point
@@ -69,9 +69,9 @@ State = tuple[dict[str, Tensor], dict[str, Any]]
 
 
 def identity(training: Training) -> dict[str, Any]:
-    """What decides the weights of a training, whatever the machine, as JSON holds it.
+    """What decides the weights of a training on any machine, as JSON holds it.
 
-    The number of epochs is left out where a longer training `goes_on`.
+    Without the number of epochs where a longer training `goes_on`.
     """
     settings = training.settings.model_dump(exclude_none=True)
     if goes_on(training.settings):
@@ -86,7 +86,7 @@ def identity(training: Training) -> dict[str, Any]:
 
 
 def goes_on(settings: ModelSettings) -> bool:
-    """Whether a longer training begins as one of these: no setting depends on all epochs."""
+    """Whether a longer training begins as this: no setting depends on the number of epochs."""
     return settings.schedule == "constant" and not settings.stacked_epochs
 
 
@@ -98,16 +98,15 @@ def _code_paths() -> list[str]:
 
 
 def code() -> str:
-    """The hash of the code on disk that dvc.yaml's train-variant depends on: it decides weights.
+    """The hash of the code that decides weights: what train-variant in dvc.yaml depends on.
 
     Raises PipelineError where it cannot be read.
     """
     try:
-        files: list[Path] = []
-        for path in (ROOT / path for path in _code_paths()):
-            files += path.rglob("*.py") if path.is_dir() else [path]
-        names = ((path.relative_to(ROOT / "stages").as_posix(), path) for path in sorted(files))
-        return _checksum("", ((name, path.read_bytes()) for name, path in names))
+        paths = [ROOT / path for path in _code_paths()]
+        files = sorted(file for p in paths for file in (p.rglob("*.py") if p.is_dir() else [p]))
+        root = ROOT / "stages"
+        return _checksum("", ((p.relative_to(root).as_posix(), p.read_bytes()) for p in files))
     except OSError as error:
         raise PipelineError(
             f"{error.filename}, which decides weights, cannot be read; run it again once the code "
@@ -127,12 +126,12 @@ def _home(identity: Mapping[str, Any]) -> Path:
 
 
 def finished(training: Training) -> Path:
-    """The folder of this training's outputs, which need not be there yet."""
+    """The folder of this training's outputs, whether it exists or not."""
     return _home(identity(training)) / f"epochs{training.settings.epochs}"
 
 
 def machine() -> dict[str, str]:
-    """The processor or GPU, and the libraries that compute: what may move a weight's last bits."""
+    """The processor or GPU and the libraries that compute: what may change a weight's last bits."""
     gpu = torch.cuda.get_device_name() if device().type == "cuda" else ""
     vectors = torch.backends.cpu.get_cpu_capability()
     libraries = {library: version(library) for library in LIBRARIES}
@@ -187,11 +186,10 @@ def write_state(folder: Path, training: Training, state: State) -> None:
 def read_state(
     folder: Path, training: Training, fresh: State, parameters: Sequence[Tensor]
 ) -> State | None:
-    """The state that a training goes on from; None where there is none, or one that does not fit:
-    damaged, not finite, of another training, decay or kind of machine.
+    """The state that a training goes on from. None where there is none, or where it is damaged, not
+    finite, or of another training, decay or kind of machine.
 
-    fresh: the state of the trainer that is to go on, before its first step. parameters: those that
-    its optimizer trains.
+    fresh: the trainer's state before its first step. parameters: those that its optimizer trains.
     """
     path = folder.with_name("state.safetensors")
     try:
@@ -201,7 +199,7 @@ def read_state(
         values = json.loads(metadata["state"])
         fits = metadata["checksum"] == _state_checksum(metadata["state"], tensors)
         fits &= values.pop("of") == _of(training)
-    except (OSError, SafetensorError, AttributeError, KeyError, TypeError, ValueError):
+    except checkpoint.UNREADABLE:
         return None
     adam: dict[str, Tensor] = {}
     for index, like in enumerate(parameters):
@@ -209,8 +207,8 @@ def read_state(
         adam[f"adam.{index}.exp_avg_sq"] = like
     needed, shapes = _shapes(fresh[0]), _shapes(tensors)
     fits &= needed.items() <= shapes.items() <= (needed | _shapes(adam)).items()
-    fits = fits and all(value.isfinite().all() for value in tensors.values())
-    fits = fits and values.keys() == fresh[1].keys() and values["decay"] == fresh[1]["decay"]
+    fits &= all(value.isfinite().all() for value in tensors.values())
+    fits &= values.keys() == fresh[1].keys() and values["decay"] == fresh[1]["decay"]
     return (tensors, values) if fits else None
 
 
@@ -235,12 +233,10 @@ def write(
     models: Mapping[Weights, dict[str, Tensor]],
     diverged: str,
 ) -> None:
-    """Keep the outputs of a finished training: its models, or how it diverged if it did."""
+    """Keep the outputs of a finished training: its models, or the way in which it diverged."""
     with unfinished(folder, training) as to:
-        with open(to / "curve.csv", "w", encoding="utf-8", newline="") as file:
-            table = csv.writer(file, lineterminator="\n")
-            table.writerow(POINT)
-            table.writerows((*place, number(value)) for *place, value in curve)
+        rows = [POINT, *((*place, number(value)) for *place, value in curve)]
+        write_text(to / "curve.csv", "".join(f"{','.join(map(str, row))}\n" for row in rows))
         _write_json(to / "machine.json", machine())
         if diverged:
             write_text(to / "diverged.txt", f"{diverged}\n")
@@ -251,8 +247,7 @@ def write(
 
 @contextmanager
 def unfinished(folder: Path, training: Training) -> Iterator[Path]:
-    """Yield an empty folder for all outputs of a training; at the end it gets its checksum and
-    replaces `folder`."""
+    """Yield an empty folder for all outputs of a training; at the end it replaces `folder`."""
     with atomic_folder(folder) as to:
         yield to
         write_text(_seal(folder), _folder_checksum(to, training))
@@ -283,7 +278,7 @@ def _write_json(path: Path, values: Mapping[str, Any]) -> None:
 
 
 def divergence(folder: Path) -> str:
-    """What became of a training that has no weights; empty where it has."""
+    """How a training diverged; empty where it has weights."""
     path = folder / "diverged.txt"
     return path.read_text(encoding="utf-8", errors="replace").strip() if path.exists() else ""
 
@@ -296,7 +291,7 @@ def read_curve(folder: Path) -> list[Point]:
 
 
 def read_machine(folder: Path) -> dict[str, str]:
-    """What `machine` gave for a training. Raises PipelineError where it is missing or damaged."""
+    """The `machine` of a training. Raises PipelineError where it is missing or damaged."""
     with _readable(folder / "machine.json") as path:
         parts: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
         return {"processor": parts["processor"], "vectors": parts["vectors"]} | parts
@@ -315,7 +310,7 @@ def _readable(path: Path) -> Iterator[Path]:
 
 
 def trainings(variant: Variant, faces_hash: str) -> dict[Path, Training]:
-    """Every training of a variant. Keys: folders of their outputs, below models/<variant>/."""
+    """The trainings of a variant, by the folders of their outputs below models/<variant>/."""
     return {
         Path(how, f"seed{seed}"): Training(settings=settings, seed=seed, faces=faces_hash)
         for how, settings in variant.models().items()
@@ -324,7 +319,7 @@ def trainings(variant: Variant, faces_hash: str) -> dict[Path, Training]:
 
 
 def trained(name: str, faces_hash: str) -> Iterator[tuple[Path, Training]]:
-    """The folders and trainings of a variant as described, but for those that diverged."""
+    """The folders and trainings of a variant as described, without those that diverged."""
     for place, training in trainings(read_variant(name), faces_hash).items():
         described = training.settings.implementation == "described"
         if described and not divergence(MODELS / name / place):
@@ -334,8 +329,8 @@ def trained(name: str, faces_hash: str) -> Iterator[tuple[Path, Training]]:
 def put_in_place(name: str, planned: dict[Path, Training], outputs: list[Path]) -> None:
     """Make models/<variant> of the outputs of its trainings, in their order.
 
-    Raises PipelineError where settings, faces or code are no longer those of the trainings, and
-    then leaves what was there.
+    Raises PipelineError, and changes nothing, where settings, faces or code are no longer those of
+    the trainings.
     """
     with atomic_folder(MODELS / name) as to:
         for place, output in zip(planned, outputs, strict=True):
@@ -351,7 +346,7 @@ def put_in_place(name: str, planned: dict[Path, Training], outputs: list[Path]) 
 
 
 def seeds(variant: str) -> list[Path]:
-    """The averaged weights of a variant as described, that of the lowest seed first."""
+    """The files of averaged weights of a variant as described, the lowest seed first."""
     paths = Path(MODELS, variant, "described").glob("seed*/averaged.safetensors")
     return sorted(paths, key=lambda path: (len(path.parent.name), path.parent.name))
 
@@ -367,9 +362,8 @@ def copies() -> list[str]:
 
 
 def find(name: str) -> Path:
-    """The file of a model: `name` itself if it ends in .safetensors, else that variant's.
-
-    The first seed trained in this folder, or else the copy. Raises PipelineError for neither.
+    """The file of a model: `name` itself if it ends in .safetensors, else of a variant the first
+    seed in models/, or else the copy. Raises PipelineError where there is neither.
     """
     if name.endswith(".safetensors"):
         return Path(name)
@@ -386,7 +380,7 @@ def find(name: str) -> Path:
 @torch.inference_mode()
 def load(names: Sequence[str]) -> dict[str, Autoencoder]:
     """A model for each name, in evaluation mode. Raises PipelineError as `find` and
-    `checkpoint.load` do, for no name, and for a model whose reconstruction of grey is no picture.
+    `checkpoint.load` do, for no names, and for a model whose reconstruction of grey is no picture.
     """
     if not names:
         raise PipelineError(f"{COPIES} has no models; name others with --variants")
@@ -407,8 +401,8 @@ def load(names: Sequence[str]) -> dict[str, Autoencoder]:
 def accept_code(old: str) -> int:
     """Rename the trainings of code `old` as if the present code had made them; returns how many.
 
-    Leaves a training that the present code made, too. Raises PipelineError where there is none of
-    that code.
+    Keeps the name of those that the present code made, too. Raises PipelineError where there is no
+    training of code `old`.
     """
     kept: dict[Path, dict[str, Any]] = {}
     for path in kept_trainings().glob("*/identity.json"):
@@ -416,9 +410,9 @@ def accept_code(old: str) -> int:
             identity = json.loads(path.read_text(encoding="utf-8"))
             if path.parent == _home(identity):
                 kept[path.parent] = identity
-    codes = sorted({identity["code"] for identity in kept.values()})
+    codes = {identity["code"] for identity in kept.values()}
     if old not in codes:
-        others = ", ".join(codes) or "none"
+        others = ", ".join(sorted(codes)) or "none"
         raise PipelineError(f"{kept_trainings()} has no trainings of code {old!r}, but of {others}")
     renamed = 0
     for home, identity in kept.items():

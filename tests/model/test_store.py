@@ -404,6 +404,18 @@ def test_a_published_copy_is_found_where_nothing_is_trained(images: torch.Tensor
         torch.testing.assert_close(copied(images[:3]), model(images[:3]), rtol=0, atol=2e-3)
 
 
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_weights_may_be_read_by_whom_the_umask_says(umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        keep(Path("models/best"))
+        publish.main()
+    finally:
+        os.umask(before)
+    for path in (store.copy_of("best"), store.seeds("best")[0]):
+        assert path.stat().st_mode & 0o777 == 0o666 & ~umask
+
+
 def test_a_copy_is_of_the_first_seed_and_goes_with_its_variant_not_its_model(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -78,7 +78,7 @@ def page(records: Records, found: Findings) -> str:
         faces=faces,
         size=records.size,
         hero=_hero(pictures, chosen, noun),
-        rule=_rule(),
+        rule=_rule(found),
         data={"noun": noun, "faces": pictures, "curves": _curves(records, chosen)},
         **{
             name.replace(".", "_"): Markup((HERE / name).read_text(encoding="utf-8"))
@@ -99,9 +99,9 @@ def _hero(pictures: dict[str, Any], chosen: list[str], noun: str) -> list[tuple[
     return [("original", f"a held-out {noun}", pictures["inputs"][0]), *found]
 
 
-def _rule() -> list[Markup]:
+def _rule(found: Findings) -> list[Markup]:
     """The points of the rule, which is Markdown, as HTML."""
-    points = str(escape(rule())).removeprefix("- ").split("\n- ")
+    points = str(escape(rule(found))).removeprefix("- ").split("\n- ")
     strong = [re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", point, flags=re.S) for point in points]
     return [Markup(re.sub(r"\*(.+?)\*", r"<em>\1</em>", point, flags=re.S)) for point in strong]
 

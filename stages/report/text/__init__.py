@@ -37,12 +37,14 @@ def report(found: Findings, drawn: Sequence[str]) -> str:
     if found.provenance["own"]:
         return _render("own.md.j2", _markdown, found=found, pictures=drawn)
     figures = {name: FIGURES[name] for name in FIGURES if name in drawn}
-    return _render("report.md.j2", _markdown, found=found, figures=figures, rule=Markup(rule()))
+    points = Markup(rule(found))
+    return _render("report.md.j2", _markdown, found=found, figures=figures, rule=points)
 
 
-def rule() -> str:
+def rule(found: Findings) -> str:
     """How a verdict is reached: the points of a list, in Markdown."""
-    return environment(finalize=lambda value: value, safe=False).get_template("rule.md.j2").render()
+    template = environment(finalize=lambda value: value, safe=False).get_template("rule.md.j2")
+    return template.render(found=found)
 
 
 def readme_block(found: Findings) -> str:
