@@ -16,7 +16,7 @@ ROW, COLUMN = np.indices((128, 128))[..., None]
 DOWN, ACROSS = np.meshgrid(*[np.fft.fftfreq(128)] * 2, indexing="ij")  # cycles per pixel
 RADIUS = np.hypot(DOWN, ACROSS)
 # What has an amplitude of 1 / f, as photographs do, has this power above 1/8 of a cycle per pixel.
-POWER = np.divide(RADIUS >= clarity.HIGH, RADIUS**2, where=RADIUS > 0, out=np.zeros_like(RADIUS))
+POWER = np.divide(RADIUS >= 1 / 8, RADIUS**2, where=RADIUS > 0, out=np.zeros_like(RADIUS))
 GRAIN = 0.03  # deviation of white noise that has as much energy there as the pictures
 
 
