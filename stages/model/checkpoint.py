@@ -21,8 +21,9 @@ from stages.data.faces import SIZE
 from stages.model.network import Autoencoder, state
 
 # What damaged files raise.
-UNREADABLE = (AttributeError, KeyError, TypeError, ValueError, OSError, RecursionError)
-UNREADABLE += (SafetensorError,)
+UNREADABLE = (
+    AttributeError, KeyError, TypeError, ValueError, OSError, RecursionError, SafetensorError
+)  # fmt: skip
 
 
 def save(

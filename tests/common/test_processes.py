@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -44,16 +45,9 @@ def environment() -> dict[str, str]:
 @contextmanager
 def started(command: list[str], session: bool = False) -> Iterator[subprocess.Popen[str]]:
     """A process whose standard input ends with the block, and with it what reads from it."""
-    pipe = subprocess.PIPE
-    with subprocess.Popen(
-        command,
-        stdin=pipe,
-        stdout=pipe,
-        stderr=pipe,
-        text=True,
-        env=environment(),
-        start_new_session=session,
-    ) as process:
+    pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    how = {"text": True, "env": environment(), "start_new_session": session}
+    with subprocess.Popen(command, **pipes, **how) as process:
         try:
             yield process
         finally:
@@ -122,31 +116,18 @@ if __name__ == "__main__":
 """
 
 
-@contextmanager
-def workers(folder: Path, early: bool) -> Iterator[tuple[subprocess.Popen[str], Path]]:
-    """A process in a group of its own that has two workers; those that are `early` begin their
-    work when there is a file at the path."""
-    (folder / "workers.py").write_text(WORKERS, encoding="utf-8")
-    go = folder / "go"
-    pipe = subprocess.PIPE
-    command = [sys.executable, str(folder / "workers.py"), *([str(go)] if early else [])]
-    with subprocess.Popen(
-        command, stdout=pipe, stderr=pipe, text=True, env=environment(), start_new_session=True
-    ) as parent:
-        try:
-            expected = ["begun"] * 2 + ["working"] * (0 if early else 2)
-            assert sorted(line(parent).strip() for _ in expected) == expected
-            yield parent, go
-        finally:
-            parent.kill()
-
-
 @pytest.mark.parametrize("early", [False, True], ids=["working", "before they work"])
 @pytest.mark.parametrize("kind", [signal.SIGKILL, signal.SIGINT])
 def test_workers_end_with_their_parent_and_not_before(
     kind: signal.Signals, early: bool, tmp_path: Path
 ) -> None:
-    with workers(tmp_path, early) as (parent, go):
+    """Those that are `early` begin their work when the file `go` is there."""
+    script, go = tmp_path / "workers.py", tmp_path / "go"
+    script.write_text(WORKERS, encoding="utf-8")
+    words = [sys.executable, str(script), *([str(go)] if early else [])]
+    with started(words, session=True) as parent:
+        expected = ["begun"] * 2 + ["working"] * (0 if early else 2)
+        assert sorted(line(parent).strip() for _ in expected) == expected
         below = psutil.Process(parent.pid).children(recursive=True)
         if kind == signal.SIGKILL:
             parent.kill()

@@ -50,31 +50,23 @@ def test_one_person_s_pictures_are_each_on_their_own(tmp_path: Path) -> None:
 
 
 def test_what_is_left_out_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    names = (
-        "/etc/a.jpg",
-        "../../b.jpg",
-        "c\n.jpg",
-        "d\udc80.jpg",
-        "large.png",
-        "fine.png",
-        "e.heic",
-        "e",
-    )
-    contents = [b"x" * 60 if name == "large.png" else b"x" for name in names]
-    archive = tmp_path / "some.tar"
-    archive.write_bytes(tar_bytes(dict(zip(names, contents, strict=True)), "w"))
+    leads_out = "has a path that leads out of the archive"
+    no_text = "has characters in its path that are no text"
+    bad = {
+        "/etc/a.jpg": ("/etc/a.jpg", leads_out),
+        "../../b.jpg": ("../../b.jpg", leads_out),
+        "c\n.jpg": (r"'c\n.jpg'", no_text),
+        "d\udc80.jpg": (r"'d\udc80.jpg'", no_text),
+        "large.png": ("large.png", "has 60 bytes, 50 are allowed"),
+        "e.heic": ("e.heic", "ends in .heic"),
+        "e": ("e", "has no ending"),
+    }
+    files = dict.fromkeys(["fine.png", *bad], b"x") | {"large.png": b"x" * 60}
+    (tmp_path / "some.tar").write_bytes(tar_bytes(files, "w"))
     monkeypatch.setattr(own_pictures, "PICTURE_BYTES", 50)
-    pictures, skipped = own_pictures.read(archive, tmp_path)
+    pictures, skipped = own_pictures.read(tmp_path / "some.tar", tmp_path)
     assert dict(pictures) == {"fine.png": b"x"}
-    assert skipped == [
-        ("/etc/a.jpg", "has a path that leads out of the archive"),
-        ("../../b.jpg", "has a path that leads out of the archive"),
-        (r"'c\n.jpg'", "has characters in its path that are no text"),
-        (r"'d\udc80.jpg'", "has characters in its path that are no text"),
-        ("large.png", "has 60 bytes, 50 are allowed"),
-        ("e.heic", "ends in .heic"),
-        ("e", "has no ending"),
-    ]
+    assert skipped == [*bad.values()]
 
 
 def test_a_tar_s_second_name_of_a_picture_is_told(tmp_path: Path) -> None:
@@ -93,17 +85,14 @@ def test_a_tar_s_second_name_of_a_picture_is_told(tmp_path: Path) -> None:
 
 def test_no_picture_at_all_names_what_was_looked_for(tmp_path: Path) -> None:
     write_files(tmp_path / "top", CLUTTER)
-    with pytest.raises(
-        PipelineError, match=r"download.pictures: .*/top has no picture.*\.bmp, \.j"
-    ):
-        own_pictures.read(tmp_path / "top", tmp_path)
     (tmp_path / "up.tar").write_bytes(tar_bytes({"../a.jpg": b"x"}, "w"))
-    with pytest.raises(
-        PipelineError, match=r"up\.tar has no picture.*has a path that .*: \.\./a\.jpg"
+    for name, told in (
+        ("top", r"download.pictures: .*/top has no picture.*\.bmp, \.j"),
+        ("up.tar", r"up\.tar has no picture.*has a path that .*: \.\./a\.jpg"),
+        ("none", "none does not exist"),
     ):
-        own_pictures.read(tmp_path / "up.tar", tmp_path)
-    with pytest.raises(PipelineError, match="none does not exist"):
-        own_pictures.read(tmp_path / "none", tmp_path)
+        with pytest.raises(PipelineError, match=told):
+            own_pictures.read(tmp_path / name, tmp_path)
 
 
 def test_from_a_folder_to_faces(
@@ -115,13 +104,8 @@ def test_from_a_folder_to_faces(
     twins = {"Zoe/twin.jpg": next(iter(drawn.values()))}
     write_files(tmp_path / "photos", drawn | junk | twins)
     os.mkfifo(tmp_path / "photos/fifo.jpg")
-    write_files(
-        tmp_path,
-        {
-            "configs/download.yaml": b"dataset: own\npictures: photos",
-            "configs/preprocess.yaml": b"held_out: 0.4",
-        },
-    )
+    configs = {"download": b"dataset: own\npictures: photos", "preprocess": b"held_out: 0.4"}
+    write_files(tmp_path, {f"configs/{name}.yaml": text for name, text in configs.items()})
     download.main()
     assert "own: 43 pictures\n" in capsys.readouterr().out
     first = (tmp_path / "data/own.tar").read_bytes()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from stages import preprocess
@@ -168,13 +169,8 @@ def test_the_hash_is_of_all_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_to_tensor_moves_channels_first_and_scales_to_one() -> None:
-    import torch
-
     images = np.random.default_rng(0).integers(0, 256, (3, 128, 128, 3), np.uint8)
     images.flags.writeable = False  # as mapped from disk
     tensor = faces.to_tensor(images)
-    assert tensor.dtype == torch.float32
-    assert tensor.is_contiguous()
-    np.testing.assert_array_equal(
-        tensor.numpy(), images.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
-    )
+    assert tensor.dtype == torch.float32 and tensor.is_contiguous()
+    np.testing.assert_array_equal(tensor, images.transpose(0, 3, 1, 2) / np.float32(255))

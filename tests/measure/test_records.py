@@ -126,20 +126,18 @@ def png(width: int, height: int) -> bytes:
     )
 
 
+def sealed(text: bytes) -> bytes:
+    """The contents of a record with this text."""
+    return text + SEAL + hashlib.sha256(text).hexdigest().encode() + b"\n"
+
+
 def replaced(old: bytes, new: bytes) -> Callable[[bytes], bytes]:
     return lambda data: data.replace(old, new, 1)
 
 
-CURVE, CSV, NPZ, GRID, CONTENTS = (
-    f"{folder}/recursive/{name}"
-    for folder, name in (
-        ("records", "curve.csv"),
-        ("records", "described_last_step.csv"),
-        ("records", "described_last_step.npz"),
-        ("grids", "described_last_step.png"),
-        ("records", "contents.yaml"),
-    )
-)
+NAMES = ("curve.csv", "described_last_step.csv", "described_last_step.npz", "contents.yaml")
+CURVE, CSV, NPZ, CONTENTS = (f"records/recursive/{name}" for name in NAMES)
+GRID = "grids/recursive/described_last_step.png"
 SPARSE = np.zeros(2**26 + 1, np.int8)  # 64 MB, packed to 64 kB
 ZEROS = {"test_error": np.zeros((2, 60), np.float16), "spectrum": np.zeros((2, 65), np.float32)}
 MADE_BY_OTHERS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
@@ -176,7 +174,7 @@ def test_a_record_of_others_making_is_refused_in_one_line(
     path.write_bytes(after)
     text = contents.read_bytes().partition(SEAL)[0]
     text = text.replace(*(hashlib.sha256(x).hexdigest().encode() for x in (before, after)))
-    contents.write_bytes(text + SEAL + hashlib.sha256(text).hexdigest().encode() + b"\n")
+    contents.write_bytes(sealed(text))
     assert after != before
     assert "evaluate@recursive" in refused(written)
     assert capfd.readouterr() == ("", "")
@@ -187,7 +185,7 @@ def test_a_file_elsewhere_is_never_read(written: Path, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "waits")  # who opens it, hangs
     text = contents.read_bytes().partition(SEAL)[0]
     text = text.replace(b"files:\n", b"files:\n  ../../../waits: abc\n")
-    contents.write_bytes(text + SEAL + hashlib.sha256(text).hexdigest().encode() + b"\n")
+    contents.write_bytes(sealed(text))
     assert_same(read(written), make(DESCRIBED, RELEASED))
 
 

@@ -1,10 +1,6 @@
 """The figures show the pixels and the numbers they were given, the same way everywhere."""
 
-import os
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,9 +10,9 @@ from stages.measure.records import Model, Records
 from stages.report import charts, sheets
 from stages.report.catalogue import PAPER, looks_of
 from stages.report.figures import FIGURES, draw_all
+from tests.conftest import ROOT, python, tree
 from tests.made_records import Made, around, as_in_the_paper, faces, make
 
-ROOT = Path(__file__).parents[2]
 SIDE = sheets.FACE
 ROW = sheets.CAPTION + SIDE + sheets.GAP
 INFINITE = float("inf")
@@ -187,21 +183,18 @@ def test_figures_depend_on_nothing_in_the_home_or_the_environment(tmp_path):
     """Someone's own style, and the backend that a notebook leaves to what it starts."""
     hostile = "text.usetex: true\nfont.size: 30\nfigure.dpi: 40\naxes.facecolor: red\n"
     hostile += "savefig.bbox: tight\nfont.family: cursive\nlines.linewidth: 9\n"
-    (tmp_path / "config").mkdir()
-    (tmp_path / "config/matplotlibrc").write_text(hostile, encoding="utf-8")
-    (tmp_path / "matplotlibrc").write_text(hostile, encoding="utf-8")
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("MPL")}
-    environment |= {"PYTHONPATH": str(ROOT)}
+    for folder in (tmp_path / "config", tmp_path):
+        folder.mkdir(exist_ok=True)
+        (folder / "matplotlibrc").write_text(hostile, encoding="utf-8")
     inline = "module://matplotlib_inline.backend_inline"
     hostile_environment = {"MPLBACKEND": inline, "MPLCONFIGDIR": str(tmp_path / "config")}
     written = []
     for number, extra in enumerate([{}, hostile_environment, {"MPLBACKEND": "no such backend"}]):
         folder = tmp_path / str(number)
         folder.mkdir()
-        command = [sys.executable, "-c", DRAW, str(folder)]
-        cwd = tmp_path if number == 1 else folder  # a matplotlibrc beside counts, too
-        subprocess.run(command, env=environment | extra, cwd=cwd, check=True)
-        written.append({path.name: path.read_bytes() for path in folder.iterdir()})
+        # A matplotlibrc beside counts, too.
+        python("-c", DRAW, str(folder), cwd=tmp_path if number == 1 else folder, **extra)
+        written.append(tree(folder))
     assert len(written[0]) == 3
     assert written[0] == written[1] == written[2]
 

@@ -44,38 +44,40 @@ LONGER = """faces,variant,seed,epoch,measure,value,processor
 """
 
 
-def claims(faces: str, folder: Path) -> list[str]:
+def told(folder: Path, faces: str = FACES) -> str:
+    """The report, with the studies in a folder."""
+    records = make(as_in_the_paper() | {"mine": Made()})
+    return report(find(records, studies.read(faces, folder)), [])
+
+
+def section(name: str, *where: str | Path) -> str:
+    return told(*where).partition(f"\n## {name}\n")[2].partition("\n## ")[0]
+
+
+def claims(*where: str | Path) -> list[str]:
     """The report's sections of the claims."""
-    records = make(as_in_the_paper())
-    text = report(find(records, studies.read(faces, folder)), [])
-    return text.partition("## Recursive against stacked")[0].split("\n### ")[1:]
+    return told(*where).partition("## Recursive against stacked")[0].split("\n### ")[1:]
 
 
 def test_studies_stand_beside_the_claims_that_they_are_about(tmp_path: Path) -> None:
-    alone = claims(FACES, tmp_path)
+    alone = claims(tmp_path)
     (tmp_path / "latents.csv").write_text(LATENTS, encoding="utf-8")
     (tmp_path / "norms.csv").write_text(NORMS, encoding="utf-8")
-    beside = claims(FACES, tmp_path)
+    beside = claims(tmp_path)
     assert beside[:7] == alone[:7]
     faces = "| recursive | 2 | 60% (0.30) | - |\n| recursive VAE | 1 | 25% (2.00) | 0% (5.00) |"
     assert faces in beside[7]
     assert "| stacked, shared norm | averaged | 2 | 8500 ± 707 | 301 ± 1 |" in beside[8]
     assert "| stacked, shared norm | last step | 1 | 7000 | 303 |" in beside[8]
-    assert claims(OTHERS, tmp_path) == alone
-
-
-def section(name: str, folder: Path, faces: str = FACES) -> str:
-    records = make(as_in_the_paper() | {"mine": Made()})
-    text = report(find(records, studies.read(faces, folder)), [])
-    return text.partition(f"\n## {name}\n")[2].partition("\n## ")[0]
+    assert claims(tmp_path, OTHERS) == alone
 
 
 def test_what_moves_published_numbers_stands_beside_table_1(tmp_path: Path) -> None:
     (tmp_path / "published.csv").write_text(PUBLISHED, encoding="utf-8")
-    told = section("Table 1", tmp_path)
-    assert "| model | as released | encoder not frozen | 20 epochs | paper |" in told
-    assert "| stacked, batch norm | 719 | 280 | 600 | 467 (Table 1), 373 (Figure 5) |" in told
-    assert "| recursive, batch norm | 2300 | - | - | 7831 (Table 1), 8336 (Figure 5) |" in told
+    text = section("Table 1", tmp_path)
+    assert "| model | as released | encoder not frozen | 20 epochs | paper |" in text
+    assert "| stacked, batch norm | 719 | 280 | 600 | 467 (Table 1), 373 (Figure 5) |" in text
+    assert "| recursive, batch norm | 2300 | - | - | 7831 (Table 1), 8336 (Figure 5) |" in text
     assert "A study" not in section("Table 1", tmp_path, OTHERS)
 
 
@@ -105,10 +107,8 @@ def test_published_numbers_are_told_whatever_the_epochs(
     assert numbers[:3] == [1000 + end, 2000 + end, 3000 + end] and numbers[4] == 1000 + last
     assert numbers[3] != numbers[3], "nan"
     found = published(rows[:20])
-    assert found["differences"] == ["as released", "20 epochs"] and found["rows"][0][1:3] == [
-        1010,
-        1020,
-    ]
+    assert found["differences"] == ["as released", "20 epochs"]
+    assert found["rows"][0][1:3] == [1010, 1020]
 
 
 def test_longer_trainings_are_told_at_the_epochs_of_their_clarity(tmp_path: Path) -> None:
