@@ -10,28 +10,26 @@ import csv
 import gc
 import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
 from torch import Tensor
 
-from stages.common import memory
 from stages.common.entry import entry_point
 from stages.common.errors import PipelineError
 from stages.common.files import atomic_set, number
-from stages.common.processes import end_with_parent
+from stages.common.processes import run_each
 from stages.common.settings import ModelSettings, Training, read_variant
 from stages.data import faces
 from stages.kernels import operations
 from stages.measure.compute import TRAINING_SAMPLE, evenly_spaced
 from stages.model import network
 from stages.model.released import accidents
-from stages.model.side_by_side import room
+from stages.model.side_by_side import room, share_no_lock
 from stages.model.training import Batches, Diverged, Trainer, held_out_error
 from stages.report.catalogue import PAPER
 from stages.report.studies import AS_RELEASED, short_hash
@@ -125,8 +123,9 @@ def main(*variants: str) -> None:
         if variant.training == "stacked" or not difference.of_stacked
     ]
     workers = min(len(jobs), room())
-    with ProcessPoolExecutor(workers, get_context("spawn"), _begin) as pool:
-        found = dict(zip(jobs, pool.map(errors, *zip(*jobs, strict=True)), strict=True))
+    tasks = [partial(errors, *job) for job in jobs]
+    trained = dict(run_each(tasks, workers, share_no_lock, "a training process was killed"))
+    found = {job: trained[job] for job in jobs}
     found |= {key: values for key, values in earlier.items() if key[0] not in settings}
     found = dict(sorted(found.items(), key=lambda item: [*PAPER].index(item[0][0])))
     with atomic_set(*files) as (table, page):
@@ -139,13 +138,8 @@ def main(*variants: str) -> None:
         page.write_text(told(found), encoding="utf-8")
 
 
-def _begin() -> None:
-    end_with_parent()
-    memory.keep_freed()
-
-
-def errors(name: str, change: str) -> list[float]:
-    """The error on training images after each epoch of a training with that difference."""
+def errors(name: str, change: str) -> tuple[tuple[str, str], list[float]]:
+    """Both names, and the error on training images after each epoch with that difference."""
     difference, people = DIFFERENCES[change], faces.load()
     common = read_variant(name).model_dump(exclude={"seeds", "released_seeds"})
     common["epochs"] = difference.epochs or common["epochs"]
@@ -164,7 +158,7 @@ def errors(name: str, change: str) -> list[float]:
                 break
             found.append(held_out_error(trainer.model, trainer.batches, sample))
     print(f"{name}, {change}: {', '.join(map(number, found))}", flush=True)
-    return found
+    return (name, change), found
 
 
 Found = dict[tuple[str, str], list[float]]

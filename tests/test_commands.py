@@ -97,6 +97,9 @@ ELSEWHERE = {
     "studies/test_depth.py": {
         r"python -m studies\.depth": "test_both_trainings_are_compared_level_by_level",
     },
+    "studies/test_frozen.py": {
+        r"python -m studies\.frozen": "test_a_fresh_decoder_is_trained_on_each_encoder",
+    },
     "studies/test_latents.py": {
         r"python -m studies\.latents .*": "test_all_densities_of_a_variant_are_measured_and_told",
     },

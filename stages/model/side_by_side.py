@@ -57,7 +57,7 @@ def obtain_all(trainings: Sequence[Training]) -> list[Path]:
             f"`dvc repro` goes on from the last finished epoch of each training, {CORES}=N lets it "
             "train N at a time"
         )
-        trained = run_each(tasks, workers, _share_no_lock, killed)
+        trained = run_each(tasks, workers, share_no_lock, killed)
     with closing(trained) as folders:
         for folder in folders:
             print(_result(missing[folder], folder), flush=True)
@@ -72,7 +72,8 @@ def room() -> int:
     return max(1, min(cores(), free // (GPU_MEMORY + faces.load().images.nbytes)))
 
 
-def _share_no_lock() -> None:
+def share_no_lock() -> None:
+    """What a process of `run_each` does first, where trainings show their progress."""
     tqdm.set_lock(RLock())  # of the default lock, Python would say that a killed worker leaked it
 
 

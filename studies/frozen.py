@@ -1,0 +1,98 @@
+"""Which half makes the difference: do encoders lose what decoders need, or do decoders fail?
+
+`python -m studies.frozen` takes the encoders of arms of `longer`, trained for as long as they are
+there, and encoders that nothing trained. It holds them still and trains a fresh decoder end to end
+on each. Decoders of recursive training learn from activations, and in use are given recreations:
+where a fresh decoder has a lower error than the model's own, that is what holds the model back.
+Where fresh decoders end apart, the encoders differ. Results: reports/studies/frozen.csv and .md.
+"""
+
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+
+from stages.common.entry import entry_point
+from stages.common.files import atomic_set
+from stages.common.processes import run_each
+from stages.common.settings import Training
+from stages.data import faces
+from stages.model import checkpoint
+from stages.model.side_by_side import obtain_all, room, share_no_lock
+from stages.model.training import Trainer, held_out_error
+from stages.report.studies import short_hash
+from studies.clear import write_table
+from studies.longer import ARMS, settings_of
+
+ENCODERS = ("recursive_cosine", "stacked_cosine")
+UNTRAINED = "untrained"
+EPOCHS = 10  # of the fresh decoders, with a cosine
+FOLDER = Path("reports/studies")
+TABLE = ("faces", "encoder", "seed", "own", "fresh")
+
+
+@entry_point
+def main() -> None:
+    people = faces.load()
+    tasks = [partial(fresh, UNTRAINED, seed, None) for seed in ARMS[ENCODERS[0]].seeds]
+    for name in ENCODERS:
+        arm = ARMS[name]
+        settings = settings_of(arm, arm.epochs[-1])
+        planned = [Training(settings=settings, seed=k, faces=people.hash) for k in arm.seeds]
+        folders = obtain_all(planned)
+        tasks += [partial(fresh, name, *task) for task in zip(arm.seeds, folders, strict=True)]
+    killed = "a training process was killed, most likely for lack of memory; run it again"
+    rows = sorted(run_each(tasks, min(len(tasks), room()), share_no_lock, killed))
+    table = pd.DataFrame([(short_hash(people.hash), *row) for row in rows], columns=[*TABLE])
+    with atomic_set(*(FOLDER / f"frozen.{ending}" for ending in ("csv", "md"))) as (file, page):
+        write_table(file, TABLE, table.to_numpy())
+        page.write_text(told(table), encoding="utf-8")
+
+
+def fresh(name: str, seed: int, folder: Path | None) -> tuple[str, int, float, float]:
+    """Name, seed, and the held-out errors of averaged weights: with the encoder's own decoder,
+    which is not a number of an untrained one, and with a fresh one."""
+    people = faces.load()
+    settings = settings_of(ARMS["stacked_cosine"], EPOCHS)
+    trainer = Trainer(Training(settings=settings, seed=seed + 1000, faces=people.hash), people)
+    own = float("nan")
+    if folder:
+        trained, _ = checkpoint.load(folder / "averaged.safetensors")
+        trainer.model.encoder.load_state_dict(trained.encoder.state_dict())
+        own = held_out_error(trained, trainer.batches, trainer.held_out)
+    trainer.model.encoder.requires_grad_(False)
+    group = trainer.optimizer.param_groups[0]
+    group["params"] = [one for one in group["params"] if one.requires_grad]
+    while trainer.epoch < settings.epochs:
+        trainer.run_epoch()
+    found = (
+        name,
+        seed,
+        own,
+        held_out_error(trainer.average.model, trainer.batches, trainer.held_out),
+    )
+    print("{}, seed {}: own decoder {:.0f}, fresh decoder {:.0f}".format(*found), flush=True)
+    return found
+
+
+def told(table: pd.DataFrame) -> str:
+    """The results in Markdown."""
+    lines = [
+        "# Which half makes the difference?",
+        "",
+        f"Encoders held still after training, and a fresh decoder trained end to end on each for "
+        f"{EPOCHS} epochs. Held-out error of averaged weights, mean ± standard deviation over "
+        "seeds. Every seed: `frozen.csv`.",
+        "",
+        "| encoders of | their own decoders | fresh decoders | n |",
+        "| --- | --- | --- | --- |",
+    ]
+    for name, own in table.groupby("encoder", sort=False):
+        cells = [f"{own[kind].mean():.0f} ± {own[kind].std():.0f}" for kind in ("own", "fresh")]
+        cells = ["-" if "nan" in cell else cell for cell in cells]
+        lines.append(f"| {name} | {' | '.join(cells)} | {len(own)} |")
+    return "\n".join([*lines, ""])
+
+
+if __name__ == "__main__":
+    main()
