@@ -21,8 +21,8 @@ from stages.data.faces import SIZE
 from stages.model.network import Autoencoder, state
 
 # What damaged files raise.
-UNREADABLE = (AttributeError, KeyError, TypeError, ValueError, OSError, RecursionError)
-UNREADABLE += (SafetensorError,)
+UNREADABLE: tuple[type[Exception], ...] = (AttributeError, KeyError, TypeError, ValueError)
+UNREADABLE += (OSError, RecursionError, SafetensorError)
 
 
 def save(
