@@ -1,13 +1,13 @@
 """params.yaml -> configs/: the settings of download, preprocess and every variant, resolved.
 
-All of params.yaml is checked here, before anything runs. A stage depends on its own file alone, and
-runs again where its effective settings change. configs/measures.yaml says what is measured, without
-labels: a new label evaluates nothing again.
+Checks all of params.yaml before anything runs. A stage depends on its own file in configs/ alone,
+so that it runs again only where its settings change. configs/measures.yaml has no labels, so that a
+new label evaluates nothing again.
 
 `python -m stages.configure FILE` first writes the settings of FILE, such as settings/demo.yaml,
-into params.yaml, whose comments stay. FILE holds what changes, laid out as params.yaml. What its
-section `train` sets replaces a variant's own value, too. Where its `variants` is a list, the other
-variants go; an item is a name, or a name with what it changes.
+into params.yaml, and keeps its comments. FILE is laid out as params.yaml and holds the changes
+alone. Its section `train` replaces the values of variants, too. Where its `variants` is a list,
+other variants are removed; an item is a name, or a name with its changes.
 """
 
 import csv
@@ -54,10 +54,8 @@ def write(values: settings.Checked, path: Path) -> None:
 
 
 def take(changes: object, file: str) -> None:
-    """Write the settings of a file into params.yaml, laid out as dvc does.
-
-    Raises PipelineError where the result is not valid, and then leaves params.yaml as it was.
-    """
+    """Write the settings of a file into params.yaml, laid out as dvc does. Raises PipelineError,
+    and leaves params.yaml as it was, where the result is not valid."""
     from dvc.utils.serialize import dumps_yaml, parse_yaml_for_update
 
     settings.read_params(PARAMS)

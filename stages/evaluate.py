@@ -28,23 +28,20 @@ def main(*variants: str) -> None:
         memory.keep_freed()
         print(tasks[0]())
         return
-    from stages.model.side_by_side import room  # torch takes seconds: settings are read before
+    import torch  # takes seconds: settings are read before
+
+    from stages.model.side_by_side import room
 
     cores = room()
     workers = min(len(tasks), cores)
-    with closing(run_each(tasks, workers, partial(_begin, cores // workers), KILLED)) as outputs:
+    begin = partial(torch.set_num_threads, cores // workers)
+    with closing(run_each(tasks, workers, begin, KILLED)) as outputs:
         for output in outputs:
             print(output, flush=True)
 
 
-def _begin(threads: int) -> None:
-    import torch
-
-    torch.set_num_threads(threads)
-
-
 def _evaluate(name: str, settings: Variant) -> str:
-    """Write what is measured of a variant; returns what is printed of it."""
+    """Write the records and metrics of a variant; returns the lines to print."""
     started = time.perf_counter()
     from stages.data import faces
     from stages.measure import records

@@ -1,7 +1,7 @@
 """settings/own.yaml and a folder or archive of your pictures -> params.yaml and configs/.
 
-Says beforehand how many pictures there are, and how many steps and minutes the trainings take. The
-number of epochs and the batch size suit the number of pictures, unless settings/own.yaml sets them.
+Prints how many pictures there are, and how many steps and minutes the trainings will take. Chooses
+epochs and batch size by the number of pictures, unless settings/own.yaml sets them.
 """
 
 import sys

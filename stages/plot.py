@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def write_findings(found: Findings) -> None:
-    """Put what was found on the paper's pictures into README.md, where it has a place for it."""
+    """Put the findings on the paper's pictures into README.md, where it has a place for them."""
     if found.provenance["dataset"] != "lfw-deepfunneled" or not README.exists():
         return
     before = README.read_text(encoding="utf-8")
@@ -50,7 +50,7 @@ def write_findings(found: Findings) -> None:
 
 
 def of_removed_variants() -> list[str]:
-    """What evaluation once left of variants that are in configs/ no more."""
+    """Files in reports/ of variants that configs/ no longer has."""
     present = {*configured()}
     left = [*REPORTS.glob("records/*"), *REPORTS.glob("grids/*"), *REPORTS.glob("metrics/*.json")]
     return sorted(

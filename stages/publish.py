@@ -1,7 +1,7 @@
 """models/ -> reports/models/<variant>.safetensors, copies for git in half precision.
 
-Of each variant that `publish` in params.yaml lists, the averaged weights of the first seed as
-described. A copy stays where its model is not here, and goes where its variant is not listed.
+They are the averaged weights of the first seed as described, of each variant that `publish` in
+params.yaml lists. Keeps a copy whose model is not here; removes one whose variant is not listed.
 """
 
 import shutil

@@ -1,8 +1,8 @@
 """Variants -> models/<variant>/<implementation>/seed<k>/: weights of the last step, their average,
 and the training curve.
 
-`python -m stages.train_variant VARIANT ...` trains what is not kept already, as many trainings side
-by side as there are cores; `--all` takes every variant of configs/.
+`python -m stages.train_variant VARIANT ...` trains what is not kept already, as many trainings at a
+time as there are cores; `--all` takes every variant of configs/.
 """
 
 import sys

@@ -16,9 +16,7 @@ FILES = ("cpu.max", "cpu.cfs_quota_us", "cpu.cfs_period_us")
 
 def cores() -> int:
     """The smallest of the process's affinity, its container's CPU quota, rounded up, and `CORES`.
-
-    Raises PipelineError where `CORES` is no whole number above 0.
-    """
+    Raises PipelineError where `CORES` is no whole number above 0."""
     affinity = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else ()
     limits = [len(affinity) or os.cpu_count() or 1, *map(math.ceil, _quotas())]
     if given := os.environ.get(CORES):

@@ -21,10 +21,8 @@ DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 @contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
-    """Yield where to write a file; what is there at the end replaces `path`.
-
-    The yielded path has the same name and ending in another folder, on the same disk.
-    """
+    """Yield where to write a file: a path of the same name in another folder of the same disk. At
+    the end the file replaces `path`."""
     with atomic_set(path) as (unfinished,):
         yield unfinished
 

@@ -1,4 +1,4 @@
-"""Where numba keeps compiled kernels, so that it never runs those of former code."""
+"""The folder where numba keeps compiled kernels. It never runs kernels of former code."""
 
 import hashlib
 import os
@@ -10,10 +10,9 @@ from pathlib import Path
 def keep_kernels_by_content() -> None:
     """Have numba keep compiled kernels in a folder named by the content of all their files.
 
-    numba knows compiled code by the file of its function, but kernels have functions of other files
-    compiled into them. With a folder for each content, a process that runs former code neither
-    finds new kernels nor leaves old ones. The folder lies in the user's NUMBA_CACHE_DIR, else
-    beside the source, or in the system's temporary folder where that cannot be written to.
+    numba knows a compiled kernel by its file alone, though functions of other files are compiled
+    into it. The folder lies in the user's NUMBA_CACHE_DIR, else beside the source, or in the
+    system's temporary folder where that cannot be written to.
     """
     beside = Path(__file__).parents[1] / "kernels" / "__pycache__"
     sources = b"".join(path.read_bytes() for path in sorted(beside.parent.glob("*.py")))

@@ -22,10 +22,10 @@ Result = TypeVar("Result")
 
 
 def end_with_dvc() -> None:
-    """Let this process end when the dvc that runs it as a stage is gone, even if it was killed.
+    """Let this process end when the dvc that runs it as a stage ends, even if that is killed.
 
     Else it would go on beside the stage of the next `dvc repro`. A stage that was started by hand
-    may outlive its shell. Raises PipelineError where that dvc is gone already.
+    may outlive its shell. Raises PipelineError where dvc has ended already.
     """
     if "DVC_STAGE" not in os.environ:  # dvc sets it for every stage, and not for itself
         return
@@ -46,10 +46,8 @@ def end_with_parent() -> None:
 
 @contextmanager
 def interrupts_held_back() -> Iterator[None]:
-    """Let Ctrl-C wait until the end of the block. Processes started in it never hear of it.
-
-    Their parent alone handles it: it prints one line and ends them.
-    """
+    """Let Ctrl-C wait until the end of the block. Processes started in it ignore Ctrl-C: their
+    parent prints one line and ends them."""
     resource_tracker.ensure_running()  # starting it, as workers do, would let the signal through
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -64,7 +62,7 @@ def run_each(
     """What each task returns, as soon as it does, from `workers` processes that `begin` prepares.
 
     Where a task fails or the generator is closed, all processes end. Raises what a task raises, and
-    a PipelineError that says `killed` where a process was.
+    a PipelineError of text `killed` where a process was killed.
     """
     with ProcessPoolExecutor(workers, get_context("spawn"), _begin, (begin,)) as pool:
         try:

@@ -1,4 +1,4 @@
-"""YAML as dvc reads it, version 1.2, with limits: a file from anywhere is values, or one line."""
+"""YAML as dvc reads it, version 1.2, within limits: any file gives values or a one-line error."""
 
 import io
 from pathlib import Path
@@ -13,10 +13,8 @@ BYTES, DEPTH, SCALAR = 2**20, 20, 1000
 
 
 def read_yaml(path: str | Path) -> object:
-    """The values in a file: dict, list, str, int, float, bool, None, or what a tag asks for.
-
-    Raises PipelineError where there is no file, or as `parse_yaml` does.
-    """
+    """The values in a file: dict, list, str, int, float, bool, None, or what a tag asks for. Raises
+    PipelineError where there is no file, or as `parse_yaml` does."""
     try:
         with open(path, "rb") as file:
             content = file.read(BYTES + 1)

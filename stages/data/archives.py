@@ -1,7 +1,7 @@
 """The files of archives and folders, one by one, in bounded time and memory.
 
-Nothing is ever extracted, so no name in an archive reaches the disk. In folders, links are
-followed, each folder is read once, and only regular files are opened.
+No archive is extracted, so that no name in it reaches the disk. In folders, links are followed,
+each folder is read once, and only regular files are opened.
 """
 
 import gzip
@@ -38,8 +38,8 @@ UNREADABLE = (
 class Member:
     """A file in an archive or folder: its path with slashes, and its size in bytes.
 
-    read: call it before the next member is asked for. repeats: the target of a hard link in a tar,
-    which cannot be read again."""
+    read: call it before you take the next member. repeats: the target of a hard link in a tar,
+    which cannot be read."""
 
     name: str
     size: int
@@ -50,8 +50,8 @@ class Member:
 def members(path: Path) -> Iterator[Member]:
     """The regular files in a folder or in a .tar, .tgz or .zip archive.
 
-    Raises PipelineError where `path` does not exist, is something else or cannot be read, and where
-    it has more members or bytes than allowed above. Reading a member raises the same.
+    Raises PipelineError where `path` does not exist, is something else, cannot be read, or has more
+    members or bytes than allowed above. Reading a member raises the same.
     """
     with _explained(path):
         for number, member in enumerate(_members(path)):
@@ -109,8 +109,8 @@ def _in_natural_order(name: str) -> tuple[list[str | int], str]:
 
 
 def _folder_members(root: Path) -> Iterator[Member | None]:
-    """Linked folders come last, so that a folder that is here itself is read at its own place. A
-    second way to a folder, and so every loop, is left out."""
+    """Linked folders come last, so that a folder below `root` is read at its own place. Each folder
+    is read once, so that loops end."""
     real, linked = [(root, root.resolve().name)], list[tuple[Path, str]]()  # `real` is a stack
     seen = set[tuple[int, int]]()
     while real or linked:
@@ -134,7 +134,7 @@ def _folder_members(root: Path) -> Iterator[Member | None]:
 
 
 def _read(open_file: Callable[[], IO[Any]], size: int) -> bytes:
-    """At most as many bytes as the member says that it has: a zip may lie."""
+    """At most the size that the member claims: a zip may lie."""
     with open_file() as file:
         content: bytes = file.read(size)
         return content
@@ -150,15 +150,14 @@ def _zip_members(file: IO[bytes]) -> Iterator[Member | None]:
 
 
 def gzipped_tar_members(file: BufferedIOBase) -> Iterator[Member | None]:
-    """As `members`, but of an open .tgz, with None for what is no regular file. Raises errors of
-    UNREADABLE."""
+    """As `members`, of an open .tgz; None for no regular file. Raises errors of UNREADABLE."""
     with gzip.GzipFile(fileobj=file) as stream:
         yield from _tar_members(stream)
 
 
 def _tar_members(stream: BufferedIOBase) -> Iterator[Member | None]:
-    """Also reads to the end of `stream`, which then checks its checksum. Raises ReadError where
-    something follows the end of the tar, as a second tar would."""
+    """Reads to the end of `stream`, which then checks its checksum. Raises ReadError where anything
+    follows the end of the tar."""
     bounded = _Bounded(stream)
     with tarfile.open(fileobj=cast(IO[bytes], bounded), mode="r|", tarinfo=WholeHeader) as tar:
         while member := tar.next():
@@ -184,13 +183,13 @@ def _read_tarred(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
 
 
 class _Bounded:
-    """A stream that lets no more be read than was allowed: tarfile reads headers of any size."""
+    """A stream that is read no further than allowed: tarfile reads headers of any size."""
 
     def __init__(self, stream: BufferedIOBase) -> None:
         self._stream, self._left, self._total = stream, HEADER_BYTES, TOTAL_BYTES
 
     def allow(self, size: int) -> None:
-        """Let a member of this size and the headers behind it be read."""
+        """Allow a member of this size and the headers behind it."""
         self._left = size + HEADER_BYTES
 
     def read(self, size: int) -> bytes:

@@ -1,4 +1,4 @@
-"""Pictures over the network: a folder of a git repository, of a streamed archive, or an archive."""
+"""Downloads: a folder of a git repository, a folder of a streamed archive, or an archive."""
 
 import hashlib
 import io
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial as bind
 from itertools import dropwhile, takewhile
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, TypeVar
+from typing import Any, TypeVar
 
 import requests
 import urllib3
@@ -23,9 +23,6 @@ from stages.common.errors import PipelineError
 from stages.data import archives
 from stages.data.archives import UNREADABLE, Member
 from stages.data.pictures import Pictures
-
-if TYPE_CHECKING:
-    from typing_extensions import Buffer
 
 ATTEMPTS = 4  # at each HTTP source
 PAUSE = 0.5  # seconds, doubled before each further attempt
@@ -47,7 +44,7 @@ Keep = Callable[[Iterable[Member]], Pictures]  # what chooses and stores the pic
 
 @dataclass(frozen=True)
 class GitFolder:
-    """One folder of a git repository at one commit; the rest of the repository is not fetched."""
+    """A folder of a git repository at a commit. The rest of the repository is not fetched."""
 
     url: str
     commit: str
@@ -67,7 +64,7 @@ class GitFolder:
 
 @dataclass(frozen=True)
 class StreamedFolder:
-    """One folder of a .tar.gz too big to keep, picked out while the archive streams past."""
+    """A folder of a .tar.gz too big to keep, read while the archive is downloaded."""
 
     url: str
     folder: str
@@ -120,10 +117,12 @@ class Archive:
 
 
 class _Body(io.RawIOBase):
-    """The bytes of a response, as they come. Raises TimeoutError where they trickle."""
+    """The bytes of a response, as they come. Raises TimeoutError where they come too slowly.
+
+    have: the number of bytes from an earlier attempt.
+    """
 
     def __init__(self, response: requests.Response, url: str, have: int = 0) -> None:
-        """have: how many bytes there are from an earlier attempt."""
         length = response.headers.get("Content-Length", "")
         total = have + int(length) if length.isdecimal() else None
         self._raw = response.raw
@@ -135,7 +134,7 @@ class _Body(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: "Buffer") -> int:
+    def readinto(self, buffer: Any) -> int:
         place = memoryview(buffer)
         content: bytes = self._raw.read1(len(place))
         place[: len(content)] = content
@@ -198,7 +197,7 @@ def _get(url: str, first: int = 0) -> requests.Response:
 
 
 def _with_retries(action: Callable[[], Result]) -> Result:
-    """What `action` returns, once it succeeds. Raises PipelineError that says what went wrong."""
+    """What `action` returns, once it succeeds. Raises PipelineError with the reason if it fails."""
     failed = Exception()
     for _ in range(ATTEMPTS):
         try:

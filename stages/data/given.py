@@ -18,7 +18,7 @@ ARCHIVES = (".tar", ".tgz", ".tar.gz", ".zip")
 
 class Given(NamedTuple):
     """names: (n). crops: "face" or "centre" (n). pixels: uint8 (n, size, size, 3). skipped: names
-    of the pictures left out, and why."""
+    of the pictures left out, and reasons."""
 
     names: list[str]
     crops: list[str]

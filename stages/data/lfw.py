@@ -1,7 +1,5 @@
-"""Labeled Faces in the Wild: how it is laid out, where it comes from, what it must contain.
-
-Each version's content hash stands in sources/<name>/dataset.yaml: every download is checked by it.
-"""
+"""Labeled Faces in the Wild: its layout, its sources, and its content, which every download must
+have: sources/<name>/dataset.yaml has the hash of each version."""
 
 import re
 import sys
@@ -43,11 +41,10 @@ def dataset(name: str) -> Dataset:
 
 
 def obtain(wanted: Dataset, archive: str | None = None, partial: Path = PARTIAL) -> Pictures:
-    """The dataset's pictures, their content verified.
+    """The dataset's pictures, their content verified. Raises PipelineError.
 
-    They come from `archive` (.tar, .tgz, .zip or a folder, whatever its top folder is called) if
-    given, else from the first of the sources to have them; `partial` keeps unfinished downloads.
-    Raises PipelineError.
+    They come from `archive` (.tar, .tgz, .zip or a folder) if given, else from the first source
+    that has them. partial: the folder of unfinished downloads.
     """
     if archive:
         path = Path(archive).expanduser()
@@ -55,7 +52,7 @@ def obtain(wanted: Dataset, archive: str | None = None, partial: Path = PARTIAL)
             return _verified(wanted, keep(archives.members(path), partial), archive)
         except PipelineError as error:
             advice = "; give an absolute path, as experiments with --temp run in another folder"
-            advice = "" if path.is_absolute() else advice
+            advice *= not path.is_absolute()
             raise PipelineError(f"LFW_ARCHIVE: {error}{advice}") from None
     tried = []
     for source in wanted.sources:
@@ -72,18 +69,15 @@ def obtain(wanted: Dataset, archive: str | None = None, partial: Path = PARTIAL)
 
 
 def keep(members: Iterable[Member], partial: Path) -> Pictures:
-    """The members laid out as LFW's pictures, by the last two parts of their paths.
-
-    Raises PipelineError where two of one name differ, or they are too large.
-    """
+    """The members laid out as LFW's pictures, by the last two parts of their paths. Raises
+    PipelineError where two pictures of the same name differ, or where they are too large."""
 
     def pictures() -> Iterator[tuple[str, bytes]]:
         for member in members:
             if picture := PICTURE.search(member.name):
-                if member.size > PICTURE_BYTES:
-                    raise PipelineError(
-                        f"{picture[1]} has {member.size:,} bytes, {PICTURE_BYTES:,} are allowed"
-                    )
+                if (size := member.size) > PICTURE_BYTES:
+                    limit = f"{PICTURE_BYTES:,} are allowed"
+                    raise PipelineError(f"{picture[1]} has {size:,} bytes, {limit}")
                 yield picture[1], member.read()
 
     return store(pictures(), TOTAL_BYTES, partial)

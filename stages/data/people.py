@@ -7,10 +7,8 @@ from unicodedata import normalize
 
 
 def person_of(name: str) -> str:
-    """Of a picture's name, the first folder; where it lies in none, the picture itself.
-
-    In Unicode's form NFC: macOS writes the same letters in another one.
-    """
+    """The first folder in a picture's name, or the whole name where there is none. In Unicode's
+    form NFC: macOS writes the same letters in another form."""
     return normalize("NFC", name.split("/")[0])
 
 

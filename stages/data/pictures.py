@@ -58,9 +58,9 @@ class WholeHeader(tarfile.TarInfo):
 
 
 def store(contents: Iterable[tuple[str, bytes]], limit: int, partial: Path = PARTIAL) -> Pictures:
-    """Names and pictures, in whatever order, kept in a nameless file in the folder `partial`.
+    """Keep names and pictures, in any order, in a nameless file in the folder `partial`.
 
-    Raises PipelineError where a name comes twice with different pictures, or all of them have more
+    Raises PipelineError where a name comes twice with different pictures, or where all have more
     than `limit` bytes. The OSError of a full disk names the folder.
     """
     partial.mkdir(parents=True, exist_ok=True)
@@ -133,7 +133,7 @@ def because_of(skipped: Skipped) -> str:
 
 
 def tell_skipped(skipped: Skipped) -> str:
-    """The number of files left out, and the first reasons with their numbers and files."""
+    """How many files were left out, and the first reasons with their numbers and files."""
     by_reason: dict[str, list[str]] = {}
     for name, reason in skipped:
         by_reason.setdefault(reason, []).append(name)

@@ -31,9 +31,9 @@ def prepare(
 ) -> Skipped:
     """Write folder/faces.npy, uint8 (N, size, size, 3) RGB, and faces.csv: path,person,split.
 
-    Rows of both are in bytewise order of paths. Returns what was left out, which is nothing unless
-    `skip`. Raises PipelineError for a picture that cannot be cropped, unless `skip`, or where
-    `held_out` leaves one of the splits empty, and then leaves both files as they were.
+    Rows of both are in bytewise order of paths. With `skip`, leaves out pictures that cannot be
+    cropped, and returns them. Raises PipelineError for such a picture without `skip`, and where
+    `held_out` leaves a split empty. Then both files stay as they were.
     """
     with atomic_set(folder / "faces.npy", folder / "faces.csv") as (faces, table):
         # Written, not mapped: on a full disk a mapping ends in a bus error, without a word.

@@ -77,9 +77,7 @@ def coherence(detail: Tensor, image_detail: Tensor) -> Tensor:
 
 def unexplained_detail(detail: Tensor, image_detail: Tensor) -> Tensor:
     """Parts (N, 2, 1): energy of the difference of both details, over that of the images' detail.
-
-    0: the same detail. 1: as far as a picture without detail. Above 1: grain.
-    """
+    0: the same detail. 1: as far as a picture without detail. Above 1: grain."""
     difference, energy = (x.square().sum(1) for x in (detail - image_detail, image_detail))
     return _parts([difference], [energy])
 

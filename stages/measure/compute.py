@@ -217,10 +217,8 @@ def in_batches(
 def look(
     model: Autoencoder, measures: Collection[Measure], images: np.ndarray, pictures: bool = False
 ) -> dict[str, Tensor]:
-    """The numbers behind `measures`, for each of the uint8 images (n, s, s, 3).
-
-    With `pictures` also the reconstructions, uint8 too, and their `spectrum` (n, s / 2 + 1).
-    """
+    """The numbers behind `measures`, for each of the uint8 images (n, s, s, 3). With `pictures`
+    also the reconstructions, uint8 too, and their `spectrum` (n, s / 2 + 1)."""
     inputs = _tensor(images)
     levels = [inputs]
     for k in range(1, model.depth + 1):

@@ -18,10 +18,8 @@ from stages.model.network import device
 def evaluate(
     pool: Executor, name: str, variant: Variant, faces: Faces, folder: Path
 ) -> tuple[list[Record], dict[str, str]]:
-    """All models of a variant, trained in `folder`, and the SHA-256 of each file of weights.
-
-    Raises PipelineError where a file there is missing, damaged or of another training.
-    """
+    """All models of a variant, trained in `folder`, and the SHA-256 of each file of weights. Raises
+    PipelineError where a file there is missing, damaged or of another training."""
     test, train = measured_faces(faces)
     records: list[Record] = []
     hashes: dict[str, str] = {}

@@ -42,11 +42,8 @@ def psnr(reconstructions: Tensor, images: Tensor) -> Tensor:
 
 
 def ssim(reconstructions: Tensor, images: Tensor) -> Tensor:
-    """Structural similarity of luminance, -1 to 1 (Wang et al., 2004).
-
-    Gaussian window of 11 pixels and deviation 1.5, K1 = 0.01, K2 = 0.03, averaged where the window
-    lies within the image.
-    """
+    """Structural similarity of luminance, -1 to 1 (Wang et al., 2004). Gaussian window of 11 pixels
+    and deviation 1.5, K1 = 0.01, K2 = 0.03, averaged where the window lies within the image."""
     return _similarity(luminance(reconstructions), luminance(images), K1)
 
 

@@ -41,10 +41,8 @@ def held_out_error(variant: str) -> float | None:
 
 @torch.inference_mode()
 def draw(model: Autoencoder, count: int, seed: int) -> np.ndarray:
-    """What a variational model makes of standard normal latents: uint8 (count, s, s, 3).
-
-    Raises PipelineError for other models, and for a count that is not 1 to 1000.
-    """
+    """What a variational model makes of standard normal latents: uint8 (count, s, s, 3). Raises
+    PipelineError for other models, and for a count that is not 1 to 1000."""
     if not model.settings.variational:
         raise PipelineError(
             "only a variational model draws; `dvc repro train-variant@stacked_vae` trains one"

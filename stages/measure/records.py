@@ -177,9 +177,6 @@ class _ReferencesContents(Contents):
     people: int | None = None
 
 
-# Writing.
-
-
 def write_variant(
     name: str,
     settings: Variant,
@@ -262,9 +259,6 @@ def _long(table: pd.DataFrame, implementation: Implementation) -> pd.DataFrame:
     points[["split", "loss"]] = points.column.str.extract("(.*)/(.*)")
     points = points.sort_values(["seed", "epoch"], kind="stable", ignore_index=True)
     return points[[*CURVE]].astype(CURVE)
-
-
-# Reading.
 
 
 def read(root: str | Path = ".") -> Records:

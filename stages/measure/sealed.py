@@ -38,10 +38,8 @@ Kind = TypeVar("Kind", bound=Contents)
 
 
 class Folder(Generic[Kind]):
-    """A folder `reports`/`name`. advice: the command that writes it.
-
-    Raises PipelineError where contents.yaml is missing or not as it was written.
-    """
+    """A folder `reports`/`name`. advice: the command that writes it. Raises PipelineError where
+    contents.yaml is missing or not as it was written."""
 
     def __init__(self, kind: type[Kind], reports: Path, name: str, advice: str) -> None:
         self.reports, self.name, self.advice = reports, f"reports/{name}", advice
@@ -83,11 +81,8 @@ class Folder(Generic[Kind]):
 
 
 def table(data: bytes, columns: Mapping[str, type], index: int) -> pd.DataFrame:
-    """A CSV of these columns, sorted by its index, the first `index` of them.
-
-    Raises ValueError or KeyError for text in place of numbers, a missing column, and two rows of
-    the same index.
-    """
+    """A CSV of these columns, sorted by its index, the first `index` of them. Raises ValueError or
+    KeyError for text in place of numbers, a missing column, and two rows of the same index."""
     rows = pd.read_csv(BytesIO(data), dtype={**columns}).set_index([*columns][:index])
     if not rows.index.is_unique:
         raise ValueError("rows of the same index")
@@ -99,10 +94,8 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
 
 
 def array(data: bytes, name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """A float array of an NPZ file; -1 stands for any length.
-
-    Raises ValueError or KeyError for another shape or type, and for a large file.
-    """
+    """A float array of an NPZ file; -1 stands for any length. Raises ValueError or KeyError for
+    another shape or type, and for a large file."""
     with ZipFile(BytesIO(data)) as archive:
         if sum(member.file_size for member in archive.infolist()) > LARGEST:
             raise ValueError(f"more than {LARGEST} bytes")

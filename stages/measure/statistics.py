@@ -46,9 +46,7 @@ def folded_ratio(parts: ArrayLike) -> tuple[float, float]:
 
 def explained(parts: ArrayLike) -> tuple[float, float]:
     """1 less the ratio of the mean of parts[:, 0] to that of parts[:, 1], and its standard error.
-
-    parts: (N, 2, 1). The standard error is linearised, as that of `ratio`.
-    """
+    parts: (N, 2, 1). The standard error is linearised, as that of `ratio`."""
     over, under = np.asarray(parts, np.float64)[:, :, 0].T
     mean = under.mean()
     if mean <= 0:

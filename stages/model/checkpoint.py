@@ -85,10 +85,8 @@ def _model(path: str | Path, training: Training, tensors: dict[str, Tensor]) -> 
 
 
 def load_trained(path: str | Path, training: Training, weights: Weights) -> Autoencoder:
-    """The model of exactly this training, in evaluation mode on the CPU.
-
-    Raises PipelineError where the file is of another training, and as `load` does.
-    """
+    """The model of exactly this training, in evaluation mode on the CPU. Raises PipelineError where
+    the file is of another training, and as `load` does."""
     stored, kind, tensors = _read(path, halves=False)
     theirs, ours = (
         {"size": SIZE} | x.settings.model_dump() | {"seed": x.seed, "faces": x.faces, "weights": w}

@@ -12,10 +12,8 @@ INPUT, OUTPUT = "images", "reconstructions"
 
 
 def to_onnx(model: Autoencoder, path: Path) -> None:
-    """Write a model in evaluation mode: input `images`, output `reconstructions`.
-
-    Both are float (n, 3, size, size) in [0, 1]. Raises PipelineError where packages are missing.
-    """
+    """Write a model in evaluation mode: input `images`, output `reconstructions`. Both are float
+    (n, 3, size, size) in [0, 1]. Raises PipelineError where packages are missing."""
     images = torch.rand(2, 3, model.size, model.size)
     count = torch.export.Dim("n", max=2**20)
     try:

@@ -65,14 +65,9 @@ Point = tuple[int, str, str, float]
 State = tuple[dict[str, Tensor], dict[str, Any]]
 
 
-# What a training is named by.
-
-
 def identity(training: Training) -> dict[str, Any]:
-    """What decides the weights of a training on any machine, as JSON holds it.
-
-    Without the number of epochs where a longer training `goes_on`.
-    """
+    """What decides the weights of a training on any machine, as JSON holds it. Without the number
+    of epochs where a longer training `goes_on`."""
     settings = training.settings.model_dump(exclude_none=True)
     if goes_on(training.settings):
         del settings["epochs"]
@@ -98,10 +93,8 @@ def _code_paths() -> list[str]:
 
 
 def code() -> str:
-    """The hash of the code that decides weights: what train-variant in dvc.yaml depends on.
-
-    Raises PipelineError where it cannot be read.
-    """
+    """The hash of the code that decides weights: what train-variant in dvc.yaml depends on. Raises
+    PipelineError where it cannot be read."""
     try:
         paths = [ROOT / path for path in _code_paths()]
         files = sorted(file for p in paths for file in (p.rglob("*.py") if p.is_dir() else [p]))
@@ -144,9 +137,6 @@ def _processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
-
-
-# Writing a training.
 
 
 @contextmanager
@@ -274,9 +264,6 @@ def _write_json(path: Path, values: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(values, indent=2) + "\n")
 
 
-# Reading the outputs of a training.
-
-
 def divergence(folder: Path) -> str:
     """How a training diverged; empty where it has weights."""
     path = folder / "diverged.txt"
@@ -306,9 +293,6 @@ def _readable(path: Path) -> Iterator[Path]:
         raise PipelineError(f"{path} {how}; delete {path.parent} and run `dvc repro`") from None
 
 
-# The models of variants.
-
-
 def trainings(variant: Variant, faces_hash: str) -> dict[Path, Training]:
     """The trainings of a variant, by the folders of their outputs below models/<variant>/."""
     return {
@@ -327,11 +311,8 @@ def trained(name: str, faces_hash: str) -> Iterator[tuple[Path, Training]]:
 
 
 def put_in_place(name: str, planned: dict[Path, Training], outputs: list[Path]) -> None:
-    """Make models/<variant> of the outputs of its trainings, in their order.
-
-    Raises PipelineError, and changes nothing, where settings, faces or code are no longer those of
-    the trainings.
-    """
+    """Make models/<variant> of the outputs of its trainings, in their order. Raises PipelineError,
+    and changes nothing, where settings, faces or code are no longer those of the trainings."""
     with atomic_folder(MODELS / name) as to:
         for place, output in zip(planned, outputs, strict=True):
             (to / place).mkdir(parents=True)
@@ -393,9 +374,6 @@ def load(names: Sequence[str]) -> dict[str, Autoencoder]:
                 "`dvc repro`"
             )
     return models
-
-
-# Trainings of code before an edit.
 
 
 def accept_code(old: str) -> int:

@@ -1,4 +1,4 @@
-"""Anybody's pictures, in a folder or an archive, nested as they like."""
+"""A user's pictures, in a folder or an archive, in folders of any depth."""
 
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -13,11 +13,10 @@ NO_PICTURES = {"__MACOSX", "README.md"}  # left out without a word, as hidden fi
 
 
 def read(path: Path, partial: Path = PARTIAL) -> tuple[Pictures, Skipped]:
-    """The pictures in a folder or archive, named by their paths below the folders that all of them
-    share, and those that were left out.
+    """The pictures in a folder or archive, and the files that were left out. Decodes no picture.
 
-    Whether a picture decodes is not looked at. Raises PipelineError where there is none, or the
-    archive cannot be read.
+    The name of a picture is its path below the folders that all of them share. Raises PipelineError
+    where there is no picture, or the archive cannot be read.
     """
     skipped = Skipped()
     try:
@@ -57,7 +56,7 @@ def encoded(path: Path, skipped: Skipped) -> Iterator[tuple[str, bytes]]:
 
 
 def _without_shared_folders(names: list[str]) -> dict[str, str]:
-    """Of every name, the rest below the folders that all are in."""
+    """By name: the same without the folders that all names share."""
     parts = [normalize("NFC", name).split("/") for name in names]
     shared = 0
     while all(len(path) > shared + 1 and path[shared] == parts[0][shared] for path in parts):
