@@ -23,6 +23,9 @@ from stages.model.network import DEVICE, Autoencoder
 signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.pop("DASK_SCHEDULER_ADDRESS", None)  # it would train elsewhere
 os.environ[DEVICE] = "cpu"  # which alone repeats every byte
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # each process would compile all that it imports
+for inherited in ("MAKELEVEL", "MAKEFLAGS", "MFLAGS"):
+    os.environ.pop(inherited, None)  # a make that a test starts would say which folder it leaves
 
 
 ROOT = Path(__file__).parents[1]
