@@ -3,6 +3,7 @@ line that says what was tried."""
 
 import hashlib
 import os
+import ssl
 import subprocess
 import threading
 import time
@@ -64,27 +65,27 @@ class Server:
         self.http.socket.close()
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
+        def reply(status: int, **headers: object) -> None:
+            request.send_response(status)
+            for name, value in headers.items():
+                request.send_header(name.replace("_", "-"), str(value))
+            request.end_headers()
+
         span = request.headers.get("Range")
         self.asked.append((request.path, span))
-        content = self.files.get(request.path)
         if request.path in self.redirects:
-            request.send_response(302)
-            request.send_header("Location", self.redirects[request.path])
-            return request.end_headers()
+            return reply(302, Location=self.redirects[request.path])
         if self.statuses:
-            request.send_response(self.statuses.pop(0))
-            request.send_header("Retry-After", self.retry_after)
-            return request.end_headers()
+            return reply(self.statuses.pop(0), Retry_After=self.retry_after)
+        content = self.files.get(request.path)
         if content is None:
-            return request.send_error(404)
+            return reply(404)
         start = int(span.removeprefix("bytes=").rstrip("-")) if span and self.ranges else 0
         if start >= len(content):
-            return request.send_error(416)
-        request.send_response(206 if start else 200)
-        if start:
-            request.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-        request.send_header("Content-Length", str(self.length(len(content) - start)))
-        request.end_headers()
+            return reply(416)
+        end = f"{len(content) - 1}/{len(content)}"
+        partial = {"Content_Range": f"bytes {start}-{end}"} if start else {}
+        reply(206 if start else 200, Content_Length=self.length(len(content) - start), **partial)
         body = content[start : start + self.cuts.pop(0) if self.cuts else None]
         try:
             for at in range(0, len(body), 1 if self.trickle else len(body)):
@@ -275,8 +276,6 @@ def test_streaming_keeps_one_folder_and_stops_behind_it(server: Server, tmp_path
 def test_a_certificate_that_nobody_vouches_for_is_not_accepted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import ssl
-
     names = ("-keyout", "key.pem", "-out", "certificate.pem", "-subj", "/CN=127.0.0.1")
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", *names]
     try:
@@ -332,7 +331,5 @@ def test_git_fetches_one_folder_of_one_commit(
 def test_every_version_of_lfw_says_where_it_comes_from() -> None:
     for name in lfw.NAMES:
         facts = lfw.dataset(name)
-        assert facts.name == name
-        assert facts.count == 13_233
-        assert len(facts.content) == 64
+        assert (facts.name, facts.count, len(facts.content)) == (name, 13_233, 64)
         assert facts.sources
