@@ -4,16 +4,15 @@
 there, and encoders that nothing trained. It holds them still and trains a fresh decoder end to end
 on each. Decoders of recursive training learn from activations, and in use are given recreations:
 where a fresh decoder has a lower error than the model's own, that is what holds the model back.
-Where fresh decoders end apart, the encoders differ. Results: reports/studies/frozen.csv and .md.
+Where fresh decoders end apart, the encoders differ. Results: reports/studies/frozen.csv, and the
+report.
 """
 
 from functools import partial
 from pathlib import Path
 
-import pandas as pd
-
 from stages.common.entry import entry_point
-from stages.common.files import atomic_set
+from stages.common.files import atomic
 from stages.common.processes import run_each
 from stages.common.settings import Training
 from stages.data import faces
@@ -27,8 +26,7 @@ from studies.longer import ARMS, settings_of
 ENCODERS = ("recursive_cosine", "stacked_cosine")
 UNTRAINED = "untrained"
 EPOCHS = 10  # of the fresh decoders, with a cosine
-FOLDER = Path("reports/studies")
-TABLE = ("faces", "encoder", "seed", "own", "fresh")
+TABLE = Path("reports/studies/frozen.csv")
 
 
 @entry_point
@@ -43,10 +41,9 @@ def main() -> None:
         tasks += [partial(fresh, name, *task) for task in zip(arm.seeds, folders, strict=True)]
     killed = "a training process was killed, most likely for lack of memory; run it again"
     rows = sorted(run_each(tasks, min(len(tasks), room()), share_no_lock, killed))
-    table = pd.DataFrame([(short_hash(people.hash), *row) for row in rows], columns=[*TABLE])
-    with atomic_set(*(FOLDER / f"frozen.{ending}" for ending in ("csv", "md"))) as (file, page):
-        write_table(file, TABLE, table.to_numpy())
-        page.write_text(told(table), encoding="utf-8")
+    with atomic(TABLE) as unfinished:
+        columns = ("faces", "variant", "seed", "own", "fresh")
+        write_table(unfinished, columns, [(short_hash(people.hash), *row) for row in rows])
 
 
 def fresh(name: str, seed: int, folder: Path | None) -> tuple[str, int, float, float]:
@@ -73,25 +70,6 @@ def fresh(name: str, seed: int, folder: Path | None) -> tuple[str, int, float, f
     )
     print("{}, seed {}: own decoder {:.0f}, fresh decoder {:.0f}".format(*found), flush=True)
     return found
-
-
-def told(table: pd.DataFrame) -> str:
-    """The results in Markdown."""
-    lines = [
-        "# Which half makes the difference?",
-        "",
-        f"Encoders held still after training, and a fresh decoder trained end to end on each for "
-        f"{EPOCHS} epochs. Held-out error of averaged weights, mean ± standard deviation over "
-        "seeds. Every seed: `frozen.csv`.",
-        "",
-        "| encoders of | their own decoders | fresh decoders | n |",
-        "| --- | --- | --- | --- |",
-    ]
-    for name, own in table.groupby("encoder", sort=False):
-        cells = [f"{own[kind].mean():.0f} ± {own[kind].std():.0f}" for kind in ("own", "fresh")]
-        cells = ["-" if "nan" in cell else cell for cell in cells]
-        lines.append(f"| {name} | {' | '.join(cells)} | {len(own)} |")
-    return "\n".join([*lines, ""])
 
 
 if __name__ == "__main__":

@@ -33,13 +33,15 @@ class Studies:
     published: differences; epochs; rows: model, the error with each difference after as many
     epochs, the paper's numbers. longer: epochs; models: name, error after each of the epochs,
     seeds; ratios: errors `compared`, by name.
-    depth: rows of `ratios_by_depth`.
+    depth: rows of `ratios_by_depth`. frozen: rows: of whose encoders, the error with their own
+    decoders and with fresh ones, seeds.
     """
 
     latents: Study | None = None
     norms: Study | None = None
     published: Study | None = None
     longer: Study | None = None
+    frozen: Study | None = None
     depth: Sequence[Mapping[str, object]] = ()
 
 
@@ -58,6 +60,7 @@ def read(faces: str, folder: Path = FOLDER) -> Studies:
         norms=_told(folder / "norms.csv", faces, _norms),
         published=_told(folder / "published.csv", faces, _published),
         longer=_told(folder / "longer.csv", faces, _longer),
+        frozen=_told(folder / "frozen.csv", faces, _frozen),
         depth=_depth(folder / "depth.csv", faces),
     )
 
@@ -67,7 +70,7 @@ def _told(path: Path, faces: str, told: Callable[[pd.DataFrame], Study]) -> Stud
         return None
     try:
         # A variant may be called nan.
-        rows = pd.read_csv(path, keep_default_na=False, na_values={"copies": ""}, dtype=TEXT)
+        rows = pd.read_csv(path, keep_default_na=False, na_values={"copies": "", "own": ""}, dtype=TEXT)
         rows = rows[(rows["faces"] == short_hash(faces)) & (rows["variant"] != "")]
         return told(rows) if len(rows) else None
     except (KeyError, ValueError, TypeError):
@@ -174,6 +177,18 @@ def _published(rows: pd.DataFrame) -> Study:
         for name, own in numbers.iterrows()
     ]
     return {"differences": differences, "epochs": int(epochs), "rows": table}
+
+
+def _frozen(rows: pd.DataFrame) -> Study:
+    table = [
+        [
+            name,
+            *("-" if own[kind].isna().all() else _mean_sd(own[kind]) for kind in ("own", "fresh")),
+            len(own),
+        ]
+        for name, own in rows.groupby("variant", sort=False)
+    ]
+    return {"rows": table}
 
 
 def _longer(rows: pd.DataFrame) -> Study:
