@@ -70,9 +70,11 @@ MEASURES: dict[str, Measure] = {measure.name: measure for measure in (
         statistic=ratio,
     ),
     Measure("sharpness", "sharpness", "", "ratio", "higher", statistic=folded_ratio),
-    Measure("coherence", "coherence of detail", "", "difference", "higher", worst=-1.0),
+    # Without a split: of studies alone, as models were evaluated before these two came.
+    Measure("coherence", "coherence of detail", "", "difference", "higher", splits=(), worst=-1.0),
     Measure(
-        "detail_explained", "detail explained", "", "difference", "higher", statistic=explained
+        "detail_explained", "detail explained", "", "difference", "higher", statistic=explained,
+        splits=(),
     ),
     Measure("grid_ratio", "grid ratio", "", "ratio", "lower", statistic=ratio, smallest=64),
     Measure("colour_shift", "colour shift", "", "ratio", "lower"),
@@ -86,7 +88,8 @@ MEASURES: dict[str, Measure] = {measure.name: measure for measure in (
 
 def measurable(size: int, levels: int = 0) -> list[Measure]:
     """The measures of pictures of `size` pixels a side and a model of so many levels."""
-    return [m for m in MEASURES.values() if m.smallest <= size and (m.depth or 0) <= levels]
+    every = [m for m in MEASURES.values() if m.splits]
+    return [m for m in every if m.smallest <= size and (m.depth or 0) <= levels]
 
 
 def computed() -> dict[str, dict[str, object]]:
@@ -95,4 +98,5 @@ def computed() -> dict[str, dict[str, object]]:
         m.name: {key: getattr(m, key) for key in ("depth", "smallest", "images")}
         | {"statistic": m.statistic.__name__, "splits": [*m.splits]}
         for m in MEASURES.values()
+        if m.splits
     }
