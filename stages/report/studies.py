@@ -70,7 +70,8 @@ def _told(path: Path, faces: str, told: Callable[[pd.DataFrame], Study]) -> Stud
         return None
     try:
         # A variant may be called nan.
-        rows = pd.read_csv(path, keep_default_na=False, na_values={"copies": "", "own": ""}, dtype=TEXT)
+        missing = {"copies": "", "own": ""}
+        rows = pd.read_csv(path, keep_default_na=False, na_values=missing, dtype=TEXT)
         rows = rows[(rows["faces"] == short_hash(faces)) & (rows["variant"] != "")]
         return told(rows) if len(rows) else None
     except (KeyError, ValueError, TypeError):
