@@ -17,7 +17,7 @@ def test_kept_trainings_go_on_and_are_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prepare: Prepare
 ) -> None:
     monkeypatch.setattr(longer, "EPOCHS", (1, 2))
-    settings = model_settings(epochs=1)
+    settings = model_settings(epochs=1, size=64)
     people = prepare("stacked", settings, seed=4)
     first = obtain(Training(settings=settings, seed=4, faces=people.hash), people)
     longer.main("stacked")
@@ -39,7 +39,7 @@ def test_of_trainings_made_anew_the_ends_alone_are_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prepare: Prepare
 ) -> None:
     monkeypatch.setattr(longer, "EPOCHS", (1, 3))
-    prepare("stacked", model_settings(schedule="cosine"))
+    prepare("stacked", model_settings(schedule="cosine", size=64))
     longer.main("stacked")
     found = pd.read_csv(tmp_path / "reports/studies/longer.csv", dtype={"faces": str})
     assert [*found[found["measure"] == "averaged_error"]["epoch"]] == [1, 3]
@@ -54,7 +54,7 @@ def test_without_names_controls_are_trained_and_one_that_diverges_at_once_is_cou
     monkeypatch.setattr(
         longer, "CONTROLS", {name: ("stacked", changes) for name, changes in controls.items()}
     )
-    prepare("stacked", model_settings())
+    prepare("stacked", model_settings(size=64))
     longer.main()
     found = pd.read_csv(tmp_path / "reports/studies/longer.csv", dtype={"faces": str})
     errors = found[found["measure"] == "error"].set_index(["variant", "epoch"])["value"]
