@@ -1,6 +1,7 @@
 """What several test files need."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
+from numba.core.caching import UserProvidedCacheLocator
 
 from stages.common.processes import alive
 from stages.common.settings import ModelSettings
@@ -47,6 +49,15 @@ def tree(folder: str | Path) -> dict[str, bytes]:
     """The content of every file in a folder, by its path below it."""
     paths = (path for path in Path(folder).rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+
+
+def take_compiled_kernels(source: Path, folder: Path) -> None:
+    """Give a copy of the project what numba has compiled in another, which takes it 15 s."""
+    kept = Path("stages/kernels/__pycache__", Path(os.environ["NUMBA_CACHE_DIR"]).name)
+    place = UserProvidedCacheLocator.get_suitable_cache_subpath(f"{folder}/stages/kernels/jit.py")
+    for compiled in (source / kept).glob("kernels_*"):
+        unfinished = shutil.ignore_patterns("*.tmp.*")
+        shutil.copytree(compiled, folder / kept / place, ignore=unfinished, dirs_exist_ok=True)
 
 
 def flip(path: Path) -> None:

@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 
 from stages.common.yaml_files import read_yaml, to_yaml
+from tests.conftest import take_compiled_kernels
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [
@@ -83,7 +84,7 @@ ELSEWHERE = {
             "test_a_default_retrains_every_variant_without_a_value_of_its_own"
         ),
         r"dvc exp run( --set-param .*)?": (
-            "test_the_candidate_alone_is_retrained_and_later_restored"
+            "test_the_candidate_alone_is_retrained_compared_and_later_restored"
         ),
         r"dvc pull": "test_a_clone_with_a_remote_trains_nothing",
         r"git init": "test_without_git_one_line_says_so_and_a_new_repository_is_enough",
@@ -174,9 +175,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if (ROOT / name).is_file() and not name.startswith(("reports/", "dvc.lock")):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
-    for file in (ROOT / "stages/kernels/__pycache__").glob("*.nb?"):
-        (folder / "stages/kernels/__pycache__").mkdir(exist_ok=True)
-        shutil.copy(file, folder / "stages/kernels/__pycache__")
+    take_compiled_kernels(ROOT, folder)
     params = read_yaml(ROOT / "params.yaml") | {"publish": ["stacked"]}
     params["download"] |= {"dataset": "synthetic", "count": 128}
     params["preprocess"]["held_out"] = 0.2

@@ -19,11 +19,21 @@ from stages.model.network import Autoencoder
 from tests.model.test_store import keep
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Autoencoder]:
+    """A folder with two models, and the second of them."""
+    models = tmp_path_factory.mktemp("kept") / "models"
+    keep(models / "stacked", training="stacked", size=None)
+    return models, keep(models / "best", variational=True, size=None)
+
+
 @pytest.fixture
-def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Autoencoder:
+def model(
+    kept: tuple[Path, Autoencoder], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Autoencoder:
     monkeypatch.chdir(tmp_path)
-    keep(Path("models/stacked"), training="stacked", size=None)
-    return keep(Path("models/best"), variational=True, size=None)
+    Path("models").symlink_to(kept[0])
+    return kept[1]
 
 
 def picture(path: str, width: int, height: int, seed: int = 0, **how: object) -> None:

@@ -10,7 +10,7 @@ from studies import depth
 from tests.conftest import model_settings
 from tests.studies.conftest import Prepare
 
-SMALL = {"epochs": 1, "levels": 2}
+SMALL = {"epochs": 1, "levels": 2, "size": 32}
 
 
 def test_both_trainings_are_compared_level_by_level(
@@ -28,7 +28,7 @@ def test_both_trainings_are_compared_level_by_level(
     ]
     # Of one level both are the same training, but for the order in which weights are drawn.
     assert (found[found["levels"] == 1]["ratio"] - 1).abs().max() < 0.2
-    assert "| 128 x 128 | averaged | 2 |" in (tmp_path / "reports/studies/depth.md").read_text()
+    assert "| 32 x 32 | averaged | 2 |" in (tmp_path / "reports/studies/depth.md").read_text()
     depth.main()
     assert (tmp_path / "reports/studies/depth.csv").read_bytes() == first
 

@@ -46,7 +46,7 @@ def test_all_densities_of_a_variant_are_measured_and_told(
 ) -> None:
     monkeypatch.setattr(latents, "SAMPLES", 8)
     monkeypatch.setattr(latents, "COMPONENTS", {"Gaussian": 1, "mixture": 2})
-    settings = model_settings(variational=True)
+    settings = model_settings(variational=True, size=64)
     people = prepare("vae", settings)
     torch.manual_seed(0)
     folder = tmp_path / "models/vae/described/seed0"

@@ -11,12 +11,12 @@ from stages.common.settings import Training
 from stages.data.faces import to_tensor
 from stages.model.side_by_side import obtain
 from studies import norms
-from tests.conftest import model_settings
+from tests.conftest import small
 from tests.studies.conftest import Prepare
 
 
 def test_both_kinds_of_statistics_are_measured(tmp_path: Path, prepare: Prepare) -> None:
-    settings = model_settings(training="stacked", norm="shared", epochs=1)
+    settings = small(training="stacked", norm="shared", epochs=1)
     people = prepare("normed", settings, count=96)
     found = obtain(Training(settings=settings, seed=0, faces=people.hash), people)
     folder = tmp_path / "models/normed/described/seed0"
@@ -43,7 +43,7 @@ def test_less_than_a_batch_of_held_out_faces_is_refused(
     tmp_path: Path, prepare: Prepare, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Statistics of less than a batch are others than those that it was trained with."""
-    people = prepare("normed", model_settings(norm="shared", epochs=1), count=64)
+    people = prepare("normed", small(norm="shared", epochs=1), count=64)
     held_out = len(people.rows("test"))
     with pytest.raises(SystemExit):
         norms.main("normed")
@@ -54,7 +54,7 @@ def test_less_than_a_batch_of_held_out_faces_is_refused(
 def test_a_model_of_other_faces_is_refused(
     tmp_path: Path, prepare: Prepare, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = model_settings(norm="shared", epochs=1)
+    settings = small(norm="shared", epochs=1)
     people = prepare("normed", settings)
     found = obtain(Training(settings=settings, seed=0, faces=people.hash), people)
     folder = tmp_path / "models/normed/described/seed0"

@@ -9,7 +9,7 @@ import torch
 
 from stages.model.training import held_out_error
 from studies import published
-from tests.conftest import model_settings
+from tests.conftest import small
 from tests.model.test_training import trained
 from tests.studies.conftest import Prepare
 
@@ -22,9 +22,7 @@ lfw,stacked_vae,as released,1,2
 
 
 def test_each_difference_is_felt(tmp_path: Path, prepare: Prepare) -> None:
-    people = prepare(
-        "stacked_bn", model_settings(epochs=2, training="stacked", norm="batch", size=32)
-    )
+    people = prepare("stacked_bn", small(epochs=2, training="stacked", norm="batch"))
     table = tmp_path / "reports/studies/published.csv"
     table.parent.mkdir(parents=True)
     table.write_text(EARLIER.replace("own", people.hash[:12]), encoding="utf-8")
@@ -67,7 +65,7 @@ def test_each_difference_is_felt(tmp_path: Path, prepare: Prepare) -> None:
 def test_a_damaged_table_is_told_before_anything_is_trained(
     tmp_path: Path, prepare: Prepare, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    prepare("stacked_bn", model_settings(training="stacked", norm="batch"))
+    prepare("stacked_bn", small(training="stacked", norm="batch"))
     table = tmp_path / "reports/studies/published.csv"
     table.parent.mkdir(parents=True)
     table.write_text("variant,difference,epoch,error\nstacked_bn,as released,1,1\n", "utf-8")

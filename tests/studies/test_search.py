@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -38,12 +39,24 @@ SETTINGS = search._DEFAULT | {
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with few faces prepared, where the search is run."""
+    """A folder with few faces of 64 pixels prepared, where the search is run."""
     from tests.model.test_on_dask import write
 
-    write(made_faces(96), tmp_path / "data")
+    write(made_faces(96, 64), tmp_path / "data")
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def smaller(whole: search.Search) -> search.Search:
+    """The same for pictures of 64 pixels, which have one level less."""
+
+    def suggest(trial: optuna.Trial) -> dict[str, Any]:
+        settings = whole.suggest(trial) | {"size": 64}
+        if settings["training"] == "joint":
+            settings["level_weights"] = settings["level_weights"][:-1]
+        return settings
+
+    return whole._replace(suggest=suggest)
 
 
 def made_study(*trials: tuple[float, float, int, int | None]) -> "optuna.Study":
@@ -124,7 +137,8 @@ def test_a_search_goes_on_where_it_stopped(here: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(search, "EPOCHS", 1)
     monkeypatch.setattr(found, "EPOCHS", 2)
     monkeypatch.setattr(search, "end_with_parent", lambda: None)
-    stacked_tuned, best = search.SEARCHES
+    monkeypatch.setattr(search, "FINALISTS", 1)
+    stacked_tuned, best = map(smaller, search.SEARCHES)
     monkeypatch.setattr(search, "SEARCHES", [stacked_tuned, best._replace(first=[])])
     studies = [search.open_study(one, search.STORAGE) for one in search.SEARCHES]
     studies[0].enqueue_trial(search.STACKED)
@@ -134,7 +148,7 @@ def test_a_search_goes_on_where_it_stopped(here: Path, monkeypatch: pytest.Monke
     assert [trial.user_attrs.get("seed", 0) for trial in before[0]] == [0, 0, 1]
     assert [max(trial.intermediate_values) for trial in before[0]] == [1, 2, 2]
     assert {str(trial.params) for trial in before[0]} == {str(search.STACKED)}
-    search.work(search.STORAGE, 2 * max(search.spent(study) for study in studies))
+    search.work(search.STORAGE, 1.5 * max(search.spent(study) for study in studies))
     for study, trials in zip(studies, before, strict=True):
         assert len(study.trials) > len(trials) and study.trials[: len(trials)] == trials
     values = {trial.user_attrs["settings"]["training"] for trial in studies[0].trials}
@@ -151,8 +165,10 @@ WORKER = """
 import os, signal, sys
 from stages.model.training import Trainer
 from studies import search
+from tests.studies.test_search import smaller
 
 search.HEARTBEAT, search.EPOCHS = 1, 2
+search.SEARCHES = [*map(smaller, search.SEARCHES)]
 trained = []
 
 def run_epoch(self, whole=Trainer.run_epoch):
