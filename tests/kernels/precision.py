@@ -77,62 +77,50 @@ def far_from_kinks() -> Iterator[None]:
         yield
 
 
-Kernel = Callable[..., Any]
+def _wrong_tap(weight: Any) -> None:
+    weight[0, 0, 0, :2] = weight[0, 0, 0, 1::-1].copy()
 
 
-def _wrong_tap(kernel: Kernel) -> Kernel:
-    def call(image: Any, weight: Any, bias: Any, *rest: Any) -> None:
-        weight = weight.copy()
-        weight[0, 0, 0, :2] = weight[0, 0, 0, 1::-1]
-        kernel(image, weight, bias, *rest)
-
-    return call
+def _missing_border(image: Any) -> None:
+    image[:, :, -1] = 0
 
 
-def _missing_border(kernel: Kernel) -> Kernel:
-    def call(image: Any, *rest: Any) -> None:
-        image = image.copy()
-        image[:, :, -1] = 0
-        kernel(image, *rest)
-
-    return call
+def _swapped(bias: Any) -> None:
+    bias[:] = bias[::-1].copy()
 
 
-def _swapped_bias(kernel: Kernel) -> Kernel:
-    def call(image: Any, weight: Any, bias: Any, *rest: Any) -> None:
-        kernel(image, weight, bias[::-1].copy(), *rest)
-
-    return call
-
-
-def _shifted_gradient(kernel: Kernel) -> Kernel:
-    def call(image: Any, grad: Any, out: Any) -> None:
-        kernel(image, grad, out)
-        out[..., :2] = out[..., 1::-1].copy()
-
-    return call
-
-
-# Each plants a fault in the kernel of this name.
-FAULTS = {
-    "convolution: wrong tap": ("convolution", _wrong_tap),
-    "convolution: missing border": ("convolution", _missing_border),
-    "convolution: swapped bias": ("convolution", _swapped_bias),
-    "input gradient: wrong tap": ("input_gradient", _wrong_tap),
-    "input gradient: missing border": ("input_gradient", _missing_border),
-    "input gradient: swapped bias": ("input_gradient", _swapped_bias),
-    "weight gradient: wrong tap": ("weight_gradient", _shifted_gradient),
-    "weight gradient: missing border": ("weight_gradient", _missing_border),
-    "outer weight gradient: wrong tap": ("outer_weight_gradient", _shifted_gradient),
-    "bordered weight gradient: wrong tap": ("bordered_weight_gradient", _shifted_gradient),
+# A kernel, which of its arrays is spoilt, 0 to 2 for inputs or -1 for its result, and how.
+FAULTS: dict[str, tuple[str, int, Callable[[Any], None]]] = {
+    "convolution: wrong tap": ("convolution", 1, _wrong_tap),
+    "convolution: missing border": ("convolution", 0, _missing_border),
+    "convolution: swapped bias": ("convolution", 2, _swapped),
+    "input gradient: wrong tap": ("input_gradient", 1, _wrong_tap),
+    "input gradient: missing border": ("input_gradient", 0, _missing_border),
+    "input gradient: swapped bias": ("input_gradient", 2, _swapped),
+    "weight gradient: wrong tap": ("weight_gradient", -1, _wrong_tap),
+    "weight gradient: missing border": ("weight_gradient", 0, _missing_border),
+    "outer weight gradient: wrong tap": ("outer_weight_gradient", -1, _wrong_tap),
+    "bordered weight gradient: wrong tap": ("bordered_weight_gradient", -1, _wrong_tap),
 }
 
 
 @contextmanager
 def planted(fault: str) -> Iterator[None]:
     """Within, the kernel of the fault's name has it."""
-    name, spoil = FAULTS[fault]
+    name, place, spoil = FAULTS[fault]
     make = getattr(convolutions, name)
+
+    def spoilt(*tile: int) -> Callable[..., None]:
+        def call(*given: Any) -> None:
+            arrays = [x.copy() if number == place else x for number, x in enumerate(given)]
+            if place >= 0:
+                spoil(arrays[place])
+            make(*tile)(*arrays)
+            if place < 0:
+                spoil(given[place])
+
+        return call
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(convolutions, name, lambda *tile: spoil(make(*tile)))
+        patch.setattr(convolutions, name, spoilt)
         yield
