@@ -6,6 +6,7 @@ READY_TO_TEST := .venv/.ready-to-test
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 export PIP_USER := 0
+export PICTURES
 # These would make commands work on other folders (a git hook exports GIT_DIR) or fail.
 unexport $(shell git rev-parse --local-env-vars) GIT_DEFAULT_HASH GIT_DEFAULT_REF_FORMAT CDPATH \
          DVC_ROOT DVC_STAGE PIP_PREFIX PIP_ROOT PIP_TARGET PYTHONSAFEPATH TAR_OPTIONS
@@ -31,8 +32,9 @@ demo: $(READY) demo/.git
 
 # What an earlier run trained in own/ is kept.
 own: $(READY) own/.git
-	cd ./own && python -m stages.own "$(or $(realpath $(PICTURES)),$(error \
-	    PICTURES should name a folder or archive, as in `make own PICTURES=folder`))" && $(EVERYTHING)
+	@test -e "$$PICTURES" || { echo "error: PICTURES should name a folder or archive, as in" \
+	    '`make own PICTURES=folder`' >&2; exit 1; }
+	pictures=$$(realpath -- "$$PICTURES") && cd ./own && python -m stages.own "$$pictures" && $(EVERYTHING)
 	@cd ./own && python -m stages.verdict
 
 demo/.git own/.git:
@@ -57,9 +59,9 @@ lint: $(READY_TO_TEST)
 
 # The tests that changed since the last commit, and those that import what changed.
 CHANGED = $(shell git diff --name-only HEAD && git ls-files --others --exclude-standard)
-CHANGED_MODULES = $(basename $(notdir $(filter stages/%.py,$(CHANGED))))
-TOUCHED = $(sort $(wildcard $(filter tests/%.py,$(CHANGED))) \
-          $(shell grep -rlE --include='test_*.py' 'stages.*[. ]($(subst $() ,|,$(CHANGED_MODULES)))\b' tests))
+CHANGED_MODULES = $(basename $(notdir $(filter stages/%.py studies/%.py recursive_autoencoder/%.py,$(CHANGED))))
+TOUCHED = $(sort $(wildcard $(filter tests/%.py,$(CHANGED))) $(if $(CHANGED_MODULES),$(shell \
+          grep -rlwE --include='test_*.py' 'import.*($(subst $() ,|,$(CHANGED_MODULES)))' tests)))
 
 quick: lint
 	$(if $(TOUCHED),python -m pytest -q -m "not slow" $(filter-out tests/test_pipeline.py,$(TOUCHED)))
@@ -79,7 +81,7 @@ repro: $(READY) .git
 # A first look at the real dataset: every variant once, as the paper describes it.
 one-seed: $(READY) .git
 	python -m stages.configure settings/one-seed.yaml && $(EVERYTHING)
-	@echo "One seed it is, until: git checkout params.yaml dvc.lock reports && make repro"
+	@echo "One seed it is, until: git checkout params.yaml dvc.lock README.md reports && make repro"
 
 # Trainings that are kept apart from DVC's cache: without them the next one starts from nothing.
 clean-trainings:

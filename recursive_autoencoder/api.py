@@ -16,7 +16,7 @@ from recursive_autoencoder.undisturbed import undisturbed
 with undisturbed():
     from stages.common.errors import PipelineError
     from stages.common.settings import ModelSettings, Training
-    from stages.data.faces import SIZE, Faces
+    from stages.data.faces import SIZE, SIZES, Faces
     from stages.model import checkpoint
     from stages.model.network import Autoencoder
     from stages.model.training import CurvePoint, Trainer
@@ -121,8 +121,10 @@ def train(
         raise PipelineError(f"held_out is {held_out}: it should be between 0 and 1")
     if pixels.is_floating_point():
         pixels = (pixels * 255).round().byte()
+    if (side := pixels.shape[-1]) not in SIZES:
+        raise PipelineError(f"the pictures have {side} pixels a side; {SIZES} are allowed")
     tested = max(1, round(held_out * len(pixels)))
-    count, side = len(pixels) - tested, pixels.shape[-1]
+    count = len(pixels) - tested
     names = np.arange(len(pixels)).astype(str)
     splits = np.repeat(["train", "test"], [count, tested])
     faces = Faces(pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy(), names, names, splits)

@@ -37,17 +37,16 @@ def main(folder: str) -> None:
         raise PipelineError(f"{path} has {len(pictures)} pictures; {LEAST} are the least")
     changes: Any = read_yaml(SETTINGS)
     trained = round(len(pictures) * (1 - changes["preprocess"]["held_out"]))
-    batch = 32 if trained >= 128 else 8
-    epochs = max(EPOCHS, -(-STEPS // (trained // batch)))
+    batch = changes["train"].setdefault("batch_size", 32 if trained >= 128 else 8)
+    steps = max(1, trained // batch)
+    epochs = changes["train"].setdefault("epochs", max(EPOCHS, -(-STEPS // steps)))
     changes["download"]["pictures"] = str(path)
-    changes["train"] = {"epochs": epochs, "batch_size": batch} | changes["train"]
-    epochs, batch = changes["train"]["epochs"], changes["train"]["batch_size"]
     changes["variants"].append({"recursive_then_stacked": {"stacked_epochs": epochs // 5}})
     configure.take(changes, SETTINGS)
     configure.main()
     people = len({*map(person_of, pictures)})
     print(
-        f"{len(pictures):,} pictures of {people:,} people, {epochs} epochs of {trained // batch} "
+        f"{len(pictures):,} pictures of {people:,} people, {epochs} epochs of {steps} "
         f"steps: all trainings take about {minutes(trained):.1f} minutes"
     )
 

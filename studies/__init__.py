@@ -2,6 +2,7 @@
 
     averaging   which decay, and which statistics of the norms, averaged weights should have
     search      hyperparameters, by `make search`
+    depth       what the number of levels does
     frozen      fresh decoders on the encoders of each training
     latents     new faces from the latents of training faces
     longer      up to 40 epochs, schedules, and losses that reach through several levels

@@ -8,6 +8,8 @@ Where fresh decoders end apart, the encoders differ. Results: reports/studies/fr
 report.
 """
 
+import math
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -16,9 +18,9 @@ from stages.common.files import atomic
 from stages.common.processes import run_each
 from stages.common.settings import Training
 from stages.data import faces
-from stages.model import checkpoint
+from stages.model import checkpoint, store
 from stages.model.side_by_side import obtain_all, room, share_no_lock
-from stages.model.training import Trainer, held_out_error
+from stages.model.training import Diverged, Trainer, held_out_error
 from stages.report.studies import short_hash
 from studies.clear import write_table
 from studies.longer import ARMS, settings_of
@@ -38,7 +40,11 @@ def main() -> None:
         settings = settings_of(arm, arm.epochs[-1])
         planned = [Training(settings=settings, seed=k, faces=people.hash) for k in arm.seeds]
         folders = obtain_all(planned)
-        tasks += [partial(fresh, name, *task) for task in zip(arm.seeds, folders, strict=True)]
+        tasks += [
+            partial(fresh, name, seed, folder)
+            for seed, folder in zip(arm.seeds, folders, strict=True)
+            if not store.divergence(folder)
+        ]
     killed = "a training process was killed, most likely for lack of memory; run it again"
     rows = sorted(run_each(tasks, min(len(tasks), room()), share_no_lock, killed))
     with atomic(TABLE) as unfinished:
@@ -60,17 +66,16 @@ def fresh(name: str, seed: int, folder: Path | None) -> tuple[str, int, float, f
     trainer.model.encoder.requires_grad_(False)
     group = trainer.optimizer.param_groups[0]
     group["params"] = [one for one in group["params"] if one.requires_grad]
-    while trainer.epoch < settings.epochs:
-        trainer.run_epoch()
-    found = (
-        name,
-        seed,
-        own,
-        held_out_error(trainer.average.model, trainer.batches, trainer.held_out),
-    )
+    try:
+        while trainer.epoch < settings.epochs:
+            trainer.run_epoch()
+        error = held_out_error(trainer.average.model, trainer.batches, trainer.held_out)
+    except Diverged:
+        error = math.inf
+    found = name, seed, own, error
     print("{}, seed {}: own decoder {:.0f}, fresh decoder {:.0f}".format(*found), flush=True)
     return found
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

@@ -1,6 +1,6 @@
 """Can the decoders make new faces, when they are asked where training faces lie?
 
-`python -m studies.latents [VARIANT ...]` fits densities to the latents of the training faces after
+`python -m studies.latents` fits densities to the latents of the training faces after
 training (Ghosh et al. 2020, "From Variational to Deterministic Autoencoders": ex-post density
 estimation): a Gaussian with full covariance and a mixture of ten. Latents drawn from these, and
 from the standard normal of variational models, are decoded with averaged weights. Results go to
@@ -34,7 +34,7 @@ from stages.report.sheets import Block, sheet
 from stages.report.studies import short_hash
 from studies.clear import BATCH, batches, clearness, write_table
 
-DEFAULT = ("stacked", "recursive", "recursive_shared_bn", "stacked_vae", "recursive_vae")
+MODELS = ("stacked", "recursive", "recursive_shared_bn", "stacked_vae", "recursive_vae")
 SAMPLES = 250
 SHOWN = 4
 COMPONENTS = {"Gaussian": 1, "mixture": 10}
@@ -49,9 +49,8 @@ FOLDER = Path("reports/studies")
 
 
 @entry_point
-def main(*variants: str) -> None:
+def main() -> None:
     memory.keep_freed()
-    names = variants or DEFAULT
     people = faces.load()
     train = people.images[people.rows("train")]
     held_out = people.rows("test")
@@ -60,7 +59,7 @@ def main(*variants: str) -> None:
     of = short_hash(people.hash)
     rows = [(of, "", 0, "held-out faces", len(held_out), *measured(held_out, held_out, nearby))]
     pictures: list[list[Block | None]] = []
-    for name in names:
+    for name in MODELS:
         shown: list[Block | None] = []
         for folder, training in store.trained(name, people.hash):
             path, seed = folder / "averaged.safetensors", training.seed
@@ -75,7 +74,7 @@ def main(*variants: str) -> None:
                 shown = [(name, density, drawn[None, :SHOWN]) for density, drawn in made.items()]
         pictures.append(shown)
     if not any(pictures):
-        raise PipelineError(f"all trainings of {', '.join(names)} diverged")
+        raise PipelineError(f"all trainings of {', '.join(MODELS)} diverged")
     files = [FOLDER / f"latents.{ending}" for ending in ("csv", "png", "md")]
     with atomic_set(*files) as (table, picture, page):
         write_table(table, TABLE, rows)

@@ -88,6 +88,7 @@ ERROR = "averaged_error"
 MEASURES = {  # what a table calls it, and its digits after the point
     ERROR: ("error", 0),
     "detail_explained": ("detail explained", 2),
+    "coherence": ("coherence of detail", 2),
     "high_frequency_ratio": ("high frequencies", 3),
     "grid_ratio": ("grid ratio", 2),
 }
@@ -176,7 +177,11 @@ def draw(frame: pd.DataFrame, seconds: pd.Series) -> Figure:
     frame = frame[np.isfinite(frame["value"])]
     frame = frame.assign(seconds=frame["epoch"] * frame["variant"].map(seconds))
     figure = Figure(figsize=(10, 10))
-    shown = {measure: label for measure, (label, _) in MEASURES.items() if measure != "grid_ratio"}
+    shown = {
+        measure: label
+        for measure, (label, _) in MEASURES.items()
+        if measure not in ("coherence", "grid_ratio")
+    }
     grid = figure.subplots(len(shown), 2, sharey="row", sharex="col")
     colours = dict(zip(dict.fromkeys(frame["variant"]), cycle(OWN_COLOURS), strict=False))
     for axes_row, (measure, name) in zip(grid, shown.items(), strict=True):

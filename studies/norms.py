@@ -1,6 +1,6 @@
 """What do the running statistics of norms cost?
 
-`python -m studies.norms [VARIANT ...]` measures trained models with norms twice on the held-out
+`python -m studies.norms` measures trained models with norms twice on the held-out
 faces: as everywhere, normalised by the running statistics, and by those of each batch, as in
 training. Results go to reports/studies/norms.csv, and stand beside claim 9 in the report.
 """
@@ -23,7 +23,7 @@ from stages.model.network import Autoencoder, device
 from stages.report.studies import KINDS, short_hash
 from studies.clear import write_table
 
-DEFAULT = (
+MODELS = (
     "recursive_bn", "stacked_bn", "recursive_shared_bn", "stacked_shared_bn",
     "recursive_shared_bn_relu", "stacked_shared_bn_relu",
 )  # fmt: skip
@@ -31,13 +31,13 @@ TABLE = Path("reports/studies/norms.csv")
 
 
 @entry_point
-def main(*variants: str) -> None:
+def main() -> None:
     memory.keep_freed()
     people = faces.load()
     # Pictures of a person follow one another, and would fill a batch.
     held_out = people.images[np.random.default_rng(0).permutation(people.rows("test"))]
     rows = []
-    for name in variants or DEFAULT:
+    for name in MODELS:
         variant = read_variant(name)
         if len(held_out) < variant.batch_size:
             raise PipelineError(

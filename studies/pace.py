@@ -7,6 +7,7 @@ nothing beside it.
 
 import gc
 import os
+import sys
 import time
 from pathlib import Path
 from statistics import median
@@ -114,4 +115,4 @@ def read(folder: Path) -> "pd.Series[float]":
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

@@ -102,14 +102,14 @@ ELSEWHERE = {
         r"python -m studies\.frozen": "test_a_fresh_decoder_is_trained_on_each_encoder",
     },
     "studies/test_latents.py": {
-        r"python -m studies\.latents .*": "test_all_densities_of_a_variant_are_measured_and_told",
+        r"python -m studies\.latents": "test_all_densities_of_a_variant_are_measured_and_told",
     },
     "studies/test_longer.py": {
         r"python -m studies\.longer .*": "test_arms_are_trained_measured_and_told",
         r"python -m studies\.pace": "test_the_pace_of_every_variant_is_measured",
     },
     "studies/test_norms.py": {
-        r"python -m studies\.norms .*": "test_both_kinds_of_statistics_are_measured",
+        r"python -m studies\.norms": "test_both_kinds_of_statistics_are_measured",
     },
     "studies/test_published.py": {
         r"python -m studies\.published .*": "test_each_difference_is_felt",

@@ -259,7 +259,7 @@ def _pair(recursive: Record, stacked: Record) -> list[object]:
     named += [IMPLEMENTATION_LABELS[how], WEIGHTS_LABELS[weights]]
     effect = compare("error", recursive, stacked)
     if effect is None:
-        return [*named, "no seed in common", *["-"] * 4]
+        return [*named, "not compared", *["-"] * 4]
     return [
         *named,
         number(float(np.exp(effect.mean))),

@@ -19,6 +19,7 @@ EPOCHS = 10  # of the authors
 AS_RELEASED = "as released"  # without a further difference
 TEXT = {"faces": str}  # a hash may look like a number
 BY_DEPTH = ["size", "faces", "weights", "levels"]
+DAMAGED = "{0} cannot be read; `git checkout {0}` brings it back"
 Study = dict[str, Any]
 
 
@@ -75,18 +76,23 @@ def _told(path: Path, faces: str, told: Callable[[pd.DataFrame], Study]) -> Stud
         rows = rows[(rows["faces"] == short_hash(faces)) & (rows["variant"] != "")]
         return told(rows) if len(rows) else None
     except (KeyError, ValueError, TypeError):
-        advice = f"`git checkout {path}` brings it back"
-        raise PipelineError(f"{path} cannot be read; {advice}") from None
+        raise PipelineError(DAMAGED.format(path)) from None
 
 
 def _depth(path: Path, faces: str) -> list[dict[str, object]]:
     """The ratios by depth on averaged weights, of pictures of all sizes, where these faces have
     been measured."""
-    table = pd.read_csv(path, dtype=TEXT) if path.exists() else pd.DataFrame({"faces": []})
-    if short_hash(faces) not in {*table["faces"]}:
+    if not path.exists():
         return []
-    ratios = ratios_by_depth(table[table["weights"] == "averaged"])
-    return ratios.to_dict("records")  # type: ignore[return-value]
+    try:
+        table = pd.read_csv(path, dtype=TEXT)
+        ratios = ratios_by_depth(table[table["weights"] == "averaged"])
+    except (KeyError, ValueError, TypeError):
+        raise PipelineError(DAMAGED.format(path)) from None
+    own = ratios["faces"] == short_hash(faces)
+    # Beside these, faces of other sizes: not others of the same.
+    shown = ratios[own | ~ratios["size"].isin(ratios[own]["size"])] if own.any() else ratios[own]
+    return shown.to_dict("records")  # type: ignore[return-value]
 
 
 def ratios_by_depth(measured: pd.DataFrame) -> pd.DataFrame:
@@ -197,10 +203,8 @@ def _longer(rows: pd.DataFrame) -> Study:
     epochs = sorted({*rows[rows["measure"] == "high_frequency_ratio"]["epoch"]})
     told = []
     for name, own in errors.groupby("variant", sort=False):
-        finite = own[np.isfinite(own["value"])]
-        by_epoch = [finite[finite["epoch"] == epoch]["value"] for epoch in epochs]
-        seeds = own["seed"].nunique()
-        told.append((label(str(name)), [_of_finished(one, seeds) for one in by_epoch], seeds))
+        by_epoch = [own[own["epoch"] == epoch]["value"] for epoch in epochs]
+        told.append((label(str(name)), [*map(_of_finished, by_epoch)], own["seed"].nunique()))
     last = max(epochs, default=0)
     ratios = {
         "constant": compared(rows, ("recursive", last), ("stacked", last)),
@@ -229,12 +233,13 @@ def compared(
     return ratio(float(logs.mean()), interval, len(logs)) if interval else None
 
 
-def _of_finished(values: pd.Series, seeds: int) -> str:
+def _of_finished(values: pd.Series) -> str:
     """What those that did not diverge have, and how many did."""
-    if values.empty:
-        return "diverged"
-    lost = seeds - len(values)
-    return _mean_sd(values) + (f" but for {lost} that diverged" if lost else "")
+    finite = values[np.isfinite(values)]
+    if finite.empty:
+        return "-" if values.empty else "diverged"
+    lost = len(values) - len(finite)
+    return _mean_sd(finite) + (f" but for {lost} that diverged" if lost else "")
 
 
 def _mean_sd(values: pd.Series) -> str:

@@ -44,6 +44,7 @@ def test_copies_of_training_faces_are_told_from_new_ones() -> None:
 def test_all_densities_of_a_variant_are_measured_and_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prepare: Prepare
 ) -> None:
+    monkeypatch.setattr(latents, "MODELS", ("vae",))
     monkeypatch.setattr(latents, "SAMPLES", 8)
     monkeypatch.setattr(latents, "COMPONENTS", {"Gaussian": 1, "mixture": 2})
     settings = model_settings(variational=True, size=64)
@@ -54,7 +55,7 @@ def test_all_densities_of_a_variant_are_measured_and_told(
     training = Training(settings=settings, seed=0, faces=people.hash)
     tensors = state(Autoencoder(settings))
     checkpoint.save(tensors, folder / "averaged.safetensors", training, "averaged")
-    latents.main("vae")
+    latents.main()
     folder = tmp_path / "reports/studies"
     with open(folder / "latents.csv", encoding="utf-8", newline="") as file:
         table = [*csv.DictReader(file)]

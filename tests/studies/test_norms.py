@@ -15,6 +15,11 @@ from tests.conftest import small
 from tests.studies.conftest import Prepare
 
 
+@pytest.fixture(autouse=True)
+def of_one_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(norms, "MODELS", ("normed",))
+
+
 def test_both_kinds_of_statistics_are_measured(tmp_path: Path, prepare: Prepare) -> None:
     settings = small(training="stacked", norm="shared", epochs=1)
     people = prepare("normed", settings, count=96)
@@ -22,7 +27,7 @@ def test_both_kinds_of_statistics_are_measured(tmp_path: Path, prepare: Prepare)
     folder = tmp_path / "models/normed/described/seed0"
     folder.parent.mkdir(parents=True)
     found.rename(folder)
-    norms.main("normed")
+    norms.main()
 
     with open(tmp_path / "reports/studies/norms.csv", encoding="utf-8", newline="") as file:
         rows = [*csv.DictReader(file)]
@@ -46,7 +51,7 @@ def test_less_than_a_batch_of_held_out_faces_is_refused(
     people = prepare("normed", small(norm="shared", epochs=1), count=64)
     held_out = len(people.rows("test"))
     with pytest.raises(SystemExit):
-        norms.main("normed")
+        norms.main()
     assert f"{held_out} held-out faces are no batch of 16" in capsys.readouterr().err
     assert not (tmp_path / "reports").exists()
 
@@ -63,6 +68,6 @@ def test_a_model_of_other_faces_is_refused(
     shutil.rmtree(tmp_path / "data")
     prepare("normed", settings, count=96)
     with pytest.raises(SystemExit):
-        norms.main("normed")
+        norms.main()
     assert "comes from another training" in capsys.readouterr().err
     assert not (tmp_path / "reports").exists()
