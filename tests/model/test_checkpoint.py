@@ -64,10 +64,9 @@ def test_another_training_s_model_is_refused(
     own = {key: changes[key] for key in ("seed", "faces") if key in changes}
     settings = small(**{"norm": "shared"} | {k: v for k, v in changes.items() if k not in own})
     save(tmp_path / "model", TRAINING.model_copy(update=own | {"settings": settings}))
+    weights = "averaged" if changes else "last_step"
     with pytest.raises(PipelineError) as caught:
-        checkpoint.load_trained(
-            tmp_path / "model", TRAINING, "averaged" if changes else "last_step"
-        )
+        checkpoint.load_trained(tmp_path / "model", TRAINING, weights)
     assert f"another training ({told})" in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -98,16 +97,6 @@ def of_tensor(key: str, change: Callable[[Tensor], Tensor]) -> Damage:
     return changed(lambda t, m: (t | {key: change(t[key])}, m))
 
 
-def pipe(path: Path) -> None:
-    path.unlink()
-    os.mkfifo(path)
-
-
-def folder(path: Path) -> None:
-    path.unlink()
-    path.mkdir()
-
-
 class Code:
     """What a pickle would run."""
 
@@ -128,16 +117,13 @@ NO_MODEL: dict[str, Damage] = {
     "torch": lambda path: torch.save({"encoder.0.weight": torch.zeros(1)}, path),
     "empty": lambda path: path.write_bytes(b""),
     "text": lambda path: path.write_text("<!DOCTYPE html>", encoding="utf-8"),
-    "folder": folder,
-    "pipe": pipe,
+    "folder": lambda path: (path.unlink(), path.mkdir()),
+    "pipe": lambda path: (path.unlink(), os.mkfifo(path)),
 }
 KEY, BIAS = "encoder.3.weight", "decoder.0.bias"
 DAMAGES: dict[str, tuple[Damage, str]] = {
     **{kind: (damage, "no trained model") for kind, damage in NO_MODEL.items()},
-    "half": (
-        of_tensor(KEY, Tensor.half),
-        f"{KEY} is torch.float16 (48, 24, 3, 3), not torch.float32",
-    ),
+    "half": (of_tensor(KEY, Tensor.half), f"{KEY} is torch.float16 (48, 24, 3, 3), not torch.flo"),
     "double": (of_tensor(KEY, Tensor.double), f"{KEY} is torch.float64"),
     "integer": (of_tensor(KEY, Tensor.int), f"{KEY} is torch.int32"),
     "shape": (of_tensor(KEY, lambda x: x[:5]), f"{KEY} is torch.float32 (5, 24, 3, 3), not"),
@@ -165,16 +151,12 @@ def test_a_damaged_file_is_refused(
     change, told = DAMAGES[damage]
     change(path)
     assert not path.is_file() or path.read_bytes() != before
-    for load in (
-        lambda: checkpoint.load(path),
-        lambda: checkpoint.load_trained(path, TRAINING, "averaged"),
-    ):
+    for load, more in ((checkpoint.load, ()), (checkpoint.load_trained, (TRAINING, "averaged"))):
         with pytest.raises(PipelineError) as caught:
-            load()
+            load(path, *more)
         message = str(caught.value)
         assert message.startswith(f"{path} is damaged: ")
-        assert told in message
-        assert "delete it and run `dvc repro`" in message
+        assert told in message and "delete it and run `dvc repro`" in message
         assert "\n" not in message and len(message) < 300 + len(str(path))
     assert not Path("was_run").exists()
 

@@ -45,11 +45,8 @@ NORMED = [
 STEPS = [
     {"training": "recursive"},
     {"training": "stacked"},
-    {
-        "training": "recursive",
-        "norm": "shared",
-        "implementation": "released",
-    },  # Keras' own frozen norms
+    # Keras' own frozen norms.
+    {"training": "recursive", "norm": "shared", "implementation": "released"},
 ]
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
@@ -73,19 +70,14 @@ class Twin:
     """The layers of `model` in Keras: images (N,32,32,3), level 1 at index 0 of each list."""
 
     def __init__(self, model: Autoencoder) -> None:
-        activation = model.settings.activation
         self.encoder, self.decoder = [], []
         for k, (encode, decode) in enumerate(zip(model.encoder, model.decoder, strict=True)):
             deep, shallow, size, _ = encode.weight.shape
+            activation = model.settings.activation
             layer = keras.layers.Conv2D(deep, size, 2, "same", activation=activation)
             self.encoder.append(with_weights(layer, (None, None, None, shallow), encode))
-            layer = keras.layers.Conv2DTranspose(
-                shallow,
-                decode.weight.shape[2],
-                2,
-                "same",
-                activation=activation if k else "sigmoid",
-            )
+            size, activation = decode.weight.shape[2], activation if k else "sigmoid"
+            layer = keras.layers.Conv2DTranspose(shallow, size, 2, "same", activation=activation)
             self.decoder.append(with_weights(layer, (None, None, None, deep), decode))
         self.mean = None
         if model.settings.variational:
@@ -117,16 +109,13 @@ class Twin:
 
 def with_weights(layer: keras.Layer, shape: tuple, ours: nn.Module) -> keras.Layer:
     layer.build(shape)
-    layer.set_weights([keras_layout(ours.weight), keras_layout(ours.bias)])
+    layer.set_weights([keras_layout(value) for value in ours.state_dict().values()])
     return layer
 
 
 def batch_normalization(norm: nn.Module) -> keras.Layer:
     layer = keras.layers.BatchNormalization(momentum=0.99, epsilon=1e-3)
-    layer.build((None, None, None, len(norm.weight)))
-    values = (norm.weight, norm.bias, norm.running_mean, norm.running_var)
-    layer.set_weights([keras_layout(value) for value in values])
-    return layer
+    return with_weights(layer, (None, None, None, len(norm.weight)), norm)
 
 
 def keras_layout(weight: Tensor) -> np.ndarray:
@@ -153,7 +142,7 @@ def assert_same(ours: Tensor, theirs, tolerance: float = 1e-5) -> None:
 @torch.no_grad()
 def test_activations_at_every_level(settings: dict) -> None:
     model = autoencoder(**settings).eval()
-    twin = Twin(model)
+    twin, before = Twin(model), copy.deepcopy(model.state_dict())
     levels = twin.encode(IMAGES)
     for k in range(1, model.depth + 1):
         assert_same(model.encode(torch_images(), depth=k), levels[k - 1])
@@ -162,6 +151,7 @@ def test_activations_at_every_level(settings: dict) -> None:
         ours, theirs = model.decode_level(k, ours), twin.decode_level(k, theirs)
         assert_same(ours, theirs)
     assert_same(model.reconstruct(torch_images()), theirs)
+    assert all(value.equal(before[key]) for key, value in model.state_dict().items())
 
 
 @pytest.mark.parametrize("settings", NORMED, ids=name)
@@ -273,10 +263,8 @@ def step_sub_models(twin: Twin) -> None:
         for number, level in enumerate(levels, start=1):
             for layer in level:
                 layer.trainable = number == k
-        step(
-            [layer for level in levels[:k] for layer in level] + [twin.decoder[k - 1]],
-            targets[k - 1],
-        )
+        sub_model = [layer for level in levels[:k] for layer in level] + [twin.decoder[k - 1]]
+        step(sub_model, targets[k - 1])
 
 
 def step(layers: list[keras.Layer], target: np.ndarray, factor: float = 1.0) -> None:

@@ -122,12 +122,6 @@ def test_an_identity_stays_the_same_and_a_setting_left_out_is_not_in_it(
     assert store.finished(Training(settings=extra, seed=3, faces="faces")) != found
 
 
-def test_other_faces_are_not_trained_on_as_these(faces: Faces) -> None:
-    with pytest.raises(PipelineError, match=r"faces changed .*`dvc repro` again"):
-        obtain(training(faces), made_faces(54, 32))
-    assert not store.kept_trainings().exists()
-
-
 def test_more_epochs_go_on_to_the_same_bytes(
     faces: Faces, epochs: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -178,37 +172,37 @@ def test_an_interrupted_training_goes_on_to_the_same_bytes(
 Tensors = dict[str, torch.Tensor]
 
 
-def edited(path: Path, change: Callable[[Tensors, dict[str, Any]], object]) -> None:
+def edited(change: Callable[[Tensors, dict[str, Any]], object]) -> Callable[[Path], object]:
     """Another state, with the checksum of its content."""
-    with safe_open(path, "pt") as file:
-        values = json.loads(file.metadata()["state"])
-    tensors = load_file(path)
-    change(tensors, values)
-    text = json.dumps(values)
-    checksum = store._state_checksum(text, tensors)
-    save_file(tensors, path, {"state": text, "checksum": checksum})
+
+    def rewrite(path: Path) -> None:
+        with safe_open(path, "pt") as file:
+            values = json.loads(file.metadata()["state"])
+        tensors = load_file(path)
+        change(tensors, values)
+        text = json.dumps(values)
+        checksum = store._state_checksum(text, tensors)
+        save_file(tensors, path, {"state": text, "checksum": checksum})
+
+    return rewrite
 
 
-KEY = "model.encoder.0.bias"
+KEY, ADAM_S = "model.encoder.0.bias", "adam.0.exp_avg"
 STATES: dict[str, Callable[[Path], object]] = {
     "truncated": lambda path: path.write_bytes(path.read_bytes()[:-1000]),
     "a web page": lambda path: path.write_text("<!DOCTYPE html>", encoding="utf-8"),
     "a sign": flip,
     "no checksum": lambda path: save_file(load_file(path), path, {"state": "{}"}),
-    "other processor": lambda path: edited(
-        path, lambda _, v: v["of"]["machine"].update(processor="x")
-    ),
-    "other seed": lambda path: edited(path, lambda _, v: v["of"].update(seed=1)),
-    "other decay": lambda path: edited(path, lambda _, v: v.update(decay=0.5)),
-    "no shuffle": lambda path: edited(path, lambda _, v: v.pop("shuffle")),
-    "no random": lambda path: edited(path, lambda t, _: t.pop("random")),
-    "no tensor": lambda path: edited(path, lambda t, _: t.pop(KEY)),
-    "one too many": lambda path: edited(path, lambda t, _: t.update(more=torch.zeros(1))),
-    "other shape": lambda path: edited(path, lambda t, _: t.update({KEY: t[KEY][:1].clone()})),
-    "Adam's shape": lambda path: edited(
-        path, lambda t, _: t.update({"adam.0.exp_avg": t["adam.0.exp_avg"][:1].clone()})
-    ),
-    "not a number": lambda path: edited(path, lambda t, _: t[KEY].fill_(torch.nan)),
+    "other processor": edited(lambda _, v: v["of"]["machine"].update(processor="x")),
+    "other seed": edited(lambda _, v: v["of"].update(seed=1)),
+    "other decay": edited(lambda _, v: v.update(decay=0.5)),
+    "no shuffle": edited(lambda _, v: v.pop("shuffle")),
+    "no random": edited(lambda t, _: t.pop("random")),
+    "no tensor": edited(lambda t, _: t.pop(KEY)),
+    "one too many": edited(lambda t, _: t.update(more=torch.zeros(1))),
+    "other shape": edited(lambda t, _: t.update({KEY: t[KEY][:1].clone()})),
+    "Adam's shape": edited(lambda t, _: t.update({ADAM_S: t[ADAM_S][:1].clone()})),
+    "not a number": edited(lambda t, _: t[KEY].fill_(torch.nan)),
 }
 
 
@@ -397,9 +391,7 @@ def test_a_published_copy_is_found_where_nothing_is_trained(images: torch.Tensor
     assert store.find("best") == copy and store.copies() == ["best"]
     copied, training = checkpoint.load(copy)
     assert training.settings == model.settings
-    for name, value in state(copied).items():
-        assert value.dtype == torch.float32
-        torch.testing.assert_close(value, state(model)[name], rtol=2**-11, atol=1e-7)
+    torch.testing.assert_close(state(copied), state(model), rtol=2**-11, atol=1e-7)
     with torch.inference_mode():
         torch.testing.assert_close(copied(images[:3]), model(images[:3]), rtol=0, atol=2e-3)
 
@@ -460,10 +452,8 @@ def test_half_precision_is_no_training_s(tmp_path: Path) -> None:
         checkpoint.load(path)
 
 
-def test_a_model_that_is_not_there_or_makes_no_pictures_is_told() -> None:
+def test_a_model_that_makes_no_pictures_is_told() -> None:
     model = keep(Path("models/stacked"))
-    with pytest.raises(PipelineError, match="'bets'; here are stacked;"):
-        store.load(["bets"])
     with torch.no_grad():
         for value in state(model).values():
             value *= 1e30

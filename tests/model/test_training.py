@@ -110,8 +110,7 @@ def test_averaged_weights_are_torch_s(
         made.run_epoch()
     assert expected.n_averaged.item() == 2 * made.steps == 10
     found, wanted = (dict(m.named_parameters()) for m in (made.average.model, expected.module))
-    assert found.keys() == wanted.keys()
-    assert all(found[name].equal(wanted[name]) for name in found)
+    torch.testing.assert_close(found, wanted, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(
