@@ -96,7 +96,8 @@ def run(folder: Path, stage: str, *words: str, blocks: int | None = None) -> tup
     """Exit status and errors of a stage in `folder`, where no file may be larger than `blocks` of
     1024 bytes."""
     limit = f"ulimit -f {blocks or 'unlimited'}; exec "
-    command = ["bash", "-c", f'{limit} "$@"', "bash", sys.executable, "-m", f"stages.{stage}"]
+    # -B: Python 3.11 would keep the beginning of a compiled file that can grow no further.
+    command = ["bash", "-c", f'{limit} "$@"', "bash", sys.executable, "-B", "-m", f"stages.{stage}"]
     done = subprocess.run(
         [*command, *words], cwd=folder, env=environment(folder), capture_output=True, text=True
     )
