@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from tests import faults
-from tests.conftest import model_settings
+from tests.conftest import small
 
 pytestmark = pytest.mark.slow
 
@@ -30,8 +30,8 @@ class Stage(NamedTuple):
 REPORT = ("README.md", "index.html", "table1.csv", "curves.csv", "figures")
 STAGES = {
     "download": Stage("data", ("data/synthetic.tar",), 64, (2**16,), words=()),
-    "preprocess": Stage("data", ("data/faces.npy", "data/faces.csv"), 128, (2**20,), words=()),
-    "train_variant": Stage("models", ("models", ".dvc"), 1000, (2**22,)),
+    "preprocess": Stage("data", ("data/faces.npy", "data/faces.csv"), 128, (2**17,), words=()),
+    "train_variant": Stage("models", ("models", ".dvc"), 1000, (2**20,)),
     "evaluate": Stage(
         "reports",
         tuple(f"reports/{name}/stacked" for name in ("records", "grids", "metrics")),
@@ -40,7 +40,7 @@ STAGES = {
         ("stages.measure.evaluation", "stages.measure.headline"),
     ),
     "publish": Stage(
-        "reports", ("reports/models",), 100, (0, 2**20), ("stages.model.store",), words=()
+        "reports", ("reports/models",), 100, (0, 2**17), ("stages.model.store",), words=()
     ),
     "plot": Stage(
         "reports", tuple(f"reports/{name}" for name in REPORT), 8, (0, 100_000), words=()
@@ -50,12 +50,12 @@ STAGES = {
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project of drawn faces and one variant, all of whose stages have run."""
+    """A project of drawn faces of 32 pixels and one variant, all of whose stages have run."""
     folder = tmp_path_factory.mktemp("whole")
-    settings = model_settings(training="stacked", epochs=3).model_dump(exclude={"implementation"})
+    settings = small(training="stacked", epochs=3).model_dump(exclude={"implementation"})
     configs: dict[str, Any] = {
         "download": {"dataset": "synthetic", "count": 64},
-        "preprocess": {"held_out": 0.4},
+        "preprocess": {"held_out": 0.4, "size": 32},
         "variants/stacked": settings | {"seeds": [0, 1], "released_seeds": []},
         "publish": ["stacked"],
     }
