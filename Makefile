@@ -7,9 +7,11 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 export PIP_USER := 0
 export PICTURES
-# These would make commands work on other folders (a git hook exports GIT_DIR) or fail.
+# These would make commands work on other folders (a git hook exports GIT_DIR), fail, or compile all
+# that they import anew.
 unexport $(shell git rev-parse --local-env-vars) GIT_DEFAULT_HASH GIT_DEFAULT_REF_FORMAT CDPATH \
-         DVC_ROOT DVC_STAGE PIP_PREFIX PIP_ROOT PIP_TARGET PYTHONSAFEPATH TAR_OPTIONS
+         DVC_ROOT DVC_STAGE PIP_PREFIX PIP_ROOT PIP_TARGET PYTHONDONTWRITEBYTECODE PYTHONSAFEPATH \
+         TAR_OPTIONS
 
 .PHONY: demo demo/.git own one-seed repro test test-all test-slow quick search bench clean-trainings
 
