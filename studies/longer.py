@@ -5,7 +5,8 @@ are cores, and goes on from kept trainings. It measures error and clarity on hel
 rows replace those of the same arms in reports/studies/longer.csv; .md and .png show the whole
 table. Seconds are those of pace.csv, which `python -m studies.pace` writes.
 
-What is asked was fixed before the arms with a cosine were trained, on seeds that nobody had seen:
+What is asked was fixed in git before any result with a cosine was known, on seeds that nobody had
+seen:
 
 - Does the lead of recursive training last? The ratio of errors, recursive_cosine over
   stacked_cosine, averaged weights, after 40 epochs. It lasts if the interval over seeds lies below
