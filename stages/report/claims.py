@@ -218,21 +218,7 @@ AFTERWARDS: tuple[tuple[str, tuple[Comparison | Spread, ...]], ...] = (
             for over in get_args(Over)
         ),
     ),
-    (
-        "Claim 8 compares two trainings in which the divergence weighs 64 times differently, in "
-        "units of summed error. With the other's weight:",
-        (
-            Comparison(
-                "stacked_vae_weight_of_recursive", "lower", "faces_found", factor=FACES,
-                split="samples",
-            ),
-            Comparison(
-                "recursive_vae_weight_of_stacked", "higher", "faces_found", factor=FACES,
-                split="samples",
-            ),
-        ),
-    ),
-)  # fmt: skip
+)
 
 SEEN_SEEDS = frozenset(range(3))  # looked at before there was a rule
 EARLY_SEEDS = frozenset(range(5))  # looked at before any others were trained

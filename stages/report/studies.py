@@ -71,8 +71,7 @@ def _told(path: Path, faces: str, told: Callable[[pd.DataFrame], Study]) -> Stud
         return None
     try:
         # A variant may be called nan.
-        missing = {"copies": "", "own": ""}
-        rows = pd.read_csv(path, keep_default_na=False, na_values=missing, dtype=TEXT)
+        rows = pd.read_csv(path, keep_default_na=False, na_values={"copies": ""}, dtype=TEXT)
         rows = rows[(rows["faces"] == short_hash(faces)) & (rows["variant"] != "")]
         return told(rows) if len(rows) else None
     except (KeyError, ValueError, TypeError):
@@ -187,15 +186,8 @@ def _published(rows: pd.DataFrame) -> Study:
 
 
 def _frozen(rows: pd.DataFrame) -> Study:
-    table = [
-        [
-            name,
-            *("-" if own[kind].isna().all() else _mean_sd(own[kind]) for kind in ("own", "fresh")),
-            len(own),
-        ]
-        for name, own in rows.groupby("variant", sort=False)
-    ]
-    return {"rows": table}
+    groups = rows.groupby("variant", sort=False)
+    return {"rows": [[n, _mean_sd(x["own"]), _mean_sd(x["fresh"]), len(x)] for n, x in groups]}
 
 
 def _longer(rows: pd.DataFrame) -> Study:

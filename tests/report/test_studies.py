@@ -137,10 +137,10 @@ def test_longer_trainings_are_told_at_the_epochs_of_their_clarity(tmp_path: Path
 
 def test_fresh_decoders_are_told(tmp_path: Path) -> None:
     lines = ["faces,variant,seed,own,fresh", "012345678901,mine,0,150,120"]
-    lines += ["012345678901,mine,1,170,140", "012345678901,untrained,0,,900"]
+    lines += ["012345678901,mine,1,170,140", "012345678901,other,0,800,900"]
     (tmp_path / "frozen.csv").write_text("\n".join(lines), encoding="utf-8")
     text = section("Beyond the paper", tmp_path)
-    assert "| mine | 160 ± 14 | 130 ± 14 | 2 |\n| untrained | - | 900 | 1 |" in text
+    assert "| mine | 160 ± 14 | 130 ± 14 | 2 |\n| other | 800 | 900 | 1 |" in text
 
 
 TABLES = ("latents.csv", "norms.csv", "published.csv", "longer.csv", "frozen.csv", "depth.csv")
