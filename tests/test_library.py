@@ -173,7 +173,10 @@ BAD: list[tuple[Callable[[Autoencoder], Any], str]] = [
     (lambda m: ra.train(random(40, 3, 32, 32), norms="tied"), "norms is 'tied': Extra inputs"),
     (lambda m: ra.train(random(40, 3, 32, 32), epochs=0), "epochs is 0: Input should be greater"),
     (lambda m: ra.train(random(40, 3, 32, 32), reach=9), "reach is 9: there are 5 levels"),
-    (lambda m: ra.train(random(40, 3, 100, 100)), r"have 100 pixels a side; \(32, 64, 128, 256\) are allowed"),
+    (
+        lambda m: ra.train(random(40, 3, 100, 100)),
+        r"have 100 pixels a side; \(32, 64, 128, 256\) are allowed",
+    ),
 ]
 
 

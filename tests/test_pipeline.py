@@ -274,7 +274,10 @@ def test_another_label_reevaluates_nothing_and_another_definition_all(project: P
     text = measures.read_text(encoding="utf-8")
     measures.write_text(text.replace('"grid ratio"', '"grid"'), encoding="utf-8")
     assert project.ran("dvc", "repro") == {"configure", "plot"}
-    measures.write_text(text.replace("DETECTED = 250", "DETECTED = 16"), encoding="utf-8")
+    ssim = '"SSIM", "", "difference", "higher", splits={}, worst=-1.0'.format
+    assert ssim("_BOTH") in text
+    changed = text.replace(ssim("_BOTH"), ssim('("test",)'))
+    measures.write_text(changed, encoding="utf-8")
     others = {"configure", "references", "publish", "plot"}
     assert project.ran("dvc", "repro") == others | {f"evaluate@{name}" for name in VARIANTS}
 

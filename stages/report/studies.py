@@ -33,7 +33,7 @@ class Studies:
     errors: these, a row a model and seed.
     published: differences; epochs; rows: model, the error with each difference after as many
     epochs, the paper's numbers. longer: epochs; models: name, error after each of the epochs,
-    seeds; ratios: errors `compared`, by name.
+    seeds; ratios: errors `compared`, by name; explained: the detail, by name, after the last epoch.
     depth: rows of `ratios_by_depth`. frozen: rows: of whose encoders, the error with their own
     decoders and with fresh ones, seeds.
     """
@@ -201,9 +201,10 @@ def _longer(rows: pd.DataFrame) -> Study:
     ratios = {
         "constant": compared(rows, ("recursive", last), ("stacked", last)),
         "cosine": compared(rows, ("recursive_cosine", last), ("stacked_cosine", last)),
-        "reach": compared(rows, ("reach_2_cosine", last // 2), ("stacked_cosine", last)),
     }
-    return {"epochs": epochs, "models": told, "ratios": ratios}
+    detail = rows[(rows["measure"] == "detail_explained") & (rows["epoch"] == last)]
+    explained = detail.groupby("variant")["value"].mean().to_dict()
+    return {"epochs": epochs, "models": told, "ratios": ratios, "explained": explained}
 
 
 def compared(

@@ -124,6 +124,8 @@ def test_longer_trainings_are_told_at_the_epochs_of_their_clarity(tmp_path: Path
         for seed, value in enumerate(errors)
     ]
     rows = [LONGER.splitlines()[0], *rows, "012345678901,stacked,0,40,high_frequency_ratio,1,x"]
+    for name, value in (("recursive_cosine", 0.08), ("stacked_cosine", 0.03)):
+        rows += [f"012345678901,{name},{seed},40,detail_explained,{value},x" for seed in (0, 1)]
     (tmp_path / "longer.csv").write_text("\n".join(rows), encoding="utf-8")
     longer = studies.read(FACES, tmp_path).longer
     assert longer and longer["ratios"]["constant"] == pytest.approx((2, 2, 2, 2))
@@ -132,7 +134,10 @@ def test_longer_trainings_are_told_at_the_epochs_of_their_clarity(tmp_path: Path
     block = " ".join(readme_block(found).split())
     _, constant, cosine = block.split("- After 40 epochs")
     assert "constant learning rate" in constant and "higher than" in constant
-    assert "falls to zero" in cosine and "lower than that of stacked" in cosine
+    detail = (
+        "explain 8% of the fine detail of the input (smaller than 8 pixels), stacked pictures 3%"
+    )
+    assert detail in cosine and "falls to zero" in cosine and "lower than that of stacked" in cosine
 
 
 def test_fresh_decoders_are_told(tmp_path: Path) -> None:
