@@ -28,7 +28,7 @@ from stages.model.store import machine
 from stages.model.training import Trainer
 from studies.clear import write_table
 
-STEPS, ROUNDS = 20, 5
+STEPS, ROUNDS = 20, 3
 IMAGES = 16
 SIZES = (64, 128, 256)  # pixels a side, of pictures behind the memory
 MEMORY = tuple(f"mib_{size}" for size in SIZES)  # of an image
