@@ -135,9 +135,7 @@ def test_longer_trainings_are_told_at_the_epochs_of_their_clarity(tmp_path: Path
     block = " ".join(readme_block(found).split())
     _, constant, cosine = re.split("- With (?=the paper's constant|a learning rate)", block)
     assert "after 40 epochs" in constant and "higher than" in constant
-    detail = (
-        "explain 8% of the detail that is smaller than 8 pixels, stacked pictures 3%"
-    )
+    detail = "explain 8% of the detail that is smaller than 8 pixels, stacked pictures 3%"
     assert detail in cosine and "lower than that of stacked" in cosine
 
 
