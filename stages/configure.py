@@ -93,8 +93,10 @@ def plan(params: settings.Params) -> str:
 
     The time is that of the paper's pictures at their size, on a processor like that of PACE.
     """
-    table = list(csv.DictReader(PACE.open(encoding="utf-8"))) if PACE.exists() else []
-    epoch = {row["variant"]: float(row["epoch_seconds"]) for row in table}
+    epoch, processor = dict[str, float](), ""
+    with suppress(OSError, ValueError, KeyError, TypeError, csv.Error):  # without it, no time
+        for row in csv.DictReader(PACE.read_text(encoding="utf-8").splitlines()):
+            epoch[row["variant"]], processor = float(row["epoch_seconds"]), row["processor"]
     seconds = {
         _key(model.model_dump(exclude_none=True), seed): model.epochs * epoch.get(name, math.nan)
         for name, variant in params.variants.items()
@@ -114,7 +116,7 @@ def plan(params: settings.Params) -> str:
     as_the_paper = params.download.dataset.startswith("lfw") and params.preprocess.size == 128
     if as_the_paper and missing > 0:
         text += f"; the others take about {missing / cores() / 3600:.1f} hours on {cores()} "
-        text += f"core(s) of {table[0]['processor']}"
+        text += f"core(s) of {processor}"
     return text
 
 
