@@ -211,6 +211,27 @@ AFTERWARDS: tuple[tuple[str, tuple[Comparison | Spread, ...]], ...] = (
         ),
     ),
     (
+        "Claim 8 compares trainings that weigh the divergence differently: beside the error summed "
+        "over what a loss recreates, it weighs 64 times less in recursive training. With the "
+        "other's weight:",
+        (
+            Comparison(
+                "stacked_vae_weight_of_recursive",
+                "higher",
+                "faces_found",
+                factor=FACES,
+                split="samples",
+            ),
+            Comparison(
+                "recursive_vae_weight_of_stacked",
+                "lower",
+                "faces_found",
+                factor=FACES,
+                split="samples",
+            ),
+        ),
+    ),
+    (
         "The running statistics of a shared norm may fail in evaluation where training is stacked "
         "(see claim 9), and widen that spread. Without those models:",
         tuple(
