@@ -1,9 +1,10 @@
 """What is run beside `dvc repro`, never in it; results lie in reports/studies/.
 
     averaging   which decay, and which statistics of the norms, averaged weights should have
+    ancestors   greedy layerwise training, and denoising levels
     search      hyperparameters, by `make search`
     depth       what the number of levels does
-    frozen      fresh decoders on the encoders of each training
+    frozen      decoders trained end to end on the encoders of each training
     latents     new faces from the latents of training faces
     longer      up to 40 epochs, schedules, and losses that reach through several levels
     pace        what an epoch of each training takes of a core

@@ -42,7 +42,7 @@ from stages.data import faces
 from stages.data.faces import Faces
 from stages.measure.compute import evenly_spaced
 from stages.model import checkpoint, store
-from stages.model.network import device
+from stages.model.network import Autoencoder, device
 from stages.model.side_by_side import obtain_all
 from stages.report.catalogue import OWN_COLOURS
 from stages.report.charts import band, log_axis, own_style, rendered, whole_epochs
@@ -86,6 +86,9 @@ RATIOS = (
     ("reach_2_cosine", 20, "stacked_cosine", 40),
     ("reach_2_cosine", 20, "recursive_cosine", 40),
     ("reach_3_cosine", 20, "reach_2_cosine", 20),
+    # Of `ancestors`.
+    ("greedy_cosine", 20, "recursive_cosine", 20),
+    ("denoising_cosine", 20, "recursive_cosine", 20),
     ("recursive_then_stacked", 40, "stacked_tuned", 40),
 )
 MEASURED = 256  # faces behind the clarity
@@ -133,7 +136,8 @@ def measured(arm: Arm, people: Faces) -> list[tuple[object, ...]]:
         if store.divergence(folder):
             points.append((end, ERROR, math.inf))
         else:
-            points += clear(folder, people, end)
+            model, _ = checkpoint.load(folder / "averaged.safetensors")
+            points += clear(model.to(device()), people, end)
         processor = "{processor}, {vectors}".format_map(store.read_machine(folder))
         rows += [(training.seed, *point, processor) for point in points]
     return rows
@@ -150,14 +154,11 @@ def stretched(settings: ModelSettings, epochs: int) -> ModelSettings:
     return settings.model_copy(update={"epochs": epochs, "stacked_epochs": stacked})
 
 
-def clear(folder: Path, people: Faces, epoch: int) -> list[tuple[int, str, float]]:
-    """Epoch, measure and value of the clarity of a training's averaged weights."""
-    model, _ = checkpoint.load(folder / "averaged.safetensors")
+def clear(model: Autoencoder, people: Faces, epoch: int) -> list[tuple[int, str, float]]:
+    """Epoch, measure and value of the clarity of a model."""
     rows = people.rows("test")
     images = people.images[rows[evenly_spaced(len(rows), MEASURED)]]
-    return [
-        (epoch, *item) for item in clarity_of(model.to(device()), images, [*MEASURES][1:]).items()
-    ]
+    return [(epoch, *item) for item in clarity_of(model, images, [*MEASURES][1:]).items()]
 
 
 def write(measured: pd.DataFrame, folder: Path = FOLDER) -> None:

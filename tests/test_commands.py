@@ -95,11 +95,15 @@ ELSEWHERE = {
     "data/test_lfw.py": {
         r"LFW_ARCHIVE=.* make repro": "test_a_copy_of_every_kind_gives_the_canonical_tar",
     },
+    "studies/test_ancestors.py": {
+        r"python -m studies\.ancestors( \[.*)?": "test_both_kinds_are_trained_measured_and_told",
+        r"python -m studies\.ancestors noise": "test_the_noise_is_tried_on_validation_people",
+    },
     "studies/test_depth.py": {
         r"python -m studies\.depth": "test_both_trainings_are_compared_level_by_level",
     },
     "studies/test_frozen.py": {
-        r"python -m studies\.frozen": "test_a_fresh_decoder_is_trained_on_each_encoder",
+        r"python -m studies\.frozen": "test_decoders_are_trained_on_each_encoder",
     },
     "studies/test_latents.py": {
         r"python -m studies\.latents": "test_all_densities_of_a_variant_are_measured_and_told",

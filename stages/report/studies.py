@@ -15,9 +15,11 @@ from stages.report.statistics import CONFIDENCE, Compared, ratio, t_interval
 
 FOLDER = Path("reports/studies")
 KINDS = ("running", "of_batch")
+DECODERS = ("own", "fresh", "gone_on")  # on encoders that stand still
 EPOCHS = 10  # of the authors
 AS_RELEASED = "as released"  # without a further difference
 TEXT = {"faces": str}  # a hash may look like a number
+EMPTY = dict.fromkeys(("copies", *DECODERS), "")  # columns that may be so
 BY_DEPTH = ["size", "faces", "weights", "levels"]
 DAMAGED = "{0} cannot be read; `git checkout {0}` brings it back"
 Study = dict[str, Any]
@@ -34,8 +36,8 @@ class Studies:
     published: differences; epochs; rows: model, the error with each difference after as many
     epochs, the paper's numbers. longer: epochs; models: name, error after each of the epochs,
     seeds; ratios: errors `compared`, by name; explained: the detail, by name, after the last epoch.
-    depth: rows of `ratios_by_depth`. frozen: rows: of whose encoders, the error with their own
-    decoders and with fresh ones, seeds.
+    depth: rows of `ratios_by_depth`. frozen: rows: of whose encoders, the error with each of
+    DECODERS, seeds.
     """
 
     latents: Study | None = None
@@ -71,7 +73,7 @@ def _told(path: Path, faces: str, told: Callable[[pd.DataFrame], Study]) -> Stud
         return None
     try:
         # A variant may be called nan.
-        rows = pd.read_csv(path, keep_default_na=False, na_values={"copies": ""}, dtype=TEXT)
+        rows = pd.read_csv(path, keep_default_na=False, na_values=EMPTY, dtype=TEXT)
         rows = rows[(rows["faces"] == short_hash(faces)) & (rows["variant"] != "")]
         return told(rows) if len(rows) else None
     except (KeyError, ValueError, TypeError):
@@ -186,8 +188,11 @@ def _published(rows: pd.DataFrame) -> Study:
 
 
 def _frozen(rows: pd.DataFrame) -> Study:
-    groups = rows.groupby("variant", sort=False)
-    return {"rows": [[n, _mean_sd(x["own"]), _mean_sd(x["fresh"]), len(x)] for n, x in groups]}
+    table = [
+        [name, *(_of_finished(own[decoder].dropna()) for decoder in DECODERS), len(own)]
+        for name, own in rows.groupby("variant", sort=False)
+    ]
+    return {"rows": table}
 
 
 def _longer(rows: pd.DataFrame) -> Study:

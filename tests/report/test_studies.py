@@ -139,12 +139,13 @@ def test_longer_trainings_are_told_at_the_epochs_of_their_clarity(tmp_path: Path
     assert detail in cosine and "lower than that of stacked" in cosine
 
 
-def test_fresh_decoders_are_told(tmp_path: Path) -> None:
-    lines = ["faces,variant,seed,own,fresh", "012345678901,mine,0,150,120"]
-    lines += ["012345678901,mine,1,170,140", "012345678901,other,0,800,900"]
+def test_decoders_on_encoders_that_stand_still_are_told(tmp_path: Path) -> None:
+    lines = ["faces,variant,seed,own,fresh,gone_on", "012345678901,mine,0,150,120,110"]
+    lines += ["012345678901,mine,1,170,140,inf", "012345678901,random,0,,900,"]
     (tmp_path / "frozen.csv").write_text("\n".join(lines), encoding="utf-8")
     text = section("Beyond the paper", tmp_path)
-    assert "| mine | 160 ± 14 | 130 ± 14 | 2 |\n| other | 800 | 900 | 1 |" in text
+    assert "| mine | 160 ± 14 | 130 ± 14 | 110 but for 1 that diverged | 2 |" in text
+    assert "| random | - | 900 | - | 1 |" in text
 
 
 TABLES = ("latents.csv", "norms.csv", "published.csv", "longer.csv", "frozen.csv", "depth.csv")

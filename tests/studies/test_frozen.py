@@ -1,18 +1,21 @@
-"""Fresh decoders on encoders that stand still."""
+"""Decoders trained on encoders that stand still."""
 
+from copy import deepcopy
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
+from torch import nn
 
+from stages.model.network import Autoencoder
 from studies import frozen, longer
 from studies.longer import Arm
 from tests.conftest import model_settings
 from tests.studies.conftest import Prepare
 
 
-def test_a_fresh_decoder_is_trained_on_each_encoder(
+def test_decoders_are_trained_on_each_encoder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prepare: Prepare
 ) -> None:
     arms = {name: Arm(name[:-7], longer.COSINE, (2,), range(3, 5)) for name in frozen.ENCODERS}
@@ -21,16 +24,27 @@ def test_a_fresh_decoder_is_trained_on_each_encoder(
     monkeypatch.setattr(frozen, "run_each", lambda tasks, *_: (task() for task in tasks))
     for name in ("recursive", "stacked"):
         prepare(name, model_settings(training=name, size=32))
-    encoders, took = [], frozen.held_out_error
+    models: list[Autoencoder] = []
+    took = frozen.held_out_error
 
     def measure(model, *rest):
-        encoders.append([x.detach().clone() for x in model.encoder.parameters()])
+        models.append(deepcopy(model))
         return took(model, *rest)
 
     monkeypatch.setattr(frozen, "held_out_error", measure)
     frozen.main()
-    for trained, held in zip(encoders[::2], encoders[1::2], strict=True):
-        assert all(torch.equal(*pair) for pair in zip(trained, held, strict=True))
+    # Two of random encoders, then the model as it was, with a fresh decoder, and with its own.
+    for own, fresh, gone_on in zip(models[2::3], models[3::3], models[4::3], strict=True):
+        for other in (fresh, gone_on):
+            assert all(map(torch.equal, own.encoder.parameters(), other.encoder.parameters()))
+        near, far = (distance(own.decoder, other.decoder) for other in (gone_on, fresh))
+        assert 0 < near < far / 2
     found = pd.read_csv(tmp_path / "reports/studies/frozen.csv", dtype={"faces": str})
-    assert [*found["variant"]] == [name for name in sorted(arms) for _ in range(2)]
-    assert {*found["own"]}.isdisjoint(found["fresh"]) and found["fresh"].nunique() == 4
+    assert [*found["variant"]] == [name for name in sorted([*arms, "random"]) for _ in range(2)]
+    assert found[["own", "gone_on"]].isna().sum().tolist() == [2, 2]
+    assert found["fresh"].nunique() == 6
+
+
+def distance(one: nn.Module, other: nn.Module) -> float:
+    pairs = zip(one.parameters(), other.parameters(), strict=True)
+    return sum((a - b).square().sum().item() for a, b in pairs) ** 0.5

@@ -1,0 +1,89 @@
+"""Greedy layerwise training and denoising levels."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from stages.common.errors import PipelineError
+from stages.common.settings import Training
+from stages.model.network import Autoencoder
+from studies import ancestors, longer
+from studies.longer import Arm
+from tests.conftest import model_settings
+from tests.studies.conftest import Prepare
+
+SMALL = model_settings(training="recursive", epochs=2, size=32)
+
+
+def test_both_kinds_are_trained_measured_and_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prepare: Prepare
+) -> None:
+    arms = {"recursive_cosine": Arm("recursive", longer.COSINE, (1,), range(3, 4))}
+    for module in (ancestors, longer):
+        monkeypatch.setattr(module, "ARMS", arms)
+    monkeypatch.setattr(ancestors, "EPOCHS", 1)
+    monkeypatch.setattr(ancestors, "run_each", lambda tasks, *_: (task() for task in tasks))
+    prepare("recursive", SMALL)
+    (tmp_path / "reports/studies").mkdir(parents=True)
+    ancestors.main()
+    found = pd.read_csv(tmp_path / "reports/studies/longer.csv")
+    assert {*found["variant"]} == {"greedy_cosine", "denoising_cosine"}
+    assert {*found["measure"]} == {*longer.MEASURES}
+    with pytest.raises(PipelineError, match="there is no lazy; there are greedy, denoising, noise"):
+        ancestors.main.__wrapped__("lazy")  # type: ignore[attr-defined]
+
+
+def test_the_noise_is_tried_on_validation_people(
+    monkeypatch: pytest.MonkeyPatch, prepare: Prepare, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(ancestors, "run_each", lambda tasks, *_: (task() for task in tasks))
+    monkeypatch.setattr(ancestors, "TRIED", 2)
+    monkeypatch.setattr(ancestors, "NOISES", (0.0, 3.0))
+    prepare("recursive", SMALL, count=96)
+    ancestors.main("noise")
+    without, with_noise = capsys.readouterr().out.splitlines()
+    assert without.split(":")[1] != with_noise.split(":")[1]
+
+
+def test_greedy_levels_stand_still_once_they_are_done(
+    monkeypatch: pytest.MonkeyPatch, prepare: Prepare
+) -> None:
+    """In the phase of a level no other moves, and those before are as their own phase left them."""
+    people = prepare("recursive", SMALL)
+    phases: list[tuple[Autoencoder, Autoencoder]] = []
+
+    class Watched(ancestors.OwnLosses):
+        def run_epoch(self) -> None:
+            super().run_epoch()
+            phases.append((self.model, self.average.model))
+
+    monkeypatch.setattr(ancestors, "OwnLosses", Watched)
+    done = ancestors.greedy(Training(settings=SMALL, seed=3, faces=people.hash), people)
+    assert len(phases) == SMALL.epochs * SMALL.depth
+    torch.manual_seed(3)
+    fresh = Autoencoder(SMALL)
+    for k, (model, averaged) in enumerate(phases[1 :: SMALL.epochs], start=1):
+        for half in ("encoder", "decoder"):
+            whole, levels, mean, new = (
+                [level.weight for level in getattr(one, half)]
+                for one in (done, model, averaged, fresh)
+            )
+            assert torch.equal(whole[k - 1], mean[k - 1])
+            assert not torch.equal(levels[k - 1], new[k - 1])
+            if half == "encoder":
+                assert all(map(torch.equal, levels[: k - 1], whole[: k - 1]))
+            assert all(map(torch.equal, levels[k:], new[k:]))
+
+
+def test_denoising_without_noise_is_recursive_training(prepare: Prepare) -> None:
+    people = prepare("recursive", SMALL)
+    training = Training(settings=SMALL, seed=3, faces=people.hash)
+    ours = ancestors.denoising(training, people, noise=0.0)
+    trainer = ancestors.Trainer(training, people)
+    while trainer.epoch < SMALL.epochs:
+        trainer.run_epoch()
+    theirs = trainer.average.model
+    for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
