@@ -74,7 +74,7 @@ ELSEWHERE = {
             "test_a_copy_is_run_where_git_knows_no_user"
         ),
         r"dvc (repro preprocess|exp run --allow-missing .*|metrics diff|plots diff.*)": (
-            "test_a_clone_tries_one_variant_and_keeps_the_report_whole"
+            "test_a_clone_tries_the_candidate_compares_it_and_restores_it_later"
         ),
         r"dvc (exp run --queue .*|queue start|exp apply|checkout.*)": (
             "test_experiments_wait_in_a_queue"
@@ -84,7 +84,7 @@ ELSEWHERE = {
             "test_a_default_retrains_every_variant_without_a_value_of_its_own"
         ),
         r"dvc exp run( --set-param .*)?": (
-            "test_the_candidate_alone_is_retrained_compared_and_later_restored"
+            "test_a_clone_tries_the_candidate_compares_it_and_restores_it_later"
         ),
         r"dvc pull": "test_a_clone_with_a_remote_trains_nothing",
         r"git init": "test_without_git_one_line_says_so_and_a_new_repository_is_enough",

@@ -262,12 +262,6 @@ def test_a_default_retrains_every_variant_without_a_value_of_its_own(project: Pr
     assert ran == stages("candidate", "recursive")
 
 
-def test_one_seed_more_trains_one_seed(project: Project) -> None:
-    said = project.run("dvc", "exp", "run", "--set-param", "+variants.recursive.seeds=[0,1]")
-    assert set(RUNNING.findall(said)) == stages("recursive")
-    assert re.findall(r"seed (\d): held-out error", said) == ["1"]
-
-
 @pytest.mark.slow
 def test_another_label_reevaluates_nothing_and_another_definition_all(project: Project) -> None:
     measures = project.folder / "stages/measure/measures.py"
@@ -315,9 +309,14 @@ def test_a_stage_that_fails_leaves_the_former_reports(project: Project, tmp_path
     assert project.outputs("reports") == before
 
 
-def test_what_is_left_of_a_removed_variant_is_told_and_in_no_table(project: Project) -> None:
-    said = project.run("dvc", "exp", "run", "--set-param", "~variants.stacked")
-    assert set(RUNNING.findall(said)) == {"configure", "publish", "plot"}
+def test_a_seed_more_trains_that_seed_and_what_is_left_of_a_removed_variant_is_told(
+    project: Project,
+) -> None:
+    changes = ("+variants.recursive.seeds=[0,1]", "~variants.stacked")
+    options = [word for change in changes for word in ("--set-param", change)]
+    said = project.run("dvc", "exp", "run", *options)
+    assert set(RUNNING.findall(said)) == stages("recursive")
+    assert re.findall(r"seed (\d): held-out error", said) == ["1"]
     assert "publish: variants has no stacked; no copy is kept" in said
     assert not (project.folder / "reports/models/stacked.safetensors").exists()
     assert not project.table1()["stacked"]["error"]
@@ -334,54 +333,42 @@ def test_what_is_left_of_a_removed_variant_is_told_and_in_no_table(project: Proj
     assert len(before) > len(after)
 
 
-def test_the_candidate_alone_is_retrained_compared_and_later_restored(project: Project) -> None:
-    before = (project.folder / "params.yaml").read_text("utf-8").splitlines()
-    change = ("dvc", "exp", "run", "--set-param", "norm=shared")
-    project.run("git", "switch", "--quiet", "--create", "shared")
-    try:
-        assert project.ran(*change) == stages("candidate")
-        after = (project.folder / "params.yaml").read_text("utf-8").splitlines()
-        changed = [line for line in difflib.ndiff(before, after) if line[0] in "+-"]
-        assert changed == ["- norm: none", "+ norm: shared"]
-
-        project.run("git", "commit", "--quiet", "--all", "--message=Try the shared norm")
-        metrics = json.loads(project.run("dvc", "metrics", "diff", "main", "--json"))
-        assert set(metrics) == {"reports/metrics/candidate.json"}
-        error = metrics["reports/metrics/candidate.json"]["last_error"]
-        assert error["diff"] == pytest.approx(error["new"] - error["old"])
-        files = (project.folder / "reports/metrics").glob("*.json")
-        keys = {tuple(json.loads(file.read_text("utf-8"))) for file in files}
-        assert len(keys) == 1, "every variant has the same metrics"
-        params = json.loads(project.run("dvc", "params", "diff", "main", "--json"))
-        assert params["params.yaml"]["norm"] == {"old": "none", "new": "shared"}
-
-        project.run("git", "switch", "--quiet", "--detach", "HEAD~")
-        project.run("dvc", "checkout", "--quiet")
-        assert project.ran("dvc", "repro") == set(), "the older commit's models are there"
-        again = project.ran(*change)
-        assert again and not {stage for stage in again if stage.startswith("train-variant")}
-    finally:
-        project.run("git", "switch", "--quiet", "--force", "main")
-        project.run("dvc", "checkout", "--quiet", "--force")
-
-
-def test_a_clone_tries_one_variant_and_keeps_the_report_whole(
+def test_a_clone_tries_the_candidate_compares_it_and_restores_it_later(
     project: Project, clone: Project
 ) -> None:
     """README's first advice: the faces once, then the candidate alone."""
     faces = {"configure", "download", "preprocess"}
     assert clone.ran("dvc", "repro", "preprocess") == faces
-    before = clone.table1()
+    table, params = clone.table1(), (clone.folder / "params.yaml").read_text("utf-8").splitlines()
     change = ("dvc", "exp", "run", "--allow-missing", "--set-param", "norm=shared")
+    clone.run("git", "switch", "--quiet", "--create", "shared")
     assert clone.ran(*change) == stages("candidate")
-    after = clone.table1()
-    assert before.keys() == after.keys()
-    assert {name for name in before if before[name] != after[name]} == {"candidate"}
-    changed = json.loads(clone.run("dvc", "metrics", "diff", "--json"))
-    assert set(changed) == {"reports/metrics/candidate.json"}
+    changed = clone.table1()
+    assert table.keys() == changed.keys()
+    assert {name for name in table if table[name] != changed[name]} == {"candidate"}
+    after = (clone.folder / "params.yaml").read_text("utf-8").splitlines()
+    lines = [line for line in difflib.ndiff(params, after) if line[0] in "+-"]
+    assert lines == ["- norm: none", "+ norm: shared"]
     compared = json.loads(clone.run("dvc", "plots", "diff", "--json", "--split"))
     assert any("candidate" in name for name in compared["data"])
     assert (clone.folder / "reports/figures/hero.png").exists()
+
+    clone.run("git", "commit", "--quiet", "--all", "--message=Try the shared norm")
+    for revision in ("HEAD~", "main"):
+        metrics = json.loads(clone.run("dvc", "metrics", "diff", revision, "--json"))
+        assert set(metrics) == {"reports/metrics/candidate.json"}
+    error = metrics["reports/metrics/candidate.json"]["last_error"]
+    assert error["diff"] == pytest.approx(error["new"] - error["old"])
+    files = (clone.folder / "reports/metrics").glob("*.json")
+    keys = {tuple(json.loads(file.read_text("utf-8"))) for file in files}
+    assert len(keys) == 1, "every variant has the same metrics"
+    params = json.loads(clone.run("dvc", "params", "diff", "main", "--json"))
+    assert params["params.yaml"]["norm"] == {"old": "none", "new": "shared"}
+
+    clone.run("git", "switch", "--quiet", "--detach", "HEAD~")
+    clone.run("dvc", "checkout", "--quiet", "--allow-missing")
+    again = clone.ran(*change)
+    assert again and not {stage for stage in again if stage.startswith("train-variant")}
 
 
 @pytest.fixture

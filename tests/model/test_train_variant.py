@@ -207,12 +207,6 @@ def test_an_interrupt_before_it_begins_is_one_line_too(stage: Callable[..., Stag
     assert errors == "error: interrupted; `dvc repro` goes on from here\n"
 
 
-@pytest.fixture
-def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trainings of this process run in it, one after another."""
-    monkeypatch.setattr(side_by_side, "run_each", lambda tasks, *_: (task() for task in tasks))
-
-
 LATE = "the settings of one, the faces or the code changed while it was trained"
 EARLY = "the faces changed during the training"  # they had not been read yet
 

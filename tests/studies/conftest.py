@@ -16,7 +16,7 @@ Prepare = Callable[..., Faces]
 
 
 @pytest.fixture
-def prepare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Prepare:
+def prepare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_process: None) -> Prepare:
     """Writes the configurations of a variant with one seed, and `count` faces of dataset own."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", os.fspath(Path(__file__).parents[2]))
