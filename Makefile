@@ -123,7 +123,12 @@ RIGHT_PYTHON := import sys; found = sys.version_info[:2]; \
              "error: $(PYTHON) is Python %d.%d, requirements.txt needs 3.11 to 3.14; " % found + \
              "name one, as in `make PYTHON=python3.14 demo`")
 
+# What Python reads as it starts: it cannot say itself why it does not find the stages.
+SAFE_PATH := import os, sys; "PYTHONSAFEPATH" in os.environ and "stages" in str(sys.orig_argv) and ( \
+    os.write(2, b"error: PYTHONSAFEPATH keeps Python from finding stages; unset it\n"), os._exit(1))
+
 $(READY): requirements.txt
 	@$(PYTHON) -c '$(RIGHT_PYTHON)'
 	$(PYTHON) -m venv .venv
 	$(call install,requirements.txt)
+	@printf '%s' '$(SAFE_PATH)' > $$(echo .venv/lib/python3*/site-packages)/safe_path.pth

@@ -1,8 +1,10 @@
 """What make does, and what a clone holds, whatever the environment and git's configuration are."""
 
 import os
+import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -115,6 +117,24 @@ def test_make_hides_from_python_and_pip_what_would_break_them(tmp_path: Path) ->
         run(tmp_path, "make", "PYTHON=./python", ".venv/.ready", **given)
     seen = (tmp_path / "seen").read_text(encoding="utf-8").splitlines()
     assert [line for line in seen if line.startswith((*given,))] == ["PIP_USER=0"]
+
+
+@pytest.mark.parametrize("given", [{}, {"PYTHONSAFEPATH": "1"}], ids=str)
+def test_a_stage_started_without_make_says_why_python_does_not_find_it(
+    tmp_path: Path, given: dict[str, str]
+) -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8").replace("\\\n", "")
+    (line,) = re.findall("^SAFE_PATH := (.*)$", makefile, re.M)
+    (tmp_path / "safe_path.pth").write_text(line, encoding="utf-8")
+    read = "import site, sys; site.addsitedir(sys.argv[1])"
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", read, str(tmp_path), "stages.plot"],
+        env={key: value for key, value in os.environ.items() if key != "PYTHONSAFEPATH"} | given,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    told = "error: PYTHONSAFEPATH keeps Python from finding stages; unset it\n"
+    assert (done.returncode, done.stderr) == ((1, told) if given else (0, ""))
 
 
 def test_a_clone_has_the_bytes_of_git_whatever_lines_end_with(tmp_path: Path) -> None:

@@ -130,7 +130,7 @@ ELSEWHERE = {
 NOT_RUN = (
     r"git (config|rev-parse|add|commit|-c) .*|pip install .*|\S+/python -m pip .*"
     r"|pre-commit install|make (test|test-all|test-slow|quick|lint)|python -m (ruff|mypy|pytest).*"
-    r"|dvc commit -f|PYTHONSAFEPATH=1 dvc repro"
+    r"|dvc commit -f"
 )
 
 
