@@ -47,8 +47,7 @@ from stages.model.side_by_side import obtain_all
 from stages.report.catalogue import OWN_COLOURS
 from stages.report.charts import band, log_axis, own_style, rendered, whole_epochs
 from stages.report.statistics import CONFIDENCE
-from stages.report.studies import compared, short_hash
-from studies import pace
+from stages.report.studies import compared, pace, short_hash
 from studies.clear import clarity_of, write_table
 
 SEEN, FRESH = range(3), range(10, 13)  # seeds
@@ -168,7 +167,7 @@ def write(measured: pd.DataFrame, folder: Path = FOLDER) -> None:
         before = pd.read_csv(files[0], dtype={"faces": str})
         key = before["faces"] + before["variant"]
         measured = pd.concat([before[~key.isin(measured["faces"] + measured["variant"])], measured])
-    seconds = pace.read(folder)
+    seconds = pace(folder / "pace.csv")
     with atomic_set(*files) as (table, picture, page):
         write_table(table, TABLE, measured.to_numpy())
         shown = measured[measured["faces"] == measured["faces"].iloc[-1]]
@@ -177,7 +176,7 @@ def write(measured: pd.DataFrame, folder: Path = FOLDER) -> None:
         page.write_text(told(shown, seconds), encoding="utf-8")
 
 
-def draw(frame: pd.DataFrame, seconds: pd.Series) -> Figure:
+def draw(frame: pd.DataFrame, seconds: Mapping[str, float]) -> Figure:
     """Three measures against epochs (left) and seconds (right), a line an arm.
 
     seconds: of a core, an epoch, by arm; an arm without is drawn on the left alone.
@@ -209,7 +208,7 @@ def draw(frame: pd.DataFrame, seconds: pd.Series) -> Figure:
     return figure
 
 
-def told(frame: pd.DataFrame, seconds: pd.Series) -> str:
+def told(frame: pd.DataFrame, seconds: Mapping[str, float]) -> str:
     """The results in Markdown: each arm, mean ± standard deviation over seeds, and RATIOS."""
     epochs = sorted({epoch for arm in ARMS.values() for epoch in arm.epochs})
     lines = [
@@ -224,7 +223,8 @@ def told(frame: pd.DataFrame, seconds: pd.Series) -> str:
         f"| training | | {' | '.join(f'{n} epochs' for n in epochs)} | seeds | s an epoch |",
         f"| --- | --- |{' --- |' * (len(epochs) + 2)}",
     ]
-    for arm, own in frame.groupby("variant", sort=False):
+    for name, own in frame.groupby("variant", sort=False):
+        arm = str(name)
         seeds = sorted({*own["seed"]})
         cost = f"{seconds[arm]:.1f}" if arm in seconds else "-"
         for measure, (label, digits) in MEASURES.items():

@@ -13,7 +13,6 @@ from pathlib import Path
 from statistics import median
 from unittest.mock import patch
 
-import pandas as pd
 import torch
 
 from stages.common.entry import entry_point
@@ -105,13 +104,6 @@ def mebibytes(settings: ModelSettings) -> float:
                 most = max(most, sum(storage.nbytes() for storage in kept.values()))
                 kept.clear()
     return most / IMAGES / 2**20
-
-
-def read(folder: Path) -> "pd.Series[float]":
-    """Seconds of a core that an epoch takes, by variant; empty where nothing was measured."""
-    path = folder / "pace.csv"
-    table = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=[*TABLE])
-    return table.set_index("variant")["epoch_seconds"]
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ from stages.report.claims import (
     judge_all,
     robustness,
 )
-from stages.report.statistics import Compared, compare, number
+from stages.report.statistics import CONFIDENCE, Compared, compare, number, t_interval
 from stages.report.studies import Studies, with_batch_statistics
 from stages.report.tables import Row, table1
 
@@ -134,7 +134,7 @@ def find(records: Records, studies: Studies = NO_STUDIES) -> Findings:
         table=table,
         standard_error=_standard_error(records),
         pairs=_pairs(records),
-        beyond=_beyond(records),
+        beyond=_beyond(records, studies.pace),
         clarity=_clarity(records, table),
         studies=studies,
     )
@@ -270,16 +270,17 @@ def _pair(recursive: Record, stacked: Record) -> list[object]:
     ]
 
 
-def _beyond(records: Records) -> Table:
+def _beyond(records: Records, pace: Mapping[str, float]) -> Table:
     """Every variant that is neither the paper's nor the candidate, beside the paper's two; no row
-    where there is none."""
+    where there is none. pace: seconds that an epoch takes, by variant."""
     averaged = {one.model.variant: one for one in models(records, "described", "averaged")}
     own = [one for name, one in averaged.items() if name not in (*PAPER, CANDIDATE)]
     beside = [averaged[name] for name in ("stacked", TUNED, "recursive") if name in averaged]
     usual = beside[0].settings.model_dump() if beside else {}
     first = label(beside[0].model.variant) if beside else ""
     header = ["model", f"settings, unlike {first}" if beside else "settings", "error"]
-    header += [f"error over that of {label(other.model.variant)}" for other in beside]
+    for other in beside:
+        header += [f"error over that of {label(other.model.variant)}", "at equal seconds"]
     measures = [measure for measure in BESIDE if beside and measure in records.measures]
     header += [f"{MEASURES[measure].label}, beside {first}" for measure in measures]
     rows = []
@@ -290,7 +291,8 @@ def _beyond(records: Records) -> Table:
             if value != usual.get(key)
         ]
         row: list[object] = [label(one.model.variant), ", ".join(changed), mean_of(one)]
-        row += [_against("error", one, other) for other in beside]
+        for other in beside:
+            row += [_against("error", one, other), _at_equal_seconds(one, other, pace)]
         row += [_against(measure, one, beside[0]) for measure in measures]
         rows.append(row)
     return header, rows
@@ -299,6 +301,29 @@ def _beyond(records: Records) -> Table:
 def _against(measure: str, one: Record, other: Record) -> str:
     effect = None if one is other else compare(measure, one, other)
     return effect.estimate if effect else "-"
+
+
+def _at_equal_seconds(one: Record, other: Record, pace: Mapping[str, float]) -> str:
+    """As the error's `_against`, on averaged weights, where the training that takes longer ends
+    with the last epoch for which there is time. "-" where it cannot be cut: its end is planned."""
+    names = [record.model.variant for record in (one, other)]
+    if one is other or not {*names} <= pace.keys():
+        return "-"
+    time = min(record.settings.epochs * pace[record.model.variant] for record in (one, other))
+    logs = []
+    for record in (one, other):
+        settings, curve = record.settings, record.curve
+        epoch = int(time / pace[record.model.variant] + 1e-9)
+        planned = settings.schedule != "constant" or settings.stacked_epochs
+        if epoch < settings.epochs and (planned or not epoch):
+            return "-"
+        rows = curve[(curve["loss"] == "averaged_error") & (curve["epoch"] == epoch)]
+        logs.append(np.log(rows.set_index("seed")["value"]))
+    differences = (logs[0] - logs[1]).dropna()
+    interval = t_interval(differences, CONFIDENCE)
+    if interval is None or not np.isfinite(differences).all():
+        return "-"
+    return "{} ({} to {})".format(*map(number, np.exp([differences.mean(), *interval])))
 
 
 def _clarity(records: Records, table: Sequence[Row]) -> Table:

@@ -1,7 +1,7 @@
 """What studies beside the pipeline found on the same faces, for the report."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ class Studies:
     epochs, the paper's numbers. longer: epochs; models: name, error after each of the epochs,
     seeds; ratios: errors `compared`, by name; explained: the detail, by name, after the last epoch.
     depth: rows of `ratios_by_depth`. frozen: rows: of whose encoders, the error with each of
-    DECODERS, seeds.
+    DECODERS, seeds. pace: seconds of a core that an epoch takes, by variant.
     """
 
     latents: Study | None = None
@@ -46,6 +46,7 @@ class Studies:
     longer: Study | None = None
     frozen: Study | None = None
     depth: Sequence[Mapping[str, object]] = ()
+    pace: Mapping[str, float] = field(default_factory=dict)
 
 
 def short_hash(faces: str) -> str:
@@ -65,7 +66,20 @@ def read(faces: str, folder: Path = FOLDER) -> Studies:
         longer=_told(folder / "longer.csv", faces, _longer),
         frozen=_told(folder / "frozen.csv", faces, _frozen),
         depth=_depth(folder / "depth.csv", faces),
+        pace=pace(folder / "pace.csv"),
     )
+
+
+def pace(path: Path) -> dict[str, float]:
+    """Seconds of a core that an epoch takes, by variant; empty where nothing was measured. Raises
+    PipelineError where the table is damaged."""
+    if not path.exists():
+        return {}
+    try:
+        table = pd.read_csv(path).set_index("variant")["epoch_seconds"]
+        return {str(name): float(value) for name, value in table.items()}
+    except (KeyError, ValueError, TypeError):
+        raise PipelineError(DAMAGED.format(path)) from None
 
 
 def _told(path: Path, faces: str, told: Callable[[pd.DataFrame], Study]) -> Study | None:

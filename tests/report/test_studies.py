@@ -148,7 +148,8 @@ def test_decoders_on_encoders_that_stand_still_are_told(tmp_path: Path) -> None:
     assert "| random | - | 900 | - | 1 |" in text
 
 
-TABLES = ("latents.csv", "norms.csv", "published.csv", "longer.csv", "frozen.csv", "depth.csv")
+NAMES = ("latents", "norms", "published", "longer", "frozen", "depth", "pace")
+TABLES = [f"{name}.csv" for name in NAMES]
 
 
 @pytest.mark.parametrize("name", TABLES)

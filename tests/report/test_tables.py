@@ -17,6 +17,7 @@ from stages.report.claims import AFTERWARDS, CLAIMS, judge_all
 from stages.report.figures import FIGURES
 from stages.report.findings import Findings, find
 from stages.report.html.page import page
+from stages.report.studies import Studies
 from stages.report.text import readme_block, report, summary
 from tests.conftest import ROOT
 from tests.made_records import IMAGES, Made, around, as_in_the_paper, make, with_mean_picture
@@ -186,18 +187,29 @@ def test_what_goes_beyond_the_paper_stands_beside_its_models():
     models["mine"] = Made(around(129), high_frequency_ratio=0.5, settings=settings)
     models["broken"] = Made([INFINITE, 300.0, 310.0])
     records = make(models)
-    section = report(find(records), []).split("## Beyond the paper")[1]
+    pace = {"mine": 2.0, "broken": 1.0, "stacked": 1.0, "recursive": 4.0}
+    section = report(find(records, Studies(pace=pace)), []).split("## Beyond the paper")[1]
     header, _, broken, mine = re.findall(r"^\|.*\|$", section, re.M)[:4]
-    assert "error over that of stacked | error over that of recursive |" in header
+    seconds = "at equal seconds"
+    columns = (f"error over that of {name} | {seconds}" for name in ("stacked", "recursive"))
+    assert f"{' | '.join(columns)} |" in header
     tuned = make(models | {"stacked_tuned": Made(around(215))})
     section = report(find(tuned), []).split("## Beyond the paper")[1]
     references = ("stacked", "stacked_tuned", "recursive")
-    assert " | ".join(f"error over that of {name}" for name in references) in section
+    assert f" | {seconds} | ".join(f"error over that of {name}" for name in references) in section
     assert "settings, unlike stacked |" in header
     assert mine.startswith("| mine | training joint, norm tied, averaging 0.98 |")
-    assert re.search(r"\| 129 ± 0 \(3\) \| 0\.5 \(.* to .*\) \| 0\.54 \(", mine)
+    # After its first of two epochs an error is twice as large.
+    times = (r"0\.5", "1"), (r"0\.54", r"0\.27")
+    cells = " \\| ".join(rf"{one} \([^|]*\) \| {same} \([^|]*\)" for one, same in times)
+    assert re.search(rf"\| 129 ± 0 \(3\) \| {cells} \|", mine)
     assert "| 2.5 (" in mine
     assert "| 305 ± 7 (2/3) |" in broken
+    planned = {"schedule": "cosine"}
+    records = make(models | {"mine": Made(around(129), settings=planned)})
+    section = report(find(records, Studies(pace=pace)), []).split("## Beyond the paper")[1]
+    mine = re.findall(r"^\| mine .*", section, re.M)[0]
+    assert re.search(r"\| 0\.5 \([^|]*\) \| - \| 0\.54 \([^|]*\) \| 0\.27 \(", mine)
 
 
 def test_missing_variants_and_single_seeds_are_told():

@@ -9,6 +9,7 @@ import pytest
 from stages.common.errors import PipelineError
 from stages.common.settings import Training
 from stages.model.side_by_side import obtain
+from stages.report import studies
 from studies import ancestors, longer, pace
 from studies.longer import Arm
 from tests.conftest import model_settings
@@ -93,7 +94,7 @@ def test_arms_are_compared_seed_by_seed_at_equal_epochs_and_seconds() -> None:
     stacked = {10: 100.0, 11: 200.0, 12: 400.0}
     reach = {seed: 1.1 * value for seed, value in stacked.items()}
     frame = made({"stacked_cosine": stacked, "reach_2_cosine": reach})
-    seconds = pd.Series({"stacked_cosine": 10.0, "reach_2_cosine": 18.0})
+    seconds = {"stacked_cosine": 10.0, "reach_2_cosine": 18.0}
     page = longer.told(frame, seconds)
     assert "Trained on a processor." in page
     assert "| stacked_cosine | error | - | 233 ± 153 | 233 ± 153 | 10 to 12 | 10.0 |" in page
@@ -106,7 +107,7 @@ def test_arms_are_compared_seed_by_seed_at_equal_epochs_and_seconds() -> None:
 
 def test_an_arm_without_a_pace_is_drawn_against_epochs_alone() -> None:
     frame = made({name: {1: 2.0, 2: 2.0} for name in ("stacked", "mine")})
-    left, right = longer.draw(frame, pd.Series({"stacked": 1.0})).axes[:2]
+    left, right = longer.draw(frame, {"stacked": 1.0}).axes[:2]
     drawn = [[len(line.get_xdata()) for line in axes.lines] for axes in (left, right)]
     assert drawn == [[2, 2], [2]]
 
@@ -119,8 +120,8 @@ def test_the_pace_of_every_variant_is_measured(
     prepare("mixed", model_settings(training="recursive", epochs=2, stacked_epochs=1, **SMALL))
     (tmp_path / "reports/studies").mkdir(parents=True)
     pace.main()
-    seconds = pace.read(tmp_path / "reports/studies")
-    assert [*seconds.index] == ["mixed", "mine"] and (seconds > 0).all()
+    seconds = studies.pace(tmp_path / "reports/studies/pace.csv")
+    assert [*seconds] == ["mixed", "mine"] and min(seconds.values()) > 0
 
 
 def test_a_recursive_step_keeps_one_level_at_a_time() -> None:
