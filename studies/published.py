@@ -9,9 +9,9 @@ what they have of other variants stays.
 import csv
 import gc
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from unittest.mock import patch
@@ -91,20 +91,22 @@ def shuffled(trainer: Trainer) -> None:
 @dataclass(frozen=True)
 class Difference:
     """One difference between two ways to train. around: holds while a model is made and trained.
-    before: what is done to its Trainer first."""
+    before: what is done to its Trainer first. settings: other than those as released. of: the only
+    training that it is asked of."""
 
     around: Callable[[], AbstractContextManager[None]] = nullcontext
     before: Callable[[Trainer], None] = lambda trainer: None
-    epochs: int | None = None
-    of_stacked: bool = False
+    settings: Mapping[str, object] = field(default_factory=dict)
+    of: str = ""
 
 
 DIFFERENCES = {
-    AS_RELEASED: Difference(epochs=LONGER),
+    AS_RELEASED: Difference(settings={"epochs": LONGER}),
     "pictures in half precision": Difference(around=half_precision),
     "unbiased running variance": Difference(around=unbiased_variance),
     "shuffled every epoch": Difference(before=shuffled),
-    "encoder not frozen": Difference(around=trained_encoder, of_stacked=True),
+    "encoder not frozen": Difference(around=trained_encoder, of="stacked"),
+    "levels step one after another": Difference(settings={"separate_steps": True}, of="recursive"),
 }
 
 
@@ -120,7 +122,7 @@ def main(*variants: str) -> None:
         (name, change)
         for name, variant in settings.items()
         for change, difference in DIFFERENCES.items()
-        if variant.training == "stacked" or not difference.of_stacked
+        if difference.of in ("", variant.training)
     ]
     workers = min(len(jobs), room())
     tasks = [partial(errors, *job) for job in jobs]
@@ -142,8 +144,8 @@ def errors(name: str, change: str) -> tuple[tuple[str, str], list[float]]:
     """Both names, and the error on training images after each epoch with that difference."""
     difference, people = DIFFERENCES[change], faces.load()
     common = read_variant(name).model_dump(exclude={"seeds", "released_seeds"})
-    common["epochs"] = difference.epochs or common["epochs"]
-    settings = ModelSettings(**common, implementation="released")
+    changes = {"implementation": "released", **difference.settings}
+    settings = ModelSettings.model_validate(common | changes)
     gc.collect()  # the trainer before, which refers to itself
     with difference.around():
         trainer = Trainer(Training(settings=settings, seed=SEED, faces=people.hash), people)
