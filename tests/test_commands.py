@@ -108,6 +108,9 @@ ELSEWHERE = {
     "studies/test_latents.py": {
         r"python -m studies\.latents": "test_all_densities_of_a_variant_are_measured_and_told",
     },
+    "studies/test_levels.py": {
+        r"python -m studies\.levels": "test_every_training_is_looked_at_and_told",
+    },
     "studies/test_longer.py": {
         r"python -m studies\.longer .*": "test_arms_are_trained_measured_and_told",
         r"python -m studies\.pace": "test_the_pace_of_every_variant_is_measured",

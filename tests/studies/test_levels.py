@@ -1,0 +1,54 @@
+"""What each level loses: of made activations, of a linear model, and of small trained ones."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from studies import levels, longer
+from studies.longer import Arm
+from tests.conftest import made_faces, made_model, model_settings
+from tests.studies.conftest import Prepare
+
+
+def test_every_training_is_looked_at_and_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prepare: Prepare
+) -> None:
+    prepare("recursive", model_settings(training="recursive", size=32))
+    arms = {"mine": Arm("recursive", longer.COSINE, (1,), range(2))}
+    monkeypatch.setattr(levels, "ARMS", arms)
+    monkeypatch.setattr(levels, "LOOKED_AT", (("mine", 1),))
+    (tmp_path / "reports/studies").mkdir(parents=True)
+    levels.main()
+    found = pd.read_csv(tmp_path / "reports/studies/levels.csv")
+    assert [*found["level"]] == [*range(1, 6)] * 2 and (
+        found[[*levels.MEASURED]] > 0
+    ).to_numpy().all()
+    page = (tmp_path / "reports/studies/levels.md").read_text(encoding="utf-8")
+    assert "| mine | 1 | 5 | " in page and page.endswith(" | 2 |\n")
+
+
+def test_the_last_level_is_behind_none_and_the_error_through_all_is_the_model_s() -> None:
+    model, images = made_model(), made_faces(16, 32).images
+    rows = np.array([*levels.losses(model, images)])
+    level, alone, behind, error, _ = rows.T
+    assert [*level] == [1, 2, 3, 4, 5]
+    assert behind[-1] == pytest.approx(alone[-1]) and (behind[:-1] != alone[:-1]).all()
+    inputs = torch.from_numpy(images).movedim(-1, 1) / 255
+    with torch.inference_mode():
+        whole = (model(inputs) - inputs).square().sum((1, 2, 3)).mean().item()
+    assert error[-1] == pytest.approx(whole, rel=1e-4)
+    # The picture itself: an error of its values over their variance.
+    variance = (inputs - inputs.mean((0, 2, 3), keepdim=True)).square().mean().item()
+    assert behind[0] == pytest.approx(whole / inputs[0].numel() / variance, rel=1e-4)
+
+
+def test_dimensions_count_the_directions_of_equal_spread() -> None:
+    noise = torch.randn(4000, 6, 1, 1, generator=torch.Generator().manual_seed(0))
+    assert levels.dimensions(noise) == pytest.approx(6, rel=0.02)
+    few = noise.clone()
+    few[:, 3:] = 0
+    assert levels.dimensions(few) == pytest.approx(3, rel=0.02)
+    assert levels.lost(torch.zeros_like(noise), noise) == pytest.approx(1, rel=0.01)
