@@ -65,7 +65,7 @@ def main() -> None:
                 model, _ = checkpoint.load(folder / "averaged.safetensors")
                 of = short_hash(people.hash), name, epochs, training.seed
                 found += [(*of, *row) for row in losses(model.to(device()), images)]
-    columns = ["faces", "training", "epochs", "seed", "level", *MEASURED]
+    columns = ["faces", "variant", "epochs", "seed", "level", *MEASURED]
     frame = pd.DataFrame(found, columns=columns)
     with atomic_set(FOLDER / "levels.csv", FOLDER / "levels.md") as (table, page):
         write_table(table, columns, found)
@@ -117,7 +117,7 @@ def told(frame: pd.DataFrame) -> str:
         "| training | epochs | level | alone | behind | error | dimensions | n |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for (name, epochs, level), own in frame.groupby(["training", "epochs", "level"], sort=False):
+    for (name, epochs, level), own in frame.groupby(["variant", "epochs", "level"], sort=False):
         mean = own[[*MEASURED]].mean()
         lines.append(
             f"| {name} | {epochs} | {level} | {mean.alone:.1%} | {mean.behind:.1%} | "

@@ -11,7 +11,7 @@ import pandas as pd
 from stages.common.errors import PipelineError
 from stages.measure.records import Records
 from stages.report.catalogue import PAPER, WEIGHTS_LABELS, label
-from stages.report.statistics import CONFIDENCE, Compared, ratio, t_interval
+from stages.report.statistics import CONFIDENCE, Compared, number, ratio, t_interval
 
 FOLDER = Path("reports/studies")
 KINDS = ("running", "of_batch")
@@ -37,7 +37,10 @@ class Studies:
     epochs, the paper's numbers. longer: epochs; models: name, error after each of the epochs,
     seeds; ratios: errors `compared`, by name; explained: the detail, by name, after the last epoch.
     depth: rows of `ratios_by_depth`. frozen: rows: of whose encoders, the error with each of
-    DECODERS, seeds. pace: seconds of a core that an epoch takes, by variant.
+    DECODERS, seeds. levels: rows: training, epochs, the error through the first level alone, what
+    the last loses alone, the dimensions of its input, the error through all, seeds; ends: the first
+    two of these numbers, by training and epochs. pace: seconds of a core that an epoch takes, by
+    variant.
     """
 
     latents: Study | None = None
@@ -45,6 +48,7 @@ class Studies:
     published: Study | None = None
     longer: Study | None = None
     frozen: Study | None = None
+    levels: Study | None = None
     depth: Sequence[Mapping[str, object]] = ()
     pace: Mapping[str, float] = field(default_factory=dict)
 
@@ -65,6 +69,7 @@ def read(faces: str, folder: Path = FOLDER) -> Studies:
         published=_told(folder / "published.csv", faces, _published),
         longer=_told(folder / "longer.csv", faces, _longer),
         frozen=_told(folder / "frozen.csv", faces, _frozen),
+        levels=_told(folder / "levels.csv", faces, _levels),
         depth=_depth(folder / "depth.csv", faces),
         pace=pace(folder / "pace.csv"),
     )
@@ -207,6 +212,21 @@ def _frozen(rows: pd.DataFrame) -> Study:
         for name, own in rows.groupby("variant", sort=False)
     ]
     return {"rows": table}
+
+
+def _levels(rows: pd.DataFrame) -> Study:
+    table, ends = [], dict[str, dict[int, tuple[float, float]]]()
+    for key, own in rows.groupby(["variant", "epochs"], sort=False):
+        name, epochs = str(key[0]), int(str(key[1]))
+        depth = own["level"].max()
+        mean = own.groupby("level")[["alone", "error", "dimensions"]].mean()
+        ends.setdefault(name, {})[epochs] = mean.error[1], mean.alone[depth]
+        cells = (
+            number(mean.error[1]), f"{mean.alone[depth]:.1%}",
+            number(mean.dimensions.get(depth - 1, np.nan)), number(mean.error[depth]),
+        )  # fmt: skip
+        table.append([name, epochs, *cells, own["seed"].nunique()])
+    return {"rows": table, "ends": ends}
 
 
 def _longer(rows: pd.DataFrame) -> Study:

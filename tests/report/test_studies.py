@@ -148,7 +148,20 @@ def test_decoders_on_encoders_that_stand_still_are_told(tmp_path: Path) -> None:
     assert "| random | - | 900 | - | 1 |" in text
 
 
-NAMES = ("latents", "norms", "published", "longer", "frozen", "depth", "pace")
+def test_what_the_last_level_loses_is_told_as_the_reason(tmp_path: Path) -> None:
+    lines = ["faces,variant,epochs,seed,level,alone,behind,error,dimensions"]
+    for epochs, first, last in ((10, 30, 0.05), (40, 15, 0.11)):
+        lines.append(f"012345678901,recursive_constant,{epochs},0,1,0.01,0.07,{first},1.5")
+        lines.append(f"012345678901,recursive_constant,{epochs},0,2,{last},{last},180,9")
+    (tmp_path / "levels.csv").write_text("\n".join(lines), encoding="utf-8")
+    text = section("Beyond the paper", tmp_path)
+    assert "| recursive_constant | 40 | 15 | 11.0% | 1.5 | 180 | 1 |" in text
+    found = find(make(as_in_the_paper()), studies.read(FACES, tmp_path))
+    told = "between 10 and 40 epochs, the first level goes on improving, but the last one loses 11%"
+    assert told in " ".join(readme_block(found).split())
+
+
+NAMES = ("latents", "norms", "published", "longer", "frozen", "levels", "depth", "pace")
 TABLES = [f"{name}.csv" for name in NAMES]
 
 
