@@ -44,6 +44,15 @@ def clarity_of(
     return {one.name: one.statistic(values[one.name])[0] for one in chosen}
 
 
+def with_others(measured: pd.DataFrame, path: Path, key: Sequence[str]) -> pd.DataFrame:
+    """These rows, after those of the table at `path` that have another key."""
+    if not path.exists():
+        return measured
+    before, key = pd.read_csv(path, dtype={"faces": str}), [*key]
+    again = pd.MultiIndex.from_frame(before[key]).isin(pd.MultiIndex.from_frame(measured[key]))
+    return pd.concat([before[~again], measured])
+
+
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """A CSV file, floats with six digits."""
     frame = pd.DataFrame(rows, columns=[*columns])

@@ -26,6 +26,7 @@ from stages.report.catalogue import WEIGHTS_LABELS
 from stages.report.charts import own_style, rendered
 from stages.report.statistics import CONFIDENCE
 from stages.report.studies import BY_DEPTH, ratios_by_depth, short_hash
+from studies.clear import with_others
 
 SEEDS = range(5)
 FEWER = (3, 5)  # levels of stacked models beside all levels
@@ -72,10 +73,7 @@ def error(model: Autoencoder, images: np.ndarray, levels: int) -> float:
 def write(measured: pd.DataFrame, folder: Path = FOLDER) -> None:
     """Put these rows in place of those of the same faces, and draw and tell the whole table."""
     files = [folder / f"depth.{ending}" for ending in ("csv", "png", "md")]
-    if files[0].exists():
-        before = pd.read_csv(files[0], dtype={"faces": str})
-        measured = pd.concat([before[~before.faces.isin(measured.faces)], measured])
-    measured = measured.sort_values(KEY, ignore_index=True)
+    measured = with_others(measured, files[0], ["faces"]).sort_values(KEY, ignore_index=True)
     with atomic_set(*files) as (table, picture, page):
         measured.to_csv(table, index=False, float_format=number, lineterminator="\n")  # type: ignore[arg-type]
         with own_style():

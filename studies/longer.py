@@ -48,7 +48,7 @@ from stages.report.catalogue import OWN_COLOURS
 from stages.report.charts import band, log_axis, own_style, rendered, whole_epochs
 from stages.report.statistics import CONFIDENCE
 from stages.report.studies import compared, pace, short_hash
-from studies.clear import clarity_of, write_table
+from studies.clear import clarity_of, with_others, write_table
 
 SEEN, FRESH = range(3), range(10, 13)  # seeds
 COSINE: dict[str, object] = {"schedule": "cosine"}
@@ -163,10 +163,7 @@ def clear(model: Autoencoder, people: Faces, epoch: int) -> list[tuple[int, str,
 def write(measured: pd.DataFrame, folder: Path = FOLDER) -> None:
     """Put these rows in place of those of the same faces and arms; show the whole table."""
     files = [folder / f"longer.{ending}" for ending in ("csv", "png", "md")]
-    if files[0].exists():
-        before = pd.read_csv(files[0], dtype={"faces": str})
-        key = before["faces"] + before["variant"]
-        measured = pd.concat([before[~key.isin(measured["faces"] + measured["variant"])], measured])
+    measured = with_others(measured, files[0], ["faces", "variant"])
     seconds = pace(folder / "pace.csv")
     with atomic_set(*files) as (table, picture, page):
         write_table(table, TABLE, measured.to_numpy())

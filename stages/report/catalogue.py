@@ -60,6 +60,8 @@ PAPER = {
 
 IMPLEMENTATION_LABELS = {name: f"as {name}" for name in IMPLEMENTATIONS}
 WEIGHTS_LABELS = {name: name.replace("_", " ") for name in WEIGHTS}
+# Of a training's curve: the held-out error with each kind of weights.
+LOSSES: dict[Weights, str] = {"last_step": "error", "averaged": "averaged_error"}
 Kind = tuple[Implementation, Weights]
 KINDS: list[Kind] = [(how, weights) for how in IMPLEMENTATIONS for weights in WEIGHTS]
 # Whose pictures are shown first.

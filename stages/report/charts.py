@@ -22,6 +22,7 @@ from stages.measure.measures import MEASURES
 from stages.measure.records import Model, Record, Records
 from stages.report.catalogue import (
     IMPLEMENTATION_LABELS,
+    LOSSES,
     PAPER,
     WEIGHTS_LABELS,
     Look,
@@ -37,7 +38,6 @@ from stages.report.catalogue import (
 )
 
 ERROR = f"held-out {MEASURES['error'].label}"
-LOSS: dict[Weights, str] = {"last_step": "error", "averaged": "averaged_error"}
 MARKERS: dict[Weights, str] = {"last_step": "o", "averaged": "D"}
 # Above and below a row's middle, in rows: the paper, then each kind of models.
 PAPER_LANE = -0.36
@@ -265,7 +265,7 @@ def depth(records: Records) -> Figure:
 def _error_by_epoch(record: Record) -> pd.DataFrame:
     """Held-out error of the seeds that did not diverge: a row a seed, a column an epoch."""
     curve = record.curve
-    rows = curve[(curve.split == "test") & (curve.loss == LOSS[record.model.weights])]
+    rows = curve[(curve.split == "test") & (curve.loss == LOSSES[record.model.weights])]
     table = rows.pivot(index="seed", columns="epoch", values="value")
     return table[~table.index.isin(list(record.diverged))]
 

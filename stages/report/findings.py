@@ -13,6 +13,7 @@ from stages.measure.records import Model, Record, Records
 from stages.report.catalogue import (
     IMPLEMENTATION_LABELS,
     KINDS,
+    LOSSES,
     PAPER,
     WEIGHTS_LABELS,
     Mean,
@@ -317,7 +318,7 @@ def _at_equal_seconds(one: Record, other: Record, pace: Mapping[str, float]) -> 
         planned = settings.schedule != "constant" or settings.stacked_epochs
         if epoch < settings.epochs and (planned or not epoch):
             return "-"
-        rows = curve[(curve["loss"] == "averaged_error") & (curve["epoch"] == epoch)]
+        rows = curve[(curve["loss"] == LOSSES["averaged"]) & (curve["epoch"] == epoch)]
         logs.append(np.log(rows.set_index("seed")["value"]))
     differences = (logs[0] - logs[1]).dropna()
     interval = t_interval(differences, CONFIDENCE)

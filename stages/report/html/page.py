@@ -23,6 +23,7 @@ from stages.report.catalogue import (
     FIRST,
     IMPLEMENTATION_LABELS,
     KINDS,
+    LOSSES,
     OWN_COLOURS,
     WEIGHTS_LABELS,
     Kind,
@@ -34,7 +35,7 @@ from stages.report.catalogue import (
 )
 from stages.report.findings import Findings
 from stages.report.statistics import number
-from stages.report.tables import LOSSES, Row
+from stages.report.tables import Row
 from stages.report.text import environment, rule
 
 HERE = Path(__file__).parent
@@ -185,7 +186,7 @@ def _curves(records: Records, first: list[str]) -> dict[str, Any]:
             "dash": [2 * length for length in looks[name].dash],  # pixels
             "shown": name in first,
         }
-        for loss, weights in LOSSES.items():
+        for weights, loss in LOSSES.items():
             own = table[(table.loss == loss) & ~table.seed.isin(list(one.diverged))]
             over_seeds = own.groupby("epoch").value.agg(["mean", "min", "max"]).reindex(epochs)
             found[weights] = {
