@@ -85,6 +85,8 @@ RATIOS = (
     ("reach_2_cosine", 20, "stacked_cosine", 40),
     ("reach_2_cosine", 20, "recursive_cosine", 40),
     ("reach_3_cosine", 20, "reach_2_cosine", 20),
+    ("reach_3_cosine", 20, "stacked_cosine", 20),
+    ("reach_3_cosine", 20, "stacked_cosine", 40),
     # Of `ancestors`.
     ("greedy_cosine", 20, "recursive_cosine", 20),
     ("denoising_cosine", 20, "recursive_cosine", 20),

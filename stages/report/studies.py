@@ -35,7 +35,8 @@ class Studies:
     errors: these, a row a model and seed.
     published: differences; epochs; rows: model, the error with each difference after as many
     epochs, the paper's numbers. longer: epochs; models: name, error after each of the epochs,
-    seeds; ratios: errors `compared`, by name; explained: the detail, by name, after the last epoch.
+    seeds; ratios: errors `compared`, by name; explained: the detail, by name, after the last epoch;
+    greedy_epochs: after which greedy training is compared.
     depth: rows of `ratios_by_depth`. frozen: rows: of whose encoders, the error with each of
     DECODERS, seeds. levels: rows: training, epochs, the error through the first level alone, what
     the last loses alone, the dimensions of its input, the error through all, seeds; ends: the first
@@ -241,9 +242,12 @@ def _longer(rows: pd.DataFrame) -> Study:
         "constant": compared(rows, ("recursive", last), ("stacked", last)),
         "cosine": compared(rows, ("recursive_cosine", last), ("stacked_cosine", last)),
     }
+    greedy = rows[rows["variant"] == "greedy_cosine"]["epoch"].max()
+    ratios["greedy"] = compared(rows, ("recursive_cosine", greedy), ("greedy_cosine", greedy))
     detail = rows[(rows["measure"] == "detail_explained") & (rows["epoch"] == last)]
     explained = detail.groupby("variant")["value"].mean().to_dict()
-    return {"epochs": epochs, "models": told, "ratios": ratios, "explained": explained}
+    found = {"epochs": epochs, "models": told, "ratios": ratios, "explained": explained}
+    return found | {"greedy_epochs": greedy}
 
 
 def compared(

@@ -135,6 +135,15 @@ def test_longer_trainings_are_told_at_the_epochs_of_their_clarity(tmp_path: Path
     block = " ".join(readme_block(found).split())
     _, constant, cosine = re.split("- With (?=the paper's constant|a learning rate)", block)
     assert "after 40 epochs" in constant and "higher than" in constant
+    assert "Greedy" not in block
+    greedy = [
+        f"012345678901,greedy_cosine,{seed},20,averaged_error,{2 + seed},x" for seed in (0, 1)
+    ]
+    greedy += [row.replace("greedy", "recursive") for row in greedy]
+    (tmp_path / "longer.csv").write_text("\n".join([*rows, *greedy]), encoding="utf-8")
+    again = readme_block(find(make(as_in_the_paper()), studies.read(FACES, tmp_path)))
+    same = "after 20 epochs, the error of recursive training is not clearly different from that of"
+    assert f"{same} greedy training: 1 times (1 to 1, 2 seeds)" in " ".join(again.split())
     detail = "explain 8% of the detail that is smaller than 8 pixels, stacked pictures 3%"
     assert detail in cosine and "lower than that of stacked" in cosine
 
