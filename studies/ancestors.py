@@ -15,7 +15,8 @@ epochs of `recursive_cosine` in `longer`, and puts their rows in the tables of `
 prints the errors: NOISE is the best of those above 0.
 
 What is asked was fixed in git before any result: the ratio of averaged errors of each over
-recursive_cosine, 20 epochs, paired by seed.
+recursive_cosine, 20 epochs, paired by seed. Of denoising two of the three seeds were trained, for
+lack of time; that was decided before any of them was.
 """
 
 import sys
@@ -115,6 +116,7 @@ def denoised(model: Autoencoder, noise: float, images: Tensor) -> Iterator[dict[
 
 
 KINDS = {"greedy": greedy, "denoising": denoising}
+SEEDS = {"greedy": 3, "denoising": 2}  # of those of recursive_cosine, the first
 
 
 @entry_point
@@ -128,7 +130,9 @@ def main(*kinds: str) -> None:
     if unknown := {*kinds} - {*KINDS}:
         raise PipelineError(f"there is no {min(unknown)}; there are {', '.join(KINDS)}, noise")
     seeds = ARMS["recursive_cosine"].seeds
-    tasks = [partial(measured, kind, seed) for kind in kinds or KINDS for seed in seeds]
+    tasks = [
+        partial(measured, kind, seed) for kind in kinds or KINDS for seed in seeds[: SEEDS[kind]]
+    ]
     found = run_each(tasks, min(len(tasks), room()), share_no_lock, KILLED)
     rows = sorted((short_hash(people.hash), *row) for part in found for row in part)
     longer.write(pd.DataFrame(rows, columns=[*TABLE]))
