@@ -146,7 +146,7 @@ def measured(kind: str, seed: int) -> list[tuple[object, ...]]:
     try:
         model = KINDS[kind](training, people)
         points = [(EPOCHS, ERROR, error_of(model, people))]
-        points += longer.clear(model, people, EPOCHS)
+        points += [(EPOCHS, *item) for item in longer.clear(model, people).items()]
     except Diverged:
         points = [(EPOCHS, ERROR, float("inf"))]
     print(f"{kind}, seed {seed}: held-out error {points[0][2]:.0f}", flush=True)

@@ -9,12 +9,18 @@ import numpy as np
 import pandas as pd
 
 from stages.common.errors import PipelineError
+from stages.common.settings import Weights
 from stages.measure.records import Records
 from stages.report.catalogue import PAPER, WEIGHTS_LABELS, label
 from stages.report.statistics import CONFIDENCE, Compared, number, ratio, t_interval
 
 FOLDER = Path("reports/studies")
 KINDS = ("running", "of_batch")
+# What tells detail from grain, by kind of weights.
+DETAIL: dict[Weights, str] = {
+    "last_step": "last_step_detail_explained",
+    "averaged": "detail_explained",
+}
 DECODERS = ("own", "fresh", "gone_on")  # on encoders that stand still
 EPOCHS = 10  # of the authors
 AS_RELEASED = "as released"  # without a further difference
@@ -36,7 +42,8 @@ class Studies:
     published: differences; epochs; rows: model, the error with each difference after as many
     epochs, the paper's numbers. longer: epochs; models: name, error after each of the epochs,
     seeds; ratios: errors `compared`, by name; explained: the detail, by name, after the last epoch;
-    greedy_epochs: after which greedy training is compared.
+    greedy_epochs: after which greedy training is compared; clearer: by claim and kind of weights,
+    how much more detail recursive pictures explain than stacked ones.
     depth: rows of `ratios_by_depth`. frozen: rows: of whose encoders, the error with each of
     DECODERS, seeds. levels: rows: training, epochs, the error through the first level alone, what
     the last loses alone, the dimensions of its input, the error through all, seeds; ends: the first
@@ -242,12 +249,32 @@ def _longer(rows: pd.DataFrame) -> Study:
         "constant": compared(rows, ("recursive", last), ("stacked", last)),
         "cosine": compared(rows, ("recursive_cosine", last), ("stacked_cosine", last)),
     }
+    clearer = {
+        number: {
+            weights: _difference(rows, measure, (name, EPOCHS), ("stacked_constant", EPOCHS))
+            for weights, measure in DETAIL.items()
+        }
+        for number, name in {1: "recursive_constant", 6: "shared_norm"}.items()
+    }
     greedy = rows[rows["variant"] == "greedy_cosine"]["epoch"].max()
     ratios["greedy"] = compared(rows, ("recursive_cosine", greedy), ("greedy_cosine", greedy))
     detail = rows[(rows["measure"] == "detail_explained") & (rows["epoch"] == last)]
     explained = detail.groupby("variant")["value"].mean().to_dict()
     found = {"epochs": epochs, "models": told, "ratios": ratios, "explained": explained}
-    return found | {"greedy_epochs": greedy}
+    return found | {"greedy_epochs": greedy, "clearer": clearer}
+
+
+def _difference(
+    rows: pd.DataFrame, measure: str, first: tuple[str, int], second: tuple[str, int]
+) -> Compared | None:
+    """By how much a measure of one training lies above that of another, seed by seed."""
+    paired = rows[rows["measure"] == measure]
+    paired = paired.pivot(index="seed", columns=["variant", "epoch"], values="value")
+    if not {first, second} <= {*paired.columns}:
+        return None
+    values = (paired[first] - paired[second]).dropna()
+    interval = t_interval(values, CONFIDENCE)
+    return Compared(float(values.mean()), *interval, len(values)) if interval else None
 
 
 def compared(

@@ -157,6 +157,21 @@ def test_decoders_on_encoders_that_stand_still_are_told(tmp_path: Path) -> None:
     assert "| random | - | 900 | - | 1 |" in text
 
 
+def test_clearer_is_asked_of_detail_too(tmp_path: Path) -> None:
+    rows = [
+        f"012345678901,{name},{seed},10,{measure},{value + seed / 1000},x"
+        for name, value in (("stacked_constant", 0.01), ("recursive_constant", 0.05))
+        for seed in (0, 1)
+        for measure in ("detail_explained", "last_step_detail_explained")
+    ]
+    rows[-1] = rows[-1].replace("0.051", "-0.04")
+    (tmp_path / "longer.csv").write_text("\n".join([LONGER.splitlines()[0], *rows]), "utf-8")
+    first, *others = claims(tmp_path)
+    told = "averaged +0.040 (+0.040 to +0.040). A wording that asks for more detail, too, is then"
+    assert f"{told} not decided (last step), met (averaged)." in first
+    assert not any("asks for more detail" in other for other in others)
+
+
 def test_what_the_last_level_loses_is_told_as_the_reason(tmp_path: Path) -> None:
     lines = ["faces,variant,epochs,seed,level,alone,behind,error,dimensions"]
     for epochs, first, last in ((10, 30, 0.05), (40, 15, 0.11)):
