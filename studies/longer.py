@@ -49,7 +49,7 @@ from stages.model.side_by_side import obtain_all
 from stages.report.catalogue import OWN_COLOURS
 from stages.report.charts import band, log_axis, own_style, rendered, whole_epochs
 from stages.report.statistics import CONFIDENCE
-from stages.report.studies import compared, pace, short_hash
+from stages.report.studies import DETAIL, compared, pace, short_hash
 from studies.clear import clarity_of, with_others, write_table
 
 SEEN, FRESH = range(3), range(10, 13)  # seeds
@@ -99,17 +99,16 @@ RATIOS = (
 MEASURED = 256  # faces behind the clarity
 FOLDER = Path("reports/studies")
 TABLE = ("faces", "variant", "seed", "epoch", "measure", "value", "processor")
-ERROR, DETAIL = "averaged_error", "detail_explained"
-LAST_STEP = f"last_step_{DETAIL}"
+ERROR = "averaged_error"
 MEASURES = {  # what a table calls it, and its digits after the point
     ERROR: ("error", 0),
-    DETAIL: ("detail explained", 2),
-    LAST_STEP: ("detail explained, last step", 2),
+    DETAIL["averaged"]: ("detail explained", 2),
+    DETAIL["last_step"]: ("detail explained, last step", 2),
     "coherence": ("coherence of detail", 2),
     "high_frequency_ratio": ("high frequencies", 3),
     "grid_ratio": ("grid ratio", 2),
 }
-CLARITY = [name for name in MEASURES if name not in (ERROR, LAST_STEP)]  # of averaged weights
+CLARITY = [name for name in MEASURES if name not in (ERROR, DETAIL["last_step"])]
 
 
 @entry_point
@@ -148,7 +147,8 @@ def measured(arm: Arm, people: Faces) -> list[tuple[object, ...]]:
                 checkpoint.load(folder / f"{weights}.safetensors")[0].to(device())
                 for weights in ("averaged", "last_step")
             )
-            found = clear(model, people) | {LAST_STEP: clear(last, people, [DETAIL])[DETAIL]}
+            detail = clear(last, people, [DETAIL["averaged"]])
+            found = clear(model, people) | {DETAIL["last_step"]: detail[DETAIL["averaged"]]}
             points += [(end, *item) for item in found.items()]
         processor = "{processor}, {vectors}".format_map(store.read_machine(folder))
         rows += [(training.seed, *point, processor) for point in points]
@@ -197,7 +197,7 @@ def draw(frame: pd.DataFrame, seconds: Mapping[str, float]) -> Figure:
     shown = {
         measure: label
         for measure, (label, _) in MEASURES.items()
-        if measure not in ("coherence", LAST_STEP, "grid_ratio")
+        if measure not in ("coherence", DETAIL["last_step"], "grid_ratio")
     }
     grid = figure.subplots(len(shown), 2, sharey="row", sharex="col")
     colours = dict(zip(dict.fromkeys(frame["variant"]), cycle(OWN_COLOURS), strict=False))
