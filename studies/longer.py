@@ -91,9 +91,8 @@ RATIOS = (
     ("reach_3_cosine", 20, "reach_2_cosine", 20),
     ("reach_3_cosine", 20, "stacked_cosine", 20),
     ("reach_3_cosine", 20, "stacked_cosine", 40),
-    # Of `ancestors`.
+    # Of `ancestors`:
     ("greedy_cosine", 20, "recursive_cosine", 20),
-    ("denoising_cosine", 20, "recursive_cosine", 20),
     ("recursive_then_stacked", 40, "stacked_tuned", 40),
 )
 MEASURED = 256  # faces behind the clarity

@@ -1,7 +1,7 @@
 """Everything that the report says, computed once; text/ and html/ lay it out."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,6 +47,8 @@ UNSPOILT = {"ssim": "1", "ms_ssim": "1", "colour_shift": "0"}
 # What is told of a variant beyond the paper, beside the error.
 BESIDE = ("high_frequency_ratio", "grid_ratio", "ssim")
 TUNED = "stacked_tuned"  # the stacked training that was searched for
+TWO = ("stacked", "recursive")
+VAES = [f"{training}_vae" for training in TWO]
 SPLITS, SPANNED = ("test", "train"), ("epochs", "batch_size", "lr")
 MOMENTUM = 0.99  # what a norm's running statistic keeps of itself at every training step
 UNCONVERGED = 0.01  # of its initial value still in a running statistic
@@ -79,7 +81,8 @@ Table = tuple[list[str], list[list[object]]]  # its header and its rows
 @dataclass(frozen=True)
 class Findings:
     """provenance: what the numbers are of; what differs between models as a span, "10 to 40".
-    answers: by claim, of each kind of weights. readings: see `robustness`; depends: what they say
+    answers: by claim, of each kind of weights. samples: how often a face is found in samples, by
+    variational model and averaged weights. readings: see `robustness`; depends: what they say
     of each claim, in words. statistics: by claim, what models with a norm answer with each of
     STATISTICS. afterwards: of each reason to ask, what each implementation answers. start: the
     model with a norm that was trained for the fewest steps, these, and what its running statistics
@@ -88,6 +91,7 @@ class Findings:
     provenance: dict[str, Any]
     start: tuple[str, int, float] | None
     facts: dict[str, Compared | None]
+    samples: dict[str, float]
     answers: list[tuple[Answer, ...]]
     readings: Readings
     depends: list[str]
@@ -108,25 +112,32 @@ class Findings:
 
 
 def find(records: Records, studies: Studies = NO_STUDIES) -> Findings:
-    table, others = table1(records), {}
+    table, statistics = table1(records), {}
     if studies.norms:
         errors = studies.norms["errors"]
-        others = {
+        statistics = {
             f"with {name}": with_batch_statistics(records, errors, better)
             for name, better in STATISTICS.items()
         }
-    readings = robustness(records, others)
+    weighed = with_other_weights(records)
+    others = {"with the other training's weight of the divergence": weighed} if weighed else {}
+    readings = robustness(records, statistics | others)
     both = [(records, how) for how in IMPLEMENTATIONS]
     return Findings(
         provenance=_provenance(records),
         start=_start(records),
         facts=_facts(records),
+        samples={
+            model.variant: mean_of(record, "faces_found", "samples").value
+            for model, record in records.found.items()
+            if model[1:] == ("described", "averaged") and record.settings.variational
+        },
         answers=[
             tuple(_decided(judgement) for judgement in claim)
             for claim in zip(*judge_all(records).values(), strict=True)
         ],
         readings=readings,
-        statistics=_statistics(records, others),
+        statistics=_statistics(records, statistics),
         depends=dependence(readings),
         afterwards=[
             (reason, [line for question in questions for line in _asked(question, both)])
@@ -139,6 +150,17 @@ def find(records: Records, studies: Studies = NO_STUDIES) -> Findings:
         clarity=_clarity(records, table),
         studies=studies,
     )
+
+
+def with_other_weights(records: Records) -> Records | None:
+    """The records, but of the variational models those whose divergence weighs as much, beside the
+    summed error, as the other training's; none as released. None where there are no such models."""
+    swapped = {f"{one}_vae_weight_of_{other}": f"{one}_vae" for one, other in (TWO, TWO[::-1])}
+    found = {model: one for model, one in records.found.items() if model.variant not in VAES}
+    for model, record in records.found.items():
+        if name := swapped.get(model.variant):
+            found[model._replace(variant=name)] = record
+    return replace(records, found=found) if {m.variant for m in found} >= {*VAES} else None
 
 
 def _asked(

@@ -36,19 +36,17 @@ class Studies:
     """What there is of each, None without.
 
     latents: densities; rows: model, seeds, and of each density the faces found and the high
-    frequencies. norms: rows: model,
-    weights, seeds, and the error with each of KINDS of statistics;
-    errors: these, a row a model and seed.
-    published: differences; epochs; rows: model, the error with each difference after as many
-    epochs, the paper's numbers. longer: epochs; models: name, error after each of the epochs,
-    seeds; ratios: errors `compared`, by name; explained: the detail, by name, after the last epoch;
-    greedy_epochs: after which greedy training is compared; clearer: by claim and kind of weights,
-    how much more detail recursive pictures explain than stacked ones.
-    depth: rows of `ratios_by_depth`. frozen: rows: of whose encoders, the error with each of
-    DECODERS, seeds. levels: rows: training, epochs, the error through the first level alone, what
-    the last loses alone, the dimensions of its input, the error through all, seeds; ends: the first
-    two of these numbers, by training and epochs. pace: seconds of a core that an epoch takes, by
-    variant.
+    frequencies. norms: rows: model, weights, seeds, and the error with each of KINDS of statistics;
+    errors: these, a row a model and seed. published: differences; epochs; rows: model, the error
+    with each difference after as many epochs, the paper's numbers. longer: epochs; models: name,
+    error after each of the epochs, seeds; ratios: errors `compared`, by name; explained: the
+    detail, by name, after the last epoch; greedy_epochs: after which greedy training is compared;
+    clearer: by claim and kind of weights, how much more detail recursive pictures explain than
+    stacked ones. frozen: rows: of whose encoders, the error with each of DECODERS, seeds. noise:
+    noises, and the errors with them. levels: rows: training, epochs, the error through the first
+    level alone, what the last loses alone, the dimensions of its input, the error through all,
+    seeds; ends: the first two of these numbers, by training and epochs. depth: rows of
+    `ratios_by_depth`. pace: seconds of a core that an epoch takes, by variant.
     """
 
     latents: Study | None = None
@@ -56,6 +54,7 @@ class Studies:
     published: Study | None = None
     longer: Study | None = None
     frozen: Study | None = None
+    noise: Study | None = None
     levels: Study | None = None
     depth: Sequence[Mapping[str, object]] = ()
     pace: Mapping[str, float] = field(default_factory=dict)
@@ -77,6 +76,7 @@ def read(faces: str, folder: Path = FOLDER) -> Studies:
         published=_told(folder / "published.csv", faces, _published),
         longer=_told(folder / "longer.csv", faces, _longer),
         frozen=_told(folder / "frozen.csv", faces, _frozen),
+        noise=_told(folder / "noise.csv", faces, _noise),
         levels=_told(folder / "levels.csv", faces, _levels),
         depth=_depth(folder / "depth.csv", faces),
         pace=pace(folder / "pace.csv"),
@@ -212,6 +212,10 @@ def _published(rows: pd.DataFrame) -> Study:
         for name, own in numbers.iterrows()
     ]
     return {"differences": differences, "epochs": int(epochs), "rows": table}
+
+
+def _noise(rows: pd.DataFrame) -> Study:
+    return {"noises": [*rows["variant"]], "errors": [number(value) for value in rows["error"]]}
 
 
 def _frozen(rows: pd.DataFrame) -> Study:

@@ -158,6 +158,13 @@ def test_decoders_on_encoders_that_stand_still_are_told(tmp_path: Path) -> None:
     assert "| random | - | 900 | - | 1 |" in text
 
 
+def test_noise_is_told(tmp_path: Path) -> None:
+    lines = ["faces,variant,error", "012345678901,0,239.6", "012345678901,0.1,1261.57"]
+    (tmp_path / "noise.csv").write_text("\n".join(lines), encoding="utf-8")
+    text = section("Beyond the paper", tmp_path)
+    assert re.search(r"\| noise \| 0(\.0)? \| 0\.1 \|\n.*\n\| error \| 240 \| 1262 \|", text)
+
+
 def test_clearer_is_asked_of_detail_too(tmp_path: Path) -> None:
     rows = [
         f"012345678901,{name},{seed},10,{measure},{value + seed / 1000},x"
@@ -186,7 +193,7 @@ def test_what_the_last_level_loses_is_told_as_the_reason(tmp_path: Path) -> None
     assert told in " ".join(readme_block(found).split())
 
 
-NAMES = ("latents", "norms", "published", "longer", "frozen", "levels", "depth", "pace")
+NAMES = ("latents", "norms", "published", "longer", "frozen", "noise", "levels", "depth", "pace")
 TABLES = [f"{name}.csv" for name in NAMES]
 
 

@@ -170,6 +170,20 @@ def test_verdicts_under_every_reading_are_given():
     assert len({row.count("|") for row in (header, *rows)}) == 1 and "holds" in rows[2]
 
 
+def test_claim_8_is_asked_of_the_other_training_s_weight_of_the_divergence_too():
+    models = as_in_the_paper()
+    told = find(make(models))
+    assert "divergence" not in told.depends[7] and "VAEs draw" not in readme_block(told)
+    for name, other, found in (("stacked", "recursive", 0.1), ("recursive", "stacked", 0.8)):
+        settings = {"variational": True, "kl_weight": 2.0}
+        models[f"{name}_vae_weight_of_{other}"] = Made(samples_found=found, settings=settings)
+    told = find(make(models))
+    turned = "does not hold with the other training's weight of the divergence"
+    assert told.depends[7] == f"last step: {turned}; averaged: {turned}"
+    sentence = "with the weight of the other training it is 10% and 80%."
+    assert sentence in " ".join(readme_block(told).split())
+
+
 def test_page_compares_each_recursive_model_with_its_stacked_twin(found):
     section = report(found, []).split("## Recursive against stacked")[1]
     section = section.split("## Beyond the paper")[0]
