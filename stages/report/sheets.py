@@ -30,7 +30,7 @@ from stages.report.catalogue import (
 
 FACE = 256  # pixels a side of a face, however many it has
 HERO_FACES = 2
-SAMPLES = 6  # of a model
+SAMPLES = 4  # of a model
 GAP = 12  # pixels between two blocks of a sheet
 CAPTION = 62  # pixels above a block, for two lines
 # The one that comes with matplotlib, whatever the system has.
