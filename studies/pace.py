@@ -1,8 +1,8 @@
 """What each training takes: seconds of a core an epoch, and memory between forward and backward.
 
 `python -m studies.pace` measures every variant and every arm of `longer`, one after another, each
-alone: the median of ROUNDS times STEPS steps, in CPU time. It writes reports/studies/pace.csv. Run
-nothing beside it.
+alone: the fastest of ROUNDS times STEPS steps, in CPU time, as whatever disturbs a step makes it
+slower. It writes reports/studies/pace.csv. Run nothing beside it.
 """
 
 import gc
@@ -10,7 +10,6 @@ import os
 import sys
 import time
 from pathlib import Path
-from statistics import median
 from unittest.mock import patch
 
 import torch
@@ -27,7 +26,7 @@ from stages.model.store import machine
 from stages.model.training import Trainer
 from studies.clear import write_table
 
-STEPS, ROUNDS = 20, 3
+STEPS, ROUNDS = 20, 5
 IMAGES = 16
 SIZES = (64, 128, 256)  # pixels a side, of pictures behind the memory
 MEMORY = tuple(f"mib_{size}" for size in SIZES)  # of an image
@@ -67,12 +66,12 @@ def _timed(settings: ModelSettings, people: Faces, stacked: bool) -> float:
     trainer.stacked = stacked
     trainer.batch.copy_(torch.from_numpy(trainer.rows[: settings.batch_size]))
     taken = []
-    for _ in range(1 + ROUNDS):
+    for _ in range(1 + ROUNDS):  # the first compiles
         started = time.process_time()
         for _ in range(STEPS):
             trainer.take_step()
         taken.append((time.process_time() - started) / STEPS)
-    return median(taken[1:])  # the first compiles
+    return min(taken)
 
 
 def mebibytes(settings: ModelSettings) -> float:
