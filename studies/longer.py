@@ -19,7 +19,8 @@ seen:
 Asked later, when these results were known, but none of what follows:
 
 - Was it the constant rate? recursive_constant over recursive_cosine, the same seeds, 40 epochs.
-- Does a third level help? reach_3_cosine over reach_2_cosine, 20 epochs, all three seeds.
+- Does a third level help? reach_3_cosine over reach_2_cosine, 20 epochs, all three seeds. Its
+  ratios over stacked_cosine were added when its errors were known.
 - Is it clearer by detail, too, after the paper's ten epochs? Detail explained, the difference of
   recursive_constant (claim 1) and of shared_norm (claim 6) to stacked_constant, both weights.
 """

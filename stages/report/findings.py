@@ -47,8 +47,9 @@ UNSPOILT = {"ssim": "1", "ms_ssim": "1", "colour_shift": "0"}
 # What is told of a variant beyond the paper, beside the error.
 BESIDE = ("high_frequency_ratio", "grid_ratio", "ssim")
 TUNED = "stacked_tuned"  # the stacked training that was searched for
-TWO = ("stacked", "recursive")
-VAES = [f"{training}_vae" for training in TWO]
+VAES = ("stacked_vae", "recursive_vae")
+# The same, with the weight of the divergence that the other has beside the summed error.
+OTHER_WEIGHT = {f"{vae}_weight_of_{o.removesuffix('_vae')}": vae for vae, o in (VAES, VAES[::-1])}
 SPLITS, SPANNED = ("test", "train"), ("epochs", "batch_size", "lr")
 MOMENTUM = 0.99  # what a norm's running statistic keeps of itself at every training step
 UNCONVERGED = 0.01  # of its initial value still in a running statistic
@@ -81,8 +82,7 @@ Table = tuple[list[str], list[list[object]]]  # its header and its rows
 @dataclass(frozen=True)
 class Findings:
     """provenance: what the numbers are of; what differs between models as a span, "10 to 40".
-    answers: by claim, of each kind of weights. samples: how often a face is found in samples, by
-    variational model and averaged weights. readings: see `robustness`; depends: what they say
+    answers: by claim, of each kind of weights. readings: see `robustness`; depends: what they say
     of each claim, in words. statistics: by claim, what models with a norm answer with each of
     STATISTICS. afterwards: of each reason to ask, what each implementation answers. start: the
     model with a norm that was trained for the fewest steps, these, and what its running statistics
@@ -91,7 +91,6 @@ class Findings:
     provenance: dict[str, Any]
     start: tuple[str, int, float] | None
     facts: dict[str, Compared | None]
-    samples: dict[str, float]
     answers: list[tuple[Answer, ...]]
     readings: Readings
     depends: list[str]
@@ -110,6 +109,16 @@ class Findings:
         own = self.provenance["own"]
         return [row for row in self.table if not own or len(row.absent) < len(KINDS)]
 
+    @property
+    def samples(self) -> dict[str, float]:
+        """How often a face is found in samples, averaged weights, of the paper's VAES and of those
+        with the other's weight; empty where not all four were measured."""
+        means = {row.variant: row.means["described", "averaged"] for row in self.table}
+        names = [*VAES, *OTHER_WEIGHT]
+        drawn = {name: means.get(name, {}).get("sample_faces_found") for name in names}
+        values = {name: mean.value for name, mean in drawn.items() if mean and mean.n}
+        return values if len(values) == len(names) else {}
+
 
 def find(records: Records, studies: Studies = NO_STUDIES) -> Findings:
     table, statistics = table1(records), {}
@@ -127,11 +136,6 @@ def find(records: Records, studies: Studies = NO_STUDIES) -> Findings:
         provenance=_provenance(records),
         start=_start(records),
         facts=_facts(records),
-        samples={
-            model.variant: mean_of(record, "faces_found", "samples").value
-            for model, record in records.found.items()
-            if model[1:] == ("described", "averaged") and record.settings.variational
-        },
         answers=[
             tuple(_decided(judgement) for judgement in claim)
             for claim in zip(*judge_all(records).values(), strict=True)
@@ -146,7 +150,7 @@ def find(records: Records, studies: Studies = NO_STUDIES) -> Findings:
         table=table,
         standard_error=_standard_error(records),
         pairs=_pairs(records),
-        beyond=_beyond(records, studies.pace),
+        beyond=_beyond(records, studies.pace if records.size == 128 else {}),
         clarity=_clarity(records, table),
         studies=studies,
     )
@@ -155,10 +159,9 @@ def find(records: Records, studies: Studies = NO_STUDIES) -> Findings:
 def with_other_weights(records: Records) -> Records | None:
     """The records, but of the variational models those whose divergence weighs as much, beside the
     summed error, as the other training's; none as released. None where there are no such models."""
-    swapped = {f"{one}_vae_weight_of_{other}": f"{one}_vae" for one, other in (TWO, TWO[::-1])}
     found = {model: one for model, one in records.found.items() if model.variant not in VAES}
     for model, record in records.found.items():
-        if name := swapped.get(model.variant):
+        if name := OTHER_WEIGHT.get(model.variant):
             found[model._replace(variant=name)] = record
     return replace(records, found=found) if {m.variant for m in found} >= {*VAES} else None
 
@@ -295,7 +298,7 @@ def _pair(recursive: Record, stacked: Record) -> list[object]:
 
 def _beyond(records: Records, pace: Mapping[str, float]) -> Table:
     """Every variant that is neither the paper's nor the candidate, beside the paper's two; no row
-    where there is none. pace: seconds that an epoch takes, by variant."""
+    where there is none. pace: seconds that an epoch takes, by variant; of 128 pixels."""
     averaged = {one.model.variant: one for one in models(records, "described", "averaged")}
     own = [one for name, one in averaged.items() if name not in (*PAPER, CANDIDATE)]
     beside = [averaged[name] for name in ("stacked", TUNED, "recursive") if name in averaged]
@@ -328,9 +331,10 @@ def _against(measure: str, one: Record, other: Record) -> str:
 
 def _at_equal_seconds(one: Record, other: Record, pace: Mapping[str, float]) -> str:
     """As the error's `_against`, on averaged weights, where the training that takes longer ends
-    with the last epoch for which there is time. "-" where it cannot be cut: its end is planned."""
+    with the last epoch for which there is time. "-" where it cannot be cut, as its end is planned,
+    and where a seed diverged."""
     names = [record.model.variant for record in (one, other)]
-    if one is other or not {*names} <= pace.keys():
+    if one is other or one.diverged or other.diverged or not {*names} <= pace.keys():
         return "-"
     time = min(record.settings.epochs * pace[record.model.variant] for record in (one, other))
     logs = []
@@ -344,7 +348,7 @@ def _at_equal_seconds(one: Record, other: Record, pace: Mapping[str, float]) -> 
         logs.append(np.log(rows.set_index("seed")["value"]))
     differences = (logs[0] - logs[1]).dropna()
     interval = t_interval(differences, CONFIDENCE)
-    if interval is None or not np.isfinite(differences).all():
+    if interval is None:
         return "-"
     return "{} ({} to {})".format(*map(number, np.exp([differences.mean(), *interval])))
 

@@ -254,11 +254,11 @@ def _longer(rows: pd.DataFrame) -> Study:
         "cosine": compared(rows, ("recursive_cosine", last), ("stacked_cosine", last)),
     }
     clearer = {
-        number: {
+        claim: {
             weights: _difference(rows, measure, (name, EPOCHS), ("stacked_constant", EPOCHS))
             for weights, measure in DETAIL.items()
         }
-        for number, name in {1: "recursive_constant", 6: "shared_norm"}.items()
+        for claim, name in {1: "recursive_constant", 6: "shared_norm"}.items()
     }
     greedy = rows[rows["variant"] == "greedy_cosine"]["epoch"].max()
     ratios["greedy"] = compared(rows, ("recursive_cosine", greedy), ("greedy_cosine", greedy))

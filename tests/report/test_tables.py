@@ -182,6 +182,9 @@ def test_claim_8_is_asked_of_the_other_training_s_weight_of_the_divergence_too()
     assert told.depends[7] == f"last step: {turned}; averaged: {turned}"
     sentence = "with the weight of the other training it is 10% and 80%."
     assert sentence in " ".join(readme_block(told).split())
+    del models["recursive_vae"]
+    models["candidate"] = Made(settings=settings)
+    assert "VAEs draw" not in readme_block(find(make(models)))
 
 
 def test_page_compares_each_recursive_model_with_its_stacked_twin(found):
@@ -218,7 +221,9 @@ def test_what_goes_beyond_the_paper_stands_beside_its_models():
     cells = " \\| ".join(rf"{one} \([^|]*\) \| {same} \([^|]*\)" for one, same in times)
     assert re.search(rf"\| 129 ± 0 \(3\) \| {cells} \|", mine)
     assert "| 2.5 (" in mine
-    assert "| 305 ± 7 (2/3) |" in broken
+    assert re.search(r"\| 305 ± 7 \(2/3\) \| [^|]+ \| - \| [^|]+ \| - \|", broken), (
+        "a seed diverged"
+    )
     planned = {"schedule": "cosine"}
     records = make(models | {"mine": Made(around(129), settings=planned)})
     section = report(find(records, Studies(pace=pace)), []).split("## Beyond the paper")[1]
