@@ -124,7 +124,8 @@ RIGHT_PYTHON := import sys; found = sys.version_info[:2]; \
              "name one, as in `make PYTHON=python3.14 demo`")
 
 # What Python reads as it starts: it cannot say itself why it does not find the stages.
-SAFE_PATH := import os, sys; "PYTHONSAFEPATH" in os.environ and "stages" in str(sys.orig_argv) and ( \
+SAFE_PATH := import os, sys; \
+    os.environ.get("PYTHONSAFEPATH") and any(one.startswith("stages.") for one in sys.orig_argv) and ( \
     os.write(2, b"error: PYTHONSAFEPATH keeps Python from finding stages; unset it\n"), os._exit(1))
 
 $(READY): requirements.txt

@@ -119,22 +119,25 @@ def test_make_hides_from_python_and_pip_what_would_break_them(tmp_path: Path) ->
     assert [line for line in seen if line.startswith((*given,))] == ["PIP_USER=0"]
 
 
-@pytest.mark.parametrize("given", [{}, {"PYTHONSAFEPATH": "1"}], ids=str)
+@pytest.mark.parametrize(
+    ("value", "word", "told"),
+    [("1", "stages.plot", True), ("", "stages.plot", False), ("1", "/my/stages/a.py", False)],
+)
 def test_a_stage_started_without_make_says_why_python_does_not_find_it(
-    tmp_path: Path, given: dict[str, str]
+    tmp_path: Path, value: str, word: str, told: bool
 ) -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8").replace("\\\n", "")
     (line,) = re.findall("^SAFE_PATH := (.*)$", makefile, re.M)
     (tmp_path / "safe_path.pth").write_text(line, encoding="utf-8")
     read = "import site, sys; site.addsitedir(sys.argv[1])"
     done = subprocess.run(
-        [sys.executable, "-S", "-c", read, str(tmp_path), "stages.plot"],
-        env={key: value for key, value in os.environ.items() if key != "PYTHONSAFEPATH"} | given,
+        [sys.executable, "-S", "-c", read, str(tmp_path), word],
+        env=os.environ | {"PYTHONSAFEPATH": value},
         stderr=subprocess.PIPE,
         text=True,
     )
-    told = "error: PYTHONSAFEPATH keeps Python from finding stages; unset it\n"
-    assert (done.returncode, done.stderr) == ((1, told) if given else (0, ""))
+    line = "error: PYTHONSAFEPATH keeps Python from finding stages; unset it\n"
+    assert (done.returncode, done.stderr) == ((1, line) if told else (0, ""))
 
 
 def test_a_clone_has_the_bytes_of_git_whatever_lines_end_with(tmp_path: Path) -> None:
