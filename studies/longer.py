@@ -28,7 +28,7 @@ Asked later, when these results were known, but none of what follows:
 import math
 import sys
 from collections.abc import Iterable, Mapping
-from itertools import cycle
+from itertools import cycle, product
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -200,14 +200,16 @@ def draw(frame: pd.DataFrame, seconds: Mapping[str, float]) -> Figure:
         if measure not in ("coherence", DETAIL["last_step"], "grid_ratio")
     }
     grid = figure.subplots(len(shown), 2, sharey="row", sharex="col")
-    colours = dict(zip(dict.fromkeys(frame["variant"]), cycle(OWN_COLOURS), strict=False))
+    lines = product((("-", "o"), ("--", "D")), OWN_COLOURS)
+    looks = dict(zip(dict.fromkeys(frame["variant"]), cycle(lines), strict=False))
     for axes_row, (measure, name) in zip(grid, shown.items(), strict=True):
         for axes, x in zip(axes_row, ("epoch", "seconds"), strict=True):
-            for arm, colour in colours.items():
+            for arm, ((dash, marker), colour) in looks.items():
                 of = frame[(frame["measure"] == measure) & (frame["variant"] == arm)]
                 of = of.dropna(subset=x)
                 values = of.pivot(index="seed", columns=x, values="value").dropna(axis=1)
-                line = {"color": colour, "marker": "o" if len(values.columns) < 5 else ""}
+                line = {"color": colour, "linestyle": dash}
+                line["marker"] = marker if len(values.columns) < 5 else ""
                 band(axes, values.columns, values.to_numpy(), line, arm)
         axes_row[0].set_ylabel(f"{name}, held out")
     log_axis(grid[0][0])

@@ -111,6 +111,13 @@ def test_an_arm_without_a_pace_is_drawn_against_epochs_alone() -> None:
     assert drawn == [[2, 2], [2]]
 
 
+def test_no_two_arms_are_drawn_alike() -> None:
+    names = [*longer.ARMS, "greedy_cosine"]
+    frame = made({name: {1: 2.0, 2: 2.0} for name in names})
+    lines = longer.draw(frame, {}).axes[0].lines
+    assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == len(names)
+
+
 def test_the_pace_of_every_variant_is_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prepare: Prepare
 ) -> None:
