@@ -57,7 +57,7 @@ test: lint
 lint: $(READY_TO_TEST)
 	python -m ruff check .
 	python -m ruff format --check .
-	python -m mypy --num-workers auto
+	python -m pyrefly check
 
 # The tests that changed since the last commit, and those that import what changed.
 CHANGED = $(shell git diff --name-only HEAD && git ls-files --others --exclude-standard)

@@ -33,7 +33,7 @@ class Averages(Average):
         self.source = source
         self.each = {}
         for each in DECAYS:
-            average = get_ema_multi_avg_fn(each)  # type: ignore[no-untyped-call]
+            average = get_ema_multi_avg_fn(each)
             self.each[each] = AveragedModel(source, multi_avg_fn=average, use_buffers=True)
 
     def update(self) -> None:

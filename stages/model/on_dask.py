@@ -85,7 +85,7 @@ def _connected(address: str) -> Client:
         client = Client(address, timeout=PATIENCE)
         client.wait_for_workers(1, timeout=PATIENCE)
         return client
-    except (OSError, ValueError, TimeoutError) as error:
+    except (OSError, ValueError) as error:
         raise PipelineError(
             f"no Dask scheduler with a worker answers at {address} ({error}); start them or unset "
             "DASK_SCHEDULER_ADDRESS"

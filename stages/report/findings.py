@@ -1,5 +1,6 @@
 """Everything that the report says, computed once; text/ and html/ lay it out."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -345,7 +346,7 @@ def _at_equal_seconds(one: Record, other: Record, pace: Mapping[str, float]) -> 
         if epoch < settings.epochs and (planned or not epoch):
             return "-"
         rows = curve[(curve["loss"] == LOSSES["averaged"]) & (curve["epoch"] == epoch)]
-        logs.append(np.log(rows.set_index("seed")["value"]))
+        logs.append(rows.set_index("seed")["value"].map(math.log))
     differences = (logs[0] - logs[1]).dropna()
     interval = t_interval(differences, CONFIDENCE)
     if interval is None:

@@ -67,7 +67,7 @@ def environment(*folders: Path, finalize: Callable[[object], object], safe: bool
         trim_blocks=True, lstrip_blocks=True, finalize=finalize,
     )  # fmt: skip
     found.filters |= {"number": number, "label": label, "percent": "{:.0%}".format}
-    found.globals |= {
+    names: dict[str, Any] = {
         "claims": claims,
         "confidence": f"{CONFIDENCE:.0%}",
         "how_labels": IMPLEMENTATION_LABELS,
@@ -81,6 +81,7 @@ def environment(*folders: Path, finalize: Callable[[object], object], safe: bool
         "weights": WEIGHTS,
         "weights_labels": WEIGHTS_LABELS,
     }
+    found.globals.update(names)
     return found
 
 
