@@ -12,7 +12,6 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
-from stages.common import memory
 from stages.common.entry import entry_point
 from stages.common.files import write_text
 from stages.common.processes import run_each
@@ -24,10 +23,6 @@ KILLED = "an evaluation was killed, most likely for want of memory; run it again
 @entry_point
 def main(*variants: str) -> None:
     tasks = [partial(_evaluate, *variant) for variant in chosen(variants, "evaluate").items()]
-    if len(tasks) == 1:
-        memory.keep_freed()
-        print(tasks[0]())
-        return
     import torch  # takes seconds: settings are read before
 
     from stages.model.side_by_side import room

@@ -131,8 +131,8 @@ ELSEWHERE = {
 # fail, as the document says.
 NOT_RUN = (
     r"git (config|rev-parse|add|commit|-c) .*|pip install .*|\S+/python -m pip .*"
-    r"|pre-commit install|make (test|test-all|test-slow|quick|lint)|python -m (ruff|pyrefly|pytest).*"
-    r"|dvc commit -f"
+    r"|pre-commit install|make (test|test-all|test-slow|quick|lint)|dvc commit -f"
+    r"|python -m (ruff|pyrefly|pytest).*"
 )
 
 

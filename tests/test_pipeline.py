@@ -30,7 +30,7 @@ from tests.conftest import ROOT, ended, take_compiled_kernels, tree
 
 BIN = Path(sys.executable).parent
 RUNNING = re.compile(r"Running stage '([\w@-]+)'")
-VARIANTS = ("candidate", "stacked", "recursive")
+VARIANTS = ("candidate", "stacked")
 DATA = {"configure", "download", "preprocess", "references"}
 
 
@@ -105,7 +105,7 @@ def edit(project: Project, section: str, changes: dict[str, object]) -> None:
 
 @pytest.fixture(scope="module")
 def reproduced(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, set[str]]:
-    """The project on 64 drawn faces of 32 pixels with three models, committed, and the stages that
+    """The project on 64 drawn faces of 32 pixels with two models, committed, and the stages that
     it ran."""
     folders = (tmp_path_factory.mktemp(name) for name in ("project", "site-cache"))
     project = Project(next(folders), environment(next(folders)))
@@ -132,8 +132,6 @@ def reproduced(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, set[s
     params["variants"] = {
         "candidate": {"released_seeds": 0},
         "stacked": {"training": "stacked", "epochs": 1, "released_seeds": 1},
-        # Of another learning rate: dvc would take what is the candidate's for its outputs.
-        "recursive": {"lr": 0.002},
     }
     path.write_text(dumps_yaml(params), encoding="utf-8")
     project.run("git", "init", "--quiet", "--initial-branch=main")
@@ -259,7 +257,7 @@ def test_dvc_can_set_the_seeds_to_a_list(value: list[int], tmp_path: Path) -> No
 @pytest.mark.slow
 def test_a_default_retrains_every_variant_without_a_value_of_its_own(project: Project) -> None:
     ran = project.ran("dvc", "exp", "run", "--set-param", "train.epochs=2")
-    assert ran == stages("candidate", "recursive")
+    assert ran == stages("candidate")
 
 
 @pytest.mark.slow
@@ -280,7 +278,6 @@ def test_another_label_reevaluates_nothing_and_another_definition_all(project: P
 def test_kept_trainings_serve_experiments_in_other_folders(project: Project) -> None:
     said = project.run("dvc", "exp", "run", "--temp", "--set-param", "train.seeds=[0,2]")
     assert sorted(re.findall(r"(\w+), norm none, selu, seed (\d): held", said)) == [
-        ("recursive", "2"),
         ("recursive", "2"),
         ("stacked", "2"),
     ]
@@ -312,10 +309,10 @@ def test_a_stage_that_fails_leaves_the_former_reports(project: Project, tmp_path
 def test_a_seed_more_trains_that_seed_and_what_is_left_of_a_removed_variant_is_told(
     project: Project,
 ) -> None:
-    changes = ("+variants.recursive.seeds=[0,1]", "~variants.stacked")
+    changes = ("+variants.candidate.seeds=[0,1]", "~variants.stacked")
     options = [word for change in changes for word in ("--set-param", change)]
     said = project.run("dvc", "exp", "run", *options)
-    assert set(RUNNING.findall(said)) == stages("recursive")
+    assert set(RUNNING.findall(said)) == stages("candidate")
     assert re.findall(r"seed (\d): held-out error", said) == ["1"]
     assert "publish: variants has no stacked; no copy is kept" in said
     assert not (project.folder / "reports/models/stacked.safetensors").exists()

@@ -59,11 +59,17 @@ def interrupts_held_back() -> Iterator[None]:
 def run_each(
     tasks: Sequence[Callable[[], Result]], workers: int, begin: Callable[[], None], killed: str
 ) -> Generator[Result, None, None]:
-    """What each task returns, as soon as it does, from `workers` processes that `begin` prepares.
+    """What each task returns, as soon as it does, from `workers` processes that `begin` prepares;
+    from this process where that is one, as another takes seconds to start.
 
     Where a task fails or the generator is closed, all processes end. Raises what a task raises, and
     a PipelineError of text `killed` where a process was killed.
     """
+    if workers == 1:
+        memory.keep_freed()
+        begin()
+        yield from (task() for task in tasks)
+        return
     with ProcessPoolExecutor(workers, get_context("spawn"), _begin, (begin,)) as pool:
         try:
             with interrupts_held_back():

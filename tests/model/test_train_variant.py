@@ -165,7 +165,7 @@ def test_a_killed_worker_is_told_in_one_line_and_finished_trainings_stay(
 ) -> None:
     configure("one", epochs=LONG)
     finished = obtain(training(faces, seed=1), faces)
-    configure("other", seeds=(1,))
+    configure("other", seeds=(1, 2, 3), epochs=LONG)
     process = stage("one", "other")
     state = store.finished(training(faces, epochs=LONG)).with_name("state.safetensors")
     process.wait_for(state.exists)
@@ -173,7 +173,7 @@ def test_a_killed_worker_is_told_in_one_line_and_finished_trainings_stay(
     status, output, errors = process.ends()
     assert (status, output) == (1, "")
     assert re.fullmatch(
-        r"error: one of 1 training processes was killed, most likely for lack of memory; "
+        r"error: one of 2 training processes was killed, most likely for lack of memory; "
         r"`dvc repro` goes on from the last finished epoch of each training, "
         r"RECURSIVE_AUTOENCODER_CORES=N lets it train N at a time\n",
         errors,
