@@ -1,11 +1,13 @@
 """What do the running statistics of norms cost?
 
-`python -m studies.norms` measures trained models with norms twice on the held-out
-faces: as everywhere, normalised by the running statistics, and by those of each batch, as in
-training. Results go to reports/studies/norms.csv, and stand beside claim 9 in the report.
+`python -m studies.norms` measures trained models with norms three times on the held-out faces:
+normalised by the running statistics, as everywhere; by those of each batch, as in training; and by
+population statistics, the means over batches of training faces, of each half of a level apart.
+Results go to reports/studies/norms.csv, and stand beside claim 9 in the report.
 """
 
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +19,12 @@ from stages.common.errors import PipelineError
 from stages.common.files import atomic, number
 from stages.common.settings import WEIGHTS, read_variant
 from stages.data import faces
-from stages.data.faces import to_tensor
+from stages.data.faces import Faces, to_tensor
+from stages.measure.compute import evenly_spaced
 from stages.model import checkpoint, store
+from stages.model.averaging import Average
 from stages.model.network import Autoencoder, device
+from stages.model.training import RECALIBRATING
 from stages.report.studies import KINDS, short_hash
 from studies.clear import write_table
 
@@ -49,13 +54,28 @@ def main() -> None:
                 path = folder / f"{weights}.safetensors"
                 model = checkpoint.load_trained(path, training, weights).to(device())
                 found = [
-                    number(error(model.train(of_batch), held_out, variant.batch_size))
-                    for of_batch in (False, True)
+                    number(error(way(model), held_out, variant.batch_size))
+                    for way in (Autoencoder.eval, Autoencoder.train, partial(calibrated, people))
                 ]
                 rows.append((short_hash(people.hash), name, training.seed, weights, *found))
                 print(f"{name}, seed {training.seed}, {weights}: {' '.join(found)}", flush=True)
     with atomic(TABLE) as unfinished:
         write_table(unfinished, ("faces", "variant", "seed", "weights", *KINDS), rows)
+
+
+def calibrated(people: Faces, model: Autoencoder) -> Autoencoder:
+    """The same weights, in evaluation mode, with population statistics: means over batches of
+    training faces on their way through the whole model. A shared norm gets those of each half, as
+    tied."""
+    changed = {"norm": "tied"} if model.settings.norm == "shared" else {}
+    apart = Autoencoder(model.settings.model_copy(update=changed))
+    apart.load_state_dict(model.state_dict())
+    rows, size = people.rows("train"), model.settings.batch_size
+    count = min(RECALIBRATING, len(rows) // size) * size
+    images = to_tensor(people.images[rows[evenly_spaced(len(rows), count)]])
+    average = Average(apart.to(device()), 0.0)
+    average.recalibrate(images.to(device()).split(size), stacked=True)
+    return average.model
 
 
 @torch.no_grad()

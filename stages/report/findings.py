@@ -40,7 +40,7 @@ from stages.report.claims import (
     robustness,
 )
 from stages.report.statistics import CONFIDENCE, Compared, compare, number, t_interval
-from stages.report.studies import Studies, with_batch_statistics
+from stages.report.studies import Studies, with_statistics
 from stages.report.tables import Row, table1
 
 # What an unspoilt picture has of a measure.
@@ -55,8 +55,17 @@ SPLITS, SPANNED = ("test", "train"), ("epochs", "batch_size", "lr")
 MOMENTUM = 0.99  # what a norm's running statistic keeps of itself at every training step
 UNCONVERGED = 0.01  # of its initial value still in a running statistic
 NO_STUDIES = Studies()
-# How else norms may normalise in evaluation, and whether that is chosen by each model's error.
-STATISTICS = {"the statistics of the batch": False, "each model's better statistics": True}
+# How else norms may normalise in evaluation: the best of these KINDS of statistics is chosen.
+STATISTICS = {
+    "the statistics of the batch": ("of_batch",),
+    "each model's better statistics": ("running", "of_batch"),
+    "population statistics": ("population",),
+}
+# Readings with other models in place of those that a claim names.
+IN_PLACE = {
+    "with the other training's weight of the divergence": OTHER_WEIGHT,
+    "after 20 epochs": {f"{name}_20_epochs": name for name in ("stacked", "recursive")},
+}
 
 
 class Answer(NamedTuple):
@@ -126,11 +135,11 @@ def find(records: Records, studies: Studies = NO_STUDIES) -> Findings:
     if studies.norms:
         errors = studies.norms["errors"]
         statistics = {
-            f"with {name}": with_batch_statistics(records, errors, better)
-            for name, better in STATISTICS.items()
+            f"with {name}": with_statistics(records, errors, kinds)
+            for name, kinds in STATISTICS.items()
         }
-    weighed = with_other_weights(records)
-    others = {"with the other training's weight of the divergence": weighed} if weighed else {}
+    others = {name: in_place(records, of) for name, of in IN_PLACE.items()}
+    others = {name: one for name, one in others.items() if one.found}
     readings = robustness(records, statistics | others)
     both = [(records, how) for how in IMPLEMENTATIONS]
     return Findings(
@@ -157,14 +166,16 @@ def find(records: Records, studies: Studies = NO_STUDIES) -> Findings:
     )
 
 
-def with_other_weights(records: Records) -> Records | None:
-    """The records, but of the variational models those whose divergence weighs as much, beside the
-    summed error, as the other training's; none as released. None where there are no such models."""
-    found = {model: one for model, one in records.found.items() if model.variant not in VAES}
-    for model, record in records.found.items():
-        if name := OTHER_WEIGHT.get(model.variant):
-            found[model._replace(variant=name)] = record
-    return replace(records, found=found) if {m.variant for m in found} >= {*VAES} else None
+def in_place(records: Records, names: Mapping[str, str]) -> Records:
+    """The records of the models `names`, by the name that they stand for, and no others; nothing
+    where one of them is missing."""
+    found = {
+        model._replace(variant=names[model.variant]): record
+        for model, record in records.found.items()
+        if model.variant in names
+    }
+    whole = {model.variant for model in found} == {*names.values()}
+    return replace(records, found=found if whole else {})
 
 
 def _asked(

@@ -11,11 +11,11 @@ import pandas as pd
 from stages.common.errors import PipelineError
 from stages.common.settings import Weights
 from stages.measure.records import Records
-from stages.report.catalogue import PAPER, WEIGHTS_LABELS, label
+from stages.report.catalogue import PAPER, WEIGHTS_LABELS, label, without_seeds
 from stages.report.statistics import CONFIDENCE, Compared, number, ratio, t_interval
 
 FOLDER = Path("reports/studies")
-KINDS = ("running", "of_batch")
+KINDS = ("running", "of_batch", "population")  # of statistics
 # What tells detail from grain, by kind of weights.
 DETAIL: dict[Weights, str] = {
     "last_step": "last_step_detail_explained",
@@ -25,7 +25,7 @@ DECODERS = ("own", "fresh", "gone_on")  # on encoders that stand still
 EPOCHS = 10  # of the authors
 AS_RELEASED = "as released"  # without a further difference
 TEXT = {"faces": str}  # a hash may look like a number
-EMPTY = dict.fromkeys(("copies", *DECODERS), "")  # columns that may be so
+EMPTY = dict.fromkeys(("copies", "population", *DECODERS), "")  # columns that may be so
 BY_DEPTH = ["size", "faces", "weights", "levels"]
 DAMAGED = "{0} cannot be read; `git checkout {0}` brings it back"
 Study = dict[str, Any]
@@ -159,38 +159,47 @@ def _latents(rows: pd.DataFrame) -> Study:
 def _norms(rows: pd.DataFrame) -> Study:
     named = rows.assign(model=rows["variant"].map(label), told=rows["weights"].map(WEIGHTS_LABELS))
     table = [
-        [*key, len(own), *(_mean_sd(own[kind]) for kind in KINDS)]
+        [*key, len(own), *(_of_measured(own[kind]) for kind in KINDS)]
         for key, own in named.groupby(["model", "told"], sort=False)
     ]
     return {"rows": table, "errors": rows}
 
 
-def with_batch_statistics(records: Records, norms: pd.DataFrame, better: bool = False) -> Records:
-    """The records, but of models with a norm the error with the statistics of each batch, and no
-    other measure. better: as they are where the running statistics have the lower mean error.
+def _of_measured(values: pd.Series) -> str:
+    """What the seeds have for which it was measured, and how many these are where not all."""
+    own = values.dropna()
+    return _of_finished(own) + (f" (n = {len(own)})" if 0 < len(own) < len(values) else "")
+
+
+def with_statistics(records: Records, norms: pd.DataFrame, kinds: Sequence[str]) -> Records:
+    """The records, but of models with a norm the error with the best of these KINDS of statistics,
+    by its mean over the seeds for which all of them were measured, and no other measure.
 
     norms: `Studies.norms["errors"]`. What it lacks is missing. The errors of single images were not
     kept: those with running statistics are scaled to the mean.
     """
     found, missing = {}, dict(records.missing)
+    norms = norms.dropna(subset=[*kinds])
     for model, record in records.found.items():
         rows = norms[(norms["variant"] == model.variant) & (norms["weights"] == model.weights)]
-        rows = rows.set_index("seed").reindex(record.seeds)
+        rows = rows.set_index("seed")
+        own = replace(records, found={model: record})
+        of = without_seeds(own, {*record.seeds} - {*rows.index}).found.get(model)
         if record.settings.norm == "none":
             found[model] = record
-        elif model.implementation == "released" or rows["of_batch"].isna().any():
-            missing[model] = "not measured with the statistics of the batch"
-        elif better and rows["running"].mean() < rows["of_batch"].mean():
-            found[model] = record
+        elif model.implementation == "released" or record.diverged or not of:
+            missing[model] = "not measured with these statistics"
+        elif (best := min(kinds, key=lambda kind: rows[kind].mean())) == "running":
+            found[model] = of
         else:
-            ratio = rows["of_batch"] / rows["running"]
-            error = record.per_seed("error")
+            ratio = (rows[best] / rows["running"]).reindex(of.seeds)
+            error = of.per_seed("error")
             columns = ["value", "standard_error"]
             error = error.assign(**{name: error[name] * ratio for name in columns})
             found[model] = replace(
-                record,
+                of,
                 measures=pd.concat({("test", "error"): error}, names=["split", "measure"]),
-                test_error=record.test_error * ratio.to_numpy()[:, None],
+                test_error=of.test_error * ratio.to_numpy()[:, None],
             )
     return replace(records, found=found, missing=missing)
 

@@ -25,7 +25,7 @@ from stages.report.claims import (
 )
 from stages.report.findings import STATISTICS, find
 from stages.report.statistics import ALPHA, holm
-from stages.report.studies import Studies, with_batch_statistics
+from stages.report.studies import Studies, with_statistics
 from stages.report.text import report
 from tests.made_records import Made, around, as_in_the_paper, make, with_mean_picture
 
@@ -210,7 +210,10 @@ def test_other_statistics_of_norms_are_readings_of_the_errors_alone():
         for seed in record.seeds
     ]
     norms = pd.DataFrame(rows, columns=["variant", "seed", "weights", "running", "of_batch"])
-    of_batch, better = (with_batch_statistics(records, norms, one) for one in (False, True))
+    norms = norms.assign(population=norms["of_batch"].where(norms["seed"] == 0))
+    of_batch, better, population = (
+        with_statistics(records, norms, kinds) for kinds in STATISTICS.values()
+    )
     stacked = Model("stacked_bn", "described", "averaged")
     before = records.found[stacked]
     for changed in (of_batch, better):
@@ -220,14 +223,29 @@ def test_other_statistics_of_norms_are_readings_of_the_errors_alone():
     readings = robustness(records, {"with others": of_batch})["averaged"]["with others"]
     batch_norm = [HOLDS] * 3 + ["not all measured", FAILS, *["not all measured"] * 2]
     assert readings[:7] == batch_norm
-    lacking = with_batch_statistics(records, norms[norms["variant"] != "stacked_bn"])
-    assert "statistics of the batch" in lacking.missing[stacked]
+    assert population.found[stacked].seeds == [0] != before.seeds
+    assert {*population.found[stacked].per_seed("error").index} == {0}
+    lacking = with_statistics(records, norms[norms["variant"] != "stacked_bn"], ["of_batch"])
+    assert "these statistics" in lacking.missing[stacked]
     found = find(records, Studies(norms={"rows": [], "errors": norms}))
-    assert found.depends[4] == "; ".join(
-        f"{WEIGHTS_LABELS[one]}: {FAILS} {', '.join(map('with {}'.format, STATISTICS))}"
-        for one in WEIGHTS
-    )
+    *whole, one_seed = map("with {}".format, STATISTICS)
+    for one in WEIGHTS:
+        told = f"{FAILS} {', '.join(whole)}; {WEIGHTS_LABELS[one]}: {UNDECIDED} {one_seed}"
+        assert f"{WEIGHTS_LABELS[one]}: {told}" in found.depends[4]
     assert "| as described, the statistics of the batch |" in report(found, ())
+
+
+@pytest.mark.parametrize("later", [around(421), around(100)])
+def test_longer_training_is_a_reading_of_the_claims_about_these_models(later):
+    models = as_in_the_paper()
+    longer = {"stacked_20_epochs": models["stacked"]}
+    longer["recursive_20_epochs"] = replace(models["recursive"], error=later)
+    depends = find(make(models | longer)).depends
+    turned = f"{FAILS} after 20 epochs" if later == around(421) else ""
+    assert depends[2] == "; ".join(f"{WEIGHTS_LABELS[one]}: {turned}" for one in WEIGHTS if turned)
+    assert not any("20 epochs" in told for told in depends[3:])
+    del longer["stacked_20_epochs"]
+    assert not any(find(make(models | longer)).depends)
 
 
 def test_models_that_learnt_nothing_decide_nothing():

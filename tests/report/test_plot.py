@@ -70,7 +70,8 @@ def test_a_study_is_told_beside_the_faces_that_it_is_of(evaluated, tmp_path, fac
     folder = copy(evaluated, tmp_path)
     table = folder / "reports/studies/norms.csv"
     table.parent.mkdir()
-    rows = ["faces,variant,seed,weights,running,of_batch", f"{faces},recursive,0,averaged,8000,300"]
+    columns = "faces,variant,seed,weights,running,of_batch,population"
+    rows = [columns, f"{faces},recursive,0,averaged,8000,300"]
     table.write_text("\n".join(rows), encoding="utf-8")
     assert plot(folder).returncode == 0
     told = (folder / "reports/README.md").read_text(encoding="utf-8")

@@ -19,8 +19,8 @@ LATENTS = """faces,variant,seed,density,faces_found,high_frequency_ratio,copies
 012345678901,recursive_vae,0,Gaussian,0.25,2,0.01
 012345678901,recursive_vae,0,standard normal,0,5,0
 """
-NORMS = """faces,variant,seed,weights,running,of_batch
-012345678901,stacked_shared_bn,0,averaged,8000,300
+NORMS = """faces,variant,seed,weights,running,of_batch,population
+012345678901,stacked_shared_bn,0,averaged,8000,300,250
 012345678901,stacked_shared_bn,1,averaged,9000,302
 012345678901,stacked_shared_bn,0,last_step,7000,303
 """
@@ -68,7 +68,7 @@ def test_studies_stand_beside_the_claims_that_they_are_about(tmp_path: Path) -> 
     assert beside[:7] == alone[:7]
     faces = "| recursive | 2 | 60% (0.30) | - |\n| recursive VAE | 1 | 25% (2.00) | 0% (5.00) |"
     assert faces in beside[7]
-    assert "| stacked, shared norm | averaged | 2 | 8500 ± 707 | 301 ± 1 |" in beside[8]
+    assert "| stacked, shared norm | averaged | 2 | 8500 ± 707 | 301 ± 1 | 250 (n = 1) |" in beside[8]
     assert "| stacked, shared norm | last step | 1 | 7000 | 303 |" in beside[8]
     assert claims(tmp_path, OTHERS) == alone
 

@@ -10,6 +10,7 @@ import torch
 from stages.common.settings import Training
 from stages.data.faces import to_tensor
 from stages.model.side_by_side import obtain
+from stages.report.studies import KINDS
 from studies import norms
 from tests.conftest import small
 from tests.studies.conftest import Prepare
@@ -20,7 +21,7 @@ def of_one_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(norms, "MODELS", ("normed",))
 
 
-def test_both_kinds_of_statistics_are_measured(tmp_path: Path, prepare: Prepare) -> None:
+def test_all_kinds_of_statistics_are_measured(tmp_path: Path, prepare: Prepare) -> None:
     settings = small(training="stacked", norm="shared", epochs=1)
     people = prepare("normed", settings, count=96)
     found = obtain(Training(settings=settings, seed=0, faces=people.hash), people)
@@ -40,7 +41,7 @@ def test_both_kinds_of_statistics_are_measured(tmp_path: Path, prepare: Prepare)
             difference = model.train(own)(held_out) - held_out
         expected = float(difference.square().sum()) / len(held_out)
         assert float(rows[0][column]) == pytest.approx(expected, rel=1e-4)
-    assert rows[0]["running"] != rows[0]["of_batch"]
+    assert len({rows[0][kind] for kind in KINDS}) == len(KINDS)
     assert {row["faces"] for row in rows} == {people.hash[:12]}
 
 
@@ -71,3 +72,22 @@ def test_a_model_of_other_faces_is_refused(
         norms.main()
     assert "comes from another training" in capsys.readouterr().err
     assert not (tmp_path / "reports").exists()
+
+
+def test_population_statistics_are_those_of_each_half_on_training_faces(prepare: Prepare) -> None:
+    """What a first norm normalises has mean 0 and deviation 1 over these faces, in both halves."""
+    settings = small(training="stacked", norm="shared", batch_size=16)
+    people = prepare("normed", settings)
+    model = norms.Autoencoder(settings)
+    calibrated = norms.calibrated(people, model)
+    inputs = to_tensor(people.images[people.rows("train")[:32]])
+    with torch.no_grad():
+        levels = [inputs]
+        for k in range(1, model.depth + 1):
+            levels.append(calibrated.encode_level(k, levels[-1]))
+        first = levels[1]
+    assert first.mean((0, 2, 3)).abs().max() < 0.05
+    assert (first.var((0, 2, 3)) - 1).abs().max() < 0.1
+    halves = calibrated.encoder_norms[0], calibrated.decoder_norms[0]
+    assert not torch.allclose(*(half.running_mean for half in halves))
+    assert not model.encoder_norms[0].running_mean.any(), "the model stays as it was"
