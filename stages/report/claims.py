@@ -362,23 +362,25 @@ def dependence(readings: Readings) -> list[str]:
 
     *Holds only as released* counts as *does not hold* here: some readings have no such models.
     """
-    return [
-        "; ".join(
-            f"{WEIGHTS_LABELS[weights]}: {verdict} {', '.join(names)}"
-            for weights, by_name in readings.items()
-            for verdict, names in _turned({name: of[place] for name, of in by_name.items()}).items()
-        )
-        for place in range(len(CLAIMS))
-    ]
+    return [_turned(readings, place) for place in range(len(CLAIMS))]
 
 
-def _turned(verdicts: Mapping[str, str]) -> dict[str, list[str]]:
-    turned: dict[str, list[str]] = {}
-    usual = verdicts[""].replace(ONLY_RELEASED, FAILS)
-    for name, verdict in verdicts.items():
-        if verdict.replace(ONLY_RELEASED, FAILS) != usual and "measured" not in verdict:
-            turned.setdefault(verdict, []).append(name)
-    return turned
+def _turned(readings: Readings, place: int) -> str:
+    turned: dict[tuple[str, str], list[str]] = {}  # by verdict and reading: of which weights
+    for weights, by_name in readings.items():
+        usual = by_name[""][place].replace(ONLY_RELEASED, FAILS)
+        for name, verdicts in by_name.items():
+            verdict = verdicts[place]
+            if verdict.replace(ONLY_RELEASED, FAILS) != usual and "measured" not in verdict:
+                turned.setdefault((verdict, name), []).append(WEIGHTS_LABELS[weights])
+    told: dict[str, dict[str, list[str]]] = {}
+    for (verdict, name), labels in turned.items():
+        of = "both" if len(labels) == len(WEIGHTS) else labels[0]
+        told.setdefault(of, {}).setdefault(verdict, []).append(name)
+    return "; ".join(
+        f"{of}: " + "; ".join(f"{verdict} {', '.join(names)}" for verdict, names in own.items())
+        for of, own in told.items()
+    )
 
 
 def answer(

@@ -9,7 +9,7 @@ import pytest
 
 from stages.common.settings import WEIGHTS
 from stages.measure.records import Model, Records
-from stages.report.catalogue import WEIGHTS_LABELS, without_seeds
+from stages.report.catalogue import without_seeds
 from stages.report.claims import (
     AFTERWARDS,
     CLAIMS,
@@ -195,7 +195,7 @@ def test_robustness_gives_every_verdict_under_every_reading():
     assert third == [UNDECIDED, UNDECIDED, UNDECIDED, HOLDS]
     assert eighth[0] != "not measured" == eighth[3]
     told = dependence(readings)
-    assert told[2] == f"last step: {HOLDS} {names[3]}; averaged: {HOLDS} {names[3]}"
+    assert told[2] == f"both: {HOLDS} {names[3]}"
     assert not told[0], "the same under every reading"
     assert len(robustness(make(as_in_the_paper()))["averaged"]) == 2, "without later seeds"
 
@@ -229,9 +229,7 @@ def test_other_statistics_of_norms_are_readings_of_the_errors_alone():
     assert "these statistics" in lacking.missing[stacked]
     found = find(records, Studies(norms={"rows": [], "errors": norms}))
     *whole, one_seed = map("with {}".format, STATISTICS)
-    for one in WEIGHTS:
-        told = f"{FAILS} {', '.join(whole)}; {WEIGHTS_LABELS[one]}: {UNDECIDED} {one_seed}"
-        assert f"{WEIGHTS_LABELS[one]}: {told}" in found.depends[4]
+    assert found.depends[4] == f"both: {FAILS} {', '.join(whole)}; {UNDECIDED} {one_seed}"
     assert "| as described, the statistics of the batch |" in report(found, ())
 
 
@@ -241,8 +239,7 @@ def test_longer_training_is_a_reading_of_the_claims_about_these_models(later):
     longer = {"stacked_20_epochs": models["stacked"]}
     longer["recursive_20_epochs"] = replace(models["recursive"], error=later)
     depends = find(make(models | longer)).depends
-    turned = f"{FAILS} after 20 epochs" if later == around(421) else ""
-    assert depends[2] == "; ".join(f"{WEIGHTS_LABELS[one]}: {turned}" for one in WEIGHTS if turned)
+    assert depends[2] == (f"both: {FAILS} after 20 epochs" if later == around(421) else "")
     assert not any("20 epochs" in told for told in depends[3:])
     del longer["stacked_20_epochs"]
     assert not any(find(make(models | longer)).depends)
