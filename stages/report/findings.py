@@ -215,6 +215,7 @@ def _facts(records: Records) -> dict[str, Compared | None]:
     asked: dict[str, tuple[str, str, str, Weights]] = {
         "last_step": ("recursive", "error", "stacked", "last_step"),
         "averaged": ("recursive", "error", "stacked", "averaged"),
+        "twenty": ("recursive_20_epochs", "error", "stacked_20_epochs", "averaged"),
         "frequencies": ("recursive_shared_bn", "high_frequency_ratio", "stacked", "averaged"),
         "batch_norm": ("recursive_bn", "error", "recursive", "last_step"),
     }

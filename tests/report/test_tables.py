@@ -179,7 +179,7 @@ def test_claim_8_is_asked_of_the_other_training_s_weight_of_the_divergence_too()
         models[f"{name}_vae_weight_of_{other}"] = Made(samples_found=found, settings=settings)
     told = find(make(models))
     turned = "does not hold with the other training's weight of the divergence"
-    assert told.depends[7] == f"last step: {turned}; averaged: {turned}"
+    assert told.depends[7] == f"both: {turned}"
     sentence = "with the weight of the other training it is 10% and 80%."
     assert sentence in " ".join(readme_block(told).split())
     del models["recursive_vae"]
