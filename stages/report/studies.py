@@ -42,10 +42,12 @@ class Studies:
     error after each of the epochs, seeds; ratios: errors `compared`, by name; explained: the
     detail, by name, after the last epoch; greedy_epochs: after which greedy training is compared;
     clearer: by claim and kind of weights, how much more detail recursive pictures explain than
-    stacked ones. frozen: rows: of whose encoders, the error with each of DECODERS, seeds. noise:
+    stacked ones. frozen: rows: of whose encoders, the error with each of DECODERS, seeds; gone_on:
+    the error with the recursive model's own decoders over that where they went on. noise:
     noises, and the errors with them. levels: rows: training, epochs, the error through the first
     level alone, what the last loses alone, the dimensions of its input, the error through all,
-    seeds; ends: the first two of these numbers, by training and epochs. depth: rows of
+    seeds; drift: the error at a constant rate over that at a falling one, by level; lost: what the
+    last level loses at both rates. depth: rows of
     `ratios_by_depth`. pace: seconds of a core that an epoch takes, by variant.
     """
 
@@ -232,22 +234,30 @@ def _frozen(rows: pd.DataFrame) -> Study:
         [name, *(_of_finished(own[decoder].dropna()) for decoder in DECODERS), len(own)]
         for name, own in rows.groupby("variant", sort=False)
     ]
-    return {"rows": table}
+    own = rows[rows["variant"] == "recursive_cosine"]
+    return {"rows": table, "gone_on": _ratio(own["own"], own["gone_on"])}
 
 
 def _levels(rows: pd.DataFrame) -> Study:
-    table, ends = [], dict[str, dict[int, tuple[float, float]]]()
+    table, lost = [], dict[tuple[str, int], float]()
     for key, own in rows.groupby(["variant", "epochs"], sort=False):
         name, epochs = str(key[0]), int(str(key[1]))
         depth = own["level"].max()
         mean = own.groupby("level")[["alone", "error", "dimensions"]].mean()
-        ends.setdefault(name, {})[epochs] = mean.error[1], mean.alone[depth]
+        lost[name, epochs] = mean.alone[depth]
         cells = (
             number(mean.error[1]), f"{mean.alone[depth]:.1%}",
             number(mean.dimensions.get(depth - 1, np.nan)), number(mean.error[depth]),
         )  # fmt: skip
         table.append([name, epochs, *cells, own["seed"].nunique()])
-    return {"rows": table, "ends": ends}
+    rates = ("recursive_constant", "recursive_cosine")
+    last = min(max((n for one, n in lost if one == name), default=0) for name in rates)
+    by_level = [
+        {level: own.set_index("seed")["error"] for level, own in rows[of].groupby("level")}
+        for of in ((rows["variant"] == name) & (rows["epochs"] == last) for name in rates)
+    ]
+    drift = {k: _ratio(*(of[k] for of in by_level)) for k in by_level[0] if k in by_level[1]}
+    return {"rows": table, "drift": drift, "lost": [lost.get((name, last)) for name in rates]}
 
 
 def _longer(rows: pd.DataFrame) -> Study:
@@ -262,6 +272,10 @@ def _longer(rows: pd.DataFrame) -> Study:
         "constant": compared(rows, ("recursive", last), ("stacked", last)),
         "cosine": compared(rows, ("recursive_cosine", last), ("stacked_cosine", last)),
     }
+    constant = rows[(rows["variant"] == "recursive_constant") & (rows["epoch"] == last)]
+    constant = constant.pivot(index="seed", columns="measure", values="value")
+    if {"error", "averaged_error"} <= {*constant.columns}:
+        ratios["noise"] = _ratio(constant["error"], constant["averaged_error"])
     clearer = {
         claim: {
             weights: _difference(rows, measure, (name, EPOCHS), ("stacked_constant", EPOCHS))
@@ -299,14 +313,17 @@ def compared(
     """
     errors = rows[rows["measure"] == "averaged_error"]
     errors = errors.pivot(index="seed", columns=["variant", "epoch"], values="value")
-    if not {first, second} <= {*errors.columns}:
+    return _ratio(errors[first], errors[second]) if {first, second} <= {*errors.columns} else None
+
+
+def _ratio(first: pd.Series, second: pd.Series) -> Compared | None:
+    """Of what two trainings have, seed by seed: the geometric mean and its interval."""
+    logs = np.log(pd.concat([first, second], axis=1).dropna().to_numpy())
+    if not np.isfinite(logs).all():
         return None
-    common = np.log(errors[[first, second]].dropna().to_numpy())
-    if not np.isfinite(common).all():
-        return None
-    logs = common[:, 0] - common[:, 1]
-    interval = t_interval(logs, CONFIDENCE)
-    return ratio(float(logs.mean()), interval, len(logs)) if interval else None
+    differences = logs[:, 0] - logs[:, 1]
+    interval = t_interval(differences, CONFIDENCE)
+    return ratio(float(differences.mean()), interval, len(logs)) if interval else None
 
 
 def _of_finished(values: pd.Series) -> str:

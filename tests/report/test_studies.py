@@ -183,15 +183,29 @@ def test_clearer_is_asked_of_detail_too(tmp_path: Path) -> None:
 
 def test_what_the_last_level_loses_is_told_as_the_reason(tmp_path: Path) -> None:
     lines = ["faces,variant,epochs,seed,level,alone,behind,error,dimensions"]
-    for epochs, first, last in ((10, 30, 0.05), (40, 15, 0.11)):
-        lines.append(f"012345678901,recursive_constant,{epochs},0,1,0.01,0.07,{first},1.5")
-        lines.append(f"012345678901,recursive_constant,{epochs},0,2,{last},{last},180,9")
+    for name, first, last, error in (("constant", 15, 0.11, 180), ("cosine", 20, 0.06, 150)):
+        for seed in (0, 1):
+            start = f"012345678901,recursive_{name},40,{seed}"
+            lines.append(f"{start},1,0.01,0.07,{first + seed},1.5")
+            lines.append(f"{start},2,{last},{last},{error},9")
     (tmp_path / "levels.csv").write_text("\n".join(lines), encoding="utf-8")
+    rows = [
+        "faces,variant,seed,own,fresh,gone_on",
+        *(f"012345678901,recursive_cosine,{k},150,190,12{k}" for k in (0, 1)),
+    ]
+    (tmp_path / "frozen.csv").write_text("\n".join(rows), encoding="utf-8")
     text = section("Beyond the paper", tmp_path)
-    assert "| recursive_constant | 40 | 15 | 11.0% | 1.5 | 180 | 1 |" in text
-    found = find(make(as_in_the_paper()), studies.read(FACES, tmp_path))
-    told = "at the constant rate the first level goes on improving, but the last one loses 11% of"
-    assert told in " ".join(readme_block(found).split())
+    assert "| recursive_constant | 40 | 15.5 | 11.0% | 1.5 | 180 | 2 |" in text
+    assert "through level 1 alone | 0.76 (" in text and "through levels 1 to 2 | 1.20 (" in text
+    assert re.search(r"after ten more epochs end to end \| 1\.24 \(.*\) \| 2 \|", text)
+    block = " ".join(
+        readme_block(find(make(as_in_the_paper()), studies.read(FACES, tmp_path))).split()
+    )
+    assert "alone is lower than at the falling rate: 0.756 times" in block
+    assert "the last level loses 11% of its input's variance in place of 6%" in block
+    alone = "\n".join(line for line in lines if "cosine" not in line)
+    (tmp_path / "levels.csv").write_text(alone, encoding="utf-8")
+    assert "What costs how much" not in section("Beyond the paper", tmp_path)
 
 
 NAMES = ("latents", "norms", "published", "longer", "frozen", "noise", "levels", "depth", "pace")
