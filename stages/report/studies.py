@@ -21,6 +21,14 @@ DETAIL: dict[Weights, str] = {
     "last_step": "last_step_detail_explained",
     "averaged": "detail_explained",
 }
+# Which trainings of longer.csv ask a claim of detail: one, another, and after how many epochs.
+CLEARER = {
+    1: [
+        ("recursive_constant", "stacked_constant", 10),
+        ("recursive_20_epochs", "stacked_20_epochs", 20),
+    ],
+    6: [("shared_norm", "stacked_constant", 10)],
+}
 DECODERS = ("own", "fresh", "gone_on")  # on encoders that stand still
 EPOCHS = 10  # of the authors
 AS_RELEASED = "as released"  # without a further difference
@@ -41,14 +49,14 @@ class Studies:
     with each difference after as many epochs, the paper's numbers. longer: epochs; models: name,
     error after each of the epochs, seeds; ratios: errors `compared`, by name; explained: the
     detail, by name, after the last epoch; greedy_epochs: after which greedy training is compared;
-    clearer: by claim and kind of weights, how much more detail recursive pictures explain than
-    stacked ones. frozen: rows: of whose encoders, the error with each of DECODERS, seeds; gone_on:
-    the error with the recursive model's own decoders over that where they went on. noise:
-    noises, and the errors with them. levels: rows: training, epochs, the error through the first
-    level alone, what the last loses alone, the dimensions of its input, the error through all,
-    seeds; drift: the error at a constant rate over that at a falling one, by level; lost: what the
-    last level loses at both rates. depth: rows of
-    `ratios_by_depth`. pace: seconds of a core that an epoch takes, by variant.
+    clearer: by claim, after how many epochs, with which weights and how much more detail recursive
+    pictures explain than stacked ones. frozen: rows: of whose encoders, the error with each of
+    DECODERS, seeds; gone_on: the error with the recursive model's own decoders over that where they
+    went on. noise: noises, and the errors with them. levels: rows: training, epochs, the error
+    through the first level alone, what the last loses alone, the dimensions of its input, the error
+    through all, seeds; drift: the error at a constant rate over that at a falling one, by level;
+    lost: what the last level loses at both rates. depth: rows of `ratios_by_depth`. pace: seconds
+    of a core that an epoch takes, by variant.
     """
 
     latents: Study | None = None
@@ -277,11 +285,13 @@ def _longer(rows: pd.DataFrame) -> Study:
     if {"error", "averaged_error"} <= {*constant.columns}:
         ratios["noise"] = _ratio(constant["error"], constant["averaged_error"])
     clearer = {
-        claim: {
-            weights: _difference(rows, measure, (name, EPOCHS), ("stacked_constant", EPOCHS))
+        claim: [
+            (epochs, weights, one)
+            for of, than, epochs in arms
             for weights, measure in DETAIL.items()
-        }
-        for claim, name in {1: "recursive_constant", 6: "shared_norm"}.items()
+            if (one := _difference(rows, measure, (of, epochs), (than, epochs)))
+        ]
+        for claim, arms in CLEARER.items()
     }
     greedy = rows[rows["variant"] == "greedy_cosine"]["epoch"].max()
     ratios["greedy"] = compared(rows, ("recursive_cosine", greedy), ("greedy_cosine", greedy))

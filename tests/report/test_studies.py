@@ -176,8 +176,8 @@ def test_clearer_is_asked_of_detail_too(tmp_path: Path) -> None:
     rows[-1] = rows[-1].replace("0.051", "-0.04")
     (tmp_path / "longer.csv").write_text("\n".join([LONGER.splitlines()[0], *rows]), "utf-8")
     first, *others = claims(tmp_path)
-    told = "averaged +0.040 (+0.040 to +0.040). A wording that asks for more detail, too, is then"
-    assert f"{told} not decided (last step), met (averaged)." in first
+    assert "| 10 epochs | averaged | +0.040 (+0.040 to +0.040) | 2 | **yes** |" in first
+    assert re.search(r"\| 10 epochs \| last step \| .* \| 2 \| \*\*unclear\*\* \|", first)
     assert not any("asks for more detail" in other for other in others)
 
 
