@@ -112,8 +112,8 @@ class ModelSettings(Checked):
     authors, Adam 1e-3 with batches of 32 for 10 epochs."""
 
     training: Literal["stacked", "recursive", "joint"] = "recursive"
-    """one loss end to end, one for each level on its own, or `joint`: end to end with a loss at
-    every level"""
+    """`recursive`: a loss for each level on its own; `stacked`: one loss end to end; `joint`: end
+    to end with a loss at every level"""
     norm: Literal["none", "batch", "shared", "tied"] = "none"
     """batch normalisation after every level; `shared`: one for both halves of a level; `tied`: as
     shared, but each half has statistics of its own"""

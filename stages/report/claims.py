@@ -421,11 +421,11 @@ def answer(
         return Finding(question, "; ".join([*evidence, reason]), "unclear", 1.0, effect)
     side, p = effect.found(relation)
     if effect.seeds:
-        of = "equal, " if side == "equal" else ""
+        of = "equal, " if side == "equal" else "smallest " if side is None else ""
         evidence.append(of + ("p below 0.001" if p < 0.001 else f"p = {p:.2g}"))
     agreement = effect.agreement(relation)
     if agreement is not None and effect.n > 1:
-        evidence.append(f"one seed agrees: {agreement:.0%}")
+        evidence.append(f"chance that one seed agrees: {agreement:.0%}")
     if side is None:
         evidence.append(effect.seeds_needed)
     return Finding(question, "; ".join(evidence), ANSWERS[effect.is_(relation)], p, effect)

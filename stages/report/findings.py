@@ -212,17 +212,22 @@ def _decided(judgement: Judgement) -> Answer:
 
 
 def _facts(records: Records) -> dict[str, Compared | None]:
-    asked: dict[str, tuple[str, str, str, Weights]] = {
-        "last_step": ("recursive", "error", "stacked", "last_step"),
-        "averaged": ("recursive", "error", "stacked", "averaged"),
-        "twenty": ("recursive_20_epochs", "error", "stacked_20_epochs", "averaged"),
-        "frequencies": ("recursive_shared_bn", "high_frequency_ratio", "stacked", "averaged"),
-        "batch_norm": ("recursive_bn", "error", "recursive", "last_step"),
+    described: Implementation = "described"
+    asked: dict[str, tuple[str, str, str, Implementation, Weights]] = {
+        "last_step": ("recursive", "error", "stacked", described, "last_step"),
+        "averaged": ("recursive", "error", "stacked", described, "averaged"),
+        "twenty": ("recursive_20_epochs", "error", "stacked_20_epochs", described, "averaged"),
+        "frequencies": (
+            *("recursive_shared_bn", "high_frequency_ratio", "stacked", described, "averaged"),
+        ),
+        "grid": ("recursive_shared_bn", "grid_ratio", "recursive", described, "averaged"),
+        "batch_norm": ("recursive_bn", "error", "recursive", described, "last_step"),
+        "as_released": ("recursive_bn", "error", "recursive", "released", "last_step"),
     }
     facts = {}
-    for name, (one, measure, other, weights) in asked.items():
+    for name, (one, measure, other, how, weights) in asked.items():
         question = Comparison(one, "lower", measure, other)
-        effect = answer(question, records, "described", weights).effect
+        effect = answer(question, records, how, weights).effect
         facts[name] = effect.compared if effect else None
     return facts
 

@@ -51,12 +51,12 @@ class Studies:
     detail, by name, after the last epoch; greedy_epochs: after which greedy training is compared;
     clearer: by claim, after how many epochs, with which weights and how much more detail recursive
     pictures explain than stacked ones. frozen: rows: of whose encoders, the error with each of
-    DECODERS, seeds; gone_on: the error with the recursive model's own decoders over that where they
-    went on. noise: noises, and the errors with them. levels: rows: training, epochs, the error
-    through the first level alone, what the last loses alone, the dimensions of its input, the error
-    through all, seeds; drift: the error at a constant rate over that at a falling one, by level;
-    lost: what the last level loses at both rates. depth: rows of `ratios_by_depth`. pace: seconds
-    of a core that an epoch takes, by variant.
+    DECODERS, seeds; gone_on: by training, the error with its own decoders over that where they went
+    on. noise: noises, and the errors with them. levels: rows: training, epochs, the error through
+    the first level alone, what the last loses alone, the dimensions of its input, the error through
+    all, seeds; drift: the error at a constant rate over that at a falling one after `epochs`, by
+    level; lost: what the last level loses at both rates. depth: rows of `ratios_by_depth`. pace:
+    seconds of a core that an epoch takes, by variant.
     """
 
     latents: Study | None = None
@@ -242,8 +242,8 @@ def _frozen(rows: pd.DataFrame) -> Study:
         [name, *(_of_finished(own[decoder].dropna()) for decoder in DECODERS), len(own)]
         for name, own in rows.groupby("variant", sort=False)
     ]
-    own = rows[rows["variant"] == "recursive_cosine"]
-    return {"rows": table, "gone_on": _ratio(own["own"], own["gone_on"])}
+    of = {name: rows[rows["variant"] == name] for name in ("recursive_cosine", "stacked_cosine")}
+    return {"rows": table, "gone_on": {k: _ratio(v["own"], v["gone_on"]) for k, v in of.items()}}
 
 
 def _levels(rows: pd.DataFrame) -> Study:
@@ -265,7 +265,8 @@ def _levels(rows: pd.DataFrame) -> Study:
         for of in ((rows["variant"] == name) & (rows["epochs"] == last) for name in rates)
     ]
     drift = {k: _ratio(*(of[k] for of in by_level)) for k in by_level[0] if k in by_level[1]}
-    return {"rows": table, "drift": drift, "lost": [lost.get((name, last)) for name in rates]}
+    found = {"rows": table, "epochs": last, "drift": drift}
+    return found | {"lost": [lost.get((name, last)) for name in rates]}
 
 
 def _longer(rows: pd.DataFrame) -> Study:

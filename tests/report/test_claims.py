@@ -115,13 +115,15 @@ def test_with_one_seed_nothing_is_decided():
 def test_a_finding_says_how_sure_it_is_and_what_would_decide():
     (finding,) = judge(make(as_in_the_paper()), "averaged", CLAIMS[2:3])[0].described
     assert finding.p <= ALPHA
-    assert f"; p = {finding.p:.2g}; one seed agrees: 100%" in finding.evidence
+    assert f"; p = {finding.p:.2g}; chance that one seed agrees: 100%" in finding.evidence
     records = make(changed("recursive", error=around(239, 0.15)))
     (third,) = judge(records, "averaged", CLAIMS[2:3])
     assert third.verdict == UNDECIDED
     (finding,) = third.described
     assert finding.answer == "unclear" and finding.p > ALPHA
-    assert re.search("one seed agrees: 67%; about .* seeds would find a factor", finding.evidence)
+    assert re.search(
+        "chance that one seed agrees: 67%; about .* seeds would find a factor", finding.evidence
+    )
 
 
 def test_a_diverged_seed_is_told_and_takes_part():

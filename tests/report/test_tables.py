@@ -180,7 +180,7 @@ def test_claim_8_is_asked_of_the_other_training_s_weight_of_the_divergence_too()
     told = find(make(models))
     turned = "does not hold with the other training's weight of the divergence"
     assert told.depends[7] == f"both: {turned}"
-    sentence = "with the weight of the other training it is 10% and 80%."
+    sentence = "with the weight of the other training it is 10% (stacked) and 80% (recursive)."
     assert sentence in " ".join(readme_block(told).split())
     del models["recursive_vae"]
     models["candidate"] = Made(settings=settings)
