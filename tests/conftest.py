@@ -15,10 +15,10 @@ import pytest
 import torch
 from numba.core.caching import UserProvidedCacheLocator
 
+from stages.common.cores import CORES
 from stages.common.processes import alive
 from stages.common.settings import ModelSettings
 from stages.data.faces import Faces
-from stages.model import side_by_side
 from stages.model.network import DEVICE, Autoencoder
 
 # Where a shell started the tests in the background, they and all that they start would not hear
@@ -108,7 +108,7 @@ def made_model(seed: int = 0, **changes: object) -> Autoencoder:
 @pytest.fixture
 def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trainings of this process run in it, one after another."""
-    monkeypatch.setattr(side_by_side, "run_each", lambda tasks, *_: (task() for task in tasks))
+    monkeypatch.setenv(CORES, "1")
 
 
 @pytest.fixture

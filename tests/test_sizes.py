@@ -29,7 +29,7 @@ from stages.data.crops import centre_crop, fit
 from stages.measure import compute
 from stages.measure.measures import MEASURES
 from stages.measure.records import read
-from stages.model import checkpoint, side_by_side
+from stages.model import checkpoint
 from stages.model.network import Autoencoder
 from stages.model.training import Trainer
 from tests.conftest import made_faces, model_settings
@@ -61,7 +61,6 @@ def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         patch.setattr(compute, "DETECTED", 8)
-        patch.setattr(side_by_side, "run_each", lambda tasks, *_: (task() for task in tasks))
         for stage in (configure, download, preprocess, references):
             stage.main()
         for name in VARIANTS:

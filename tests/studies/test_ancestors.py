@@ -26,7 +26,6 @@ def test_both_are_trained_measured_and_told(
     monkeypatch.setattr(ancestors, "EPOCHS", 1)
     monkeypatch.setattr(ancestors, "TRIED", 2)
     monkeypatch.setattr(ancestors, "NOISES", (0.0, 3.0))
-    monkeypatch.setattr(ancestors, "run_each", lambda tasks, *_: (task() for task in tasks))
     prepare("recursive", SMALL, count=96)
     reports = tmp_path / "reports/studies"
     reports.mkdir(parents=True)

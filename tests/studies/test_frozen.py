@@ -21,7 +21,6 @@ def test_decoders_are_trained_on_each_encoder(
     arms = {name: Arm(name[:-7], longer.COSINE, (2,), range(3, 5)) for name in frozen.ENCODERS}
     monkeypatch.setattr(frozen, "ARMS", arms)
     monkeypatch.setattr(frozen, "EPOCHS", 1)
-    monkeypatch.setattr(frozen, "run_each", lambda tasks, *_: (task() for task in tasks))
     for name in ("recursive", "stacked"):
         prepare(name, model_settings(training=name, size=32))
     models: list[Autoencoder] = []
