@@ -161,13 +161,15 @@ def _samples(record: Record | None) -> Block | None:
 
 
 def hero(records: Records) -> Image.Image | None:
-    """Two faces through the models of FIRST, and that of the lowest error beyond the paper."""
+    """Two faces through the models of FIRST, and that of the lowest error beyond the paper, of those
+    that were trained for as many epochs."""
     averaged = {one.model.variant: one for one in models(records, "described", "averaged")}
     shown = [averaged[name] for name in FIRST if name in averaged]
     if not shown:
         return None
     beyond = [one for name, one in averaged.items() if name not in (*PAPER, CANDIDATE)]
-    whole = [one for one in beyond if not one.diverged]
+    epochs = shown[0].settings.epochs
+    whole = [one for one in beyond if not one.diverged and one.settings.epochs == epochs]
     shown += sorted(whole, key=lambda one: one.mean("error"))[:1]
     have = min((len(one.reconstructions) for one in shown if len(one.reconstructions)), default=1)
     faces = np.linspace(0, have - 1, min(HERO_FACES, have)).round().astype(int)

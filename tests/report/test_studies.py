@@ -134,7 +134,7 @@ def test_longer_trainings_are_told_at_the_epochs_of_their_clarity(tmp_path: Path
     assert longer["ratios"]["cosine"] == pytest.approx((0.5, 0.5, 0.5, 2))
     found = find(make(as_in_the_paper()), studies.read(FACES, tmp_path))
     block = " ".join(readme_block(found).split())
-    _, constant, cosine = re.split("- With (?=the paper's constant|a rate)", block)
+    _, constant, cosine = re.split("- With (?=the paper's learning|a rate)", block)
     assert "it is higher after 40 epochs: 2 times (2 to 2, 2 seeds)" in constant
     assert "greedy" not in block
     assert "In short: recursive training is ahead after" not in block, "the cosine has another end"
