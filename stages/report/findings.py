@@ -220,7 +220,6 @@ def _facts(records: Records) -> dict[str, Compared | None]:
         "frequencies": (
             *("recursive_shared_bn", "high_frequency_ratio", "stacked", described, "averaged"),
         ),
-        "grid": ("recursive_shared_bn", "grid_ratio", "recursive", described, "averaged"),
         "batch_norm": ("recursive_bn", "error", "recursive", described, "last_step"),
         "as_released": ("recursive_bn", "error", "recursive", "released", "last_step"),
     }

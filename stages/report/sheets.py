@@ -161,8 +161,8 @@ def _samples(record: Record | None) -> Block | None:
 
 
 def hero(records: Records) -> Image.Image | None:
-    """Two faces through the models of FIRST, and that of the lowest error beyond the paper, of those
-    that were trained for as many epochs."""
+    """Two faces through the models of FIRST, and that of the lowest error beyond the paper among
+    those of as many epochs."""
     averaged = {one.model.variant: one for one in models(records, "described", "averaged")}
     shown = [averaged[name] for name in FIRST if name in averaged]
     if not shown:

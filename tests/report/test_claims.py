@@ -25,7 +25,7 @@ from stages.report.claims import (
 )
 from stages.report.findings import STATISTICS, find
 from stages.report.statistics import ALPHA, holm
-from stages.report.studies import Studies, with_statistics
+from stages.report.studies import KINDS, Studies, with_statistics
 from stages.report.text import report
 from tests.made_records import Made, around, as_in_the_paper, make, with_mean_picture
 
@@ -229,7 +229,9 @@ def test_other_statistics_of_norms_are_readings_of_the_errors_alone():
     assert {*population.found[stacked].per_seed("error").index} == {0}
     lacking = with_statistics(records, norms[norms["variant"] != "stacked_bn"], ["of_batch"])
     assert "these statistics" in lacking.missing[stacked]
-    found = find(records, Studies(norms={"rows": [], "errors": norms}))
+    found = find(
+        records, Studies(norms={"rows": [], "errors": norms, "shared": dict.fromkeys(KINDS)})
+    )
     *whole, one_seed = map("with {}".format, STATISTICS)
     assert found.depends[4] == f"both: {FAILS} {', '.join(whole)}; {UNDECIDED} {one_seed}"
     assert "| as described, the statistics of the batch |" in report(found, ())

@@ -22,7 +22,7 @@ LATENTS = """faces,variant,seed,density,faces_found,high_frequency_ratio,copies
 NORMS = """faces,variant,seed,weights,running,of_batch,population
 012345678901,stacked_shared_bn,0,averaged,8000,300,250
 012345678901,stacked_shared_bn,1,averaged,9000,302
-012345678901,stacked_shared_bn,0,last_step,7000,303
+012345678901,stacked_shared_bn,0,last_step,7000,303,290
 """
 PUBLISHED = """faces,variant,difference,epoch,error
 012345678901,stacked_bn,as released,10,719.2
@@ -70,7 +70,8 @@ def test_studies_stand_beside_the_claims_that_they_are_about(tmp_path: Path) -> 
     assert faces in beside[7]
     averaged = "| stacked, shared norm | averaged | 2 | 8500 ± 707 | 301 ± 1 | 250 (n = 1) |"
     assert averaged in beside[8]
-    assert "| stacked, shared norm | last step | 1 | 7000 | 303 |" in beside[8]
+    assert "| stacked, shared norm | last step | 1 | 7000 | 303 | 290 |" in beside[8]
+    assert "the error is 7000, with population statistics 290." in told(tmp_path)
     assert claims(tmp_path, OTHERS) == alone
 
 
