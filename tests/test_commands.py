@@ -83,9 +83,6 @@ ELSEWHERE = {
         r"dvc exp run -S train.epochs=1": (
             "test_a_default_retrains_every_variant_without_a_value_of_its_own"
         ),
-        r"dvc exp run( --set-param .*)?": (
-            "test_a_clone_tries_the_candidate_compares_it_and_restores_it_later"
-        ),
         r"dvc pull": "test_a_clone_with_a_remote_trains_nothing",
         r"git init": "test_without_git_one_line_says_so_and_a_new_repository_is_enough",
     },
@@ -115,7 +112,7 @@ ELSEWHERE = {
         r"python -m studies\.pace": "test_the_pace_of_every_variant_is_measured",
     },
     "studies/test_norms.py": {
-        r"python -m studies\.norms": "test_both_kinds_of_statistics_are_measured",
+        r"python -m studies\.norms": "test_all_kinds_of_statistics_are_measured",
     },
     "studies/test_published.py": {
         r"python -m studies\.published .*": "test_each_difference_is_felt",
