@@ -46,18 +46,18 @@ class Studies:
     latents: densities; rows: model, seeds, and of each density the faces found and the high
     frequencies. norms: rows: model, weights, seeds, and the error with each of KINDS of statistics;
     errors: these, a row a model and seed. shared: by kind, the mean of stacked models with a shared
-    norm, last step. published: differences; epochs; rows: model, the error with each difference
-    after as many epochs, the paper's numbers. longer: epochs; models: name, error after each of the
-    epochs, seeds; ratios: errors `compared`, by name; explained: the detail, by name, after the
-    last epoch; greedy_epochs: after which greedy training is compared; clearer: by claim, after how
-    many epochs, with which weights and how much more detail recursive pictures explain than stacked
-    ones. frozen: rows: of whose encoders, the error with each of DECODERS, seeds; gone_on: by
-    training, the error with its own decoders over that where they went on. noise: noises, and the
-    errors with them. levels: rows: training, epochs, the error through the first level alone, what
-    the last loses alone, the dimensions of its input, the error through all, seeds; drift: the
-    error at a constant rate over that at a falling one after `epochs`, by level; lost: what the
-    last level loses at both rates. depth: rows of `ratios_by_depth`. pace: seconds of a core that
-    an epoch takes, by variant.
+    norm, averaged weights. published: differences; epochs; rows: model, the error with each
+    difference after as many epochs, the paper's numbers. longer: epochs; models: name, error after
+    each of the epochs, seeds; ratios: errors `compared`, by name; explained: the detail, by name,
+    after the last epoch; greedy_epochs: after which greedy training is compared; clearer: by claim,
+    after how many epochs, with which weights and how much more detail recursive pictures explain
+    than stacked ones. frozen: rows: of whose encoders, the error with each of DECODERS, seeds;
+    gone_on: by training, the error with its own decoders over that where they went on. noise:
+    noises, and the errors with them. levels: rows: training, epochs, the error through the first
+    level alone, what the last loses alone, the dimensions of its input, the error through all,
+    seeds; drift: the error at a constant rate over that at a falling one after `epochs`, by level;
+    lost: what the last level loses at both rates. depth: rows of `ratios_by_depth`. pace: seconds
+    of a core that an epoch takes, by variant.
     """
 
     latents: Study | None = None
@@ -173,7 +173,7 @@ def _norms(rows: pd.DataFrame) -> Study:
         [*key, len(own), *(_of_measured(own[kind]) for kind in KINDS)]
         for key, own in named.groupby(["model", "told"], sort=False)
     ]
-    shared = rows[(rows["variant"] == "stacked_shared_bn") & (rows["weights"] == "last_step")]
+    shared = rows[(rows["variant"] == "stacked_shared_bn") & (rows["weights"] == "averaged")]
     means = shared[[*KINDS]].dropna().mean().dropna().to_dict()
     return {"rows": table, "errors": rows, "shared": dict.fromkeys(KINDS) | means}
 

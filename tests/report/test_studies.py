@@ -71,7 +71,7 @@ def test_studies_stand_beside_the_claims_that_they_are_about(tmp_path: Path) -> 
     averaged = "| stacked, shared norm | averaged | 2 | 8500 ± 707 | 301 ± 1 | 250 (n = 1) |"
     assert averaged in beside[8]
     assert "| stacked, shared norm | last step | 1 | 7000 | 303 | 290 |" in beside[8]
-    assert "the error is 7000, with population statistics 290." in told(tmp_path)
+    assert "error 8000, with population statistics 250." in told(tmp_path)
     assert claims(tmp_path, OTHERS) == alone
 
 
