@@ -262,12 +262,12 @@ def test_a_gpu_carries_as_many_trainings_as_its_memory(
     monkeypatch.setattr(side_by_side, "device", lambda: torch.device("cuda"))
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (free * 2**30, 80 * 2**30))
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(cores), raising=False)
-    pool = Mock(side_effect=InterruptedError)
-    monkeypatch.setattr("stages.common.processes.ProcessPoolExecutor", pool)
+    run = Mock(side_effect=InterruptedError)
+    monkeypatch.setattr(side_by_side, "run_each", run)
     wanted = [Training(settings=small(), seed=seed, faces=faces.hash) for seed in range(20)]
     with pytest.raises(InterruptedError):
         side_by_side.obtain_all(wanted)
-    assert pool.call_args.args[0] == workers
+    assert run.call_args.args[1] == workers
 
 
 @gpu

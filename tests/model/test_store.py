@@ -324,7 +324,7 @@ def test_a_worker_that_loads_other_code_than_the_process_that_started_it_trains_
 ) -> None:
     monkeypatch.setattr(side_by_side, "LOADED", "of another branch")
     with pytest.raises(PipelineError, match=r"code .* was edited .*; run it again"):
-        side_by_side.obtain_all([training(faces)])
+        side_by_side.obtain_all([training(faces), training(faces, seed=1)])
     assert not store.kept_trainings().exists()
 
 
