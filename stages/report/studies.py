@@ -31,6 +31,9 @@ CLEARER = {
 }
 DECODERS = ("own", "fresh", "gone_on")  # on encoders that stand still
 EPOCHS = 10  # of the authors
+# What trainings whose losses reach through three levels at most are held against.
+GOAL = "stacked_tuned"
+LOCAL = ("recursive", "recursive_constant", "recursive_cosine", "reach_2_cosine", "reach_3_cosine")
 AS_RELEASED = "as released"  # without a further difference
 TEXT = {"faces": str}  # a hash may look like a number
 EMPTY = dict.fromkeys(("copies", "population", *DECODERS), "")  # columns that may be so
@@ -51,13 +54,13 @@ class Studies:
     each of the epochs, seeds; ratios: errors `compared`, by name; explained: the detail, by name,
     after the last epoch; greedy_epochs: after which greedy training is compared; clearer: by claim,
     after how many epochs, with which weights and how much more detail recursive pictures explain
-    than stacked ones. frozen: rows: of whose encoders, the error with each of DECODERS, seeds;
-    gone_on: by training, the error with its own decoders over that where they went on. noise:
-    noises, and the errors with them. levels: rows: training, epochs, the error through the first
-    level alone, what the last loses alone, the dimensions of its input, the error through all,
-    seeds; drift: the error at a constant rate over that at a falling one after `epochs`, by level;
-    lost: what the last level loses at both rates. depth: rows of `ratios_by_depth`. pace: seconds
-    of a core that an epoch takes, by variant.
+    than stacked ones; means: the mean error, by name and epoch. frozen: rows: of whose encoders,
+    the error with each of DECODERS, seeds; gone_on: by training, the error with its own decoders
+    over that where they went on. noise: noises, and the errors with them. levels: rows: training,
+    epochs, the error through the first level alone, what the last loses alone, the dimensions of
+    its input, the error through all, seeds; drift: the error at a constant rate over that at a
+    falling one after `epochs`, by level; lost: what the last level loses at both rates. depth: rows
+    of `ratios_by_depth`. pace: seconds of a core that an epoch takes, by variant.
     """
 
     latents: Study | None = None
@@ -69,6 +72,20 @@ class Studies:
     levels: Study | None = None
     depth: Sequence[Mapping[str, object]] = ()
     pace: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def goal(self) -> list[tuple[str, int, float]]:
+        """Name, epochs and mean error of the longest training of GOAL, and of that of LOCAL whose
+        error is lowest in the seconds that it takes; empty where one is missing."""
+        means = self.longer["means"] if self.longer and GOAL in self.pace else {}
+        end = max((epoch for name, epoch in means if name == GOAL), default=0)
+        near = [
+            (error, name, epoch)
+            for (name, epoch), error in means.items()
+            if name in LOCAL and epoch * self.pace.get(name, np.inf) <= end * self.pace[GOAL]
+        ]
+        error, name, epoch = min(near, default=(np.inf, "", 0))
+        return [(GOAL, end, means[GOAL, end]), (name, epoch, error)] if near else []
 
 
 def short_hash(faces: str) -> str:
@@ -302,7 +319,8 @@ def _longer(rows: pd.DataFrame) -> Study:
     detail = rows[(rows["measure"] == "detail_explained") & (rows["epoch"] == last)]
     explained = detail.groupby("variant")["value"].mean().to_dict()
     found = {"epochs": epochs, "models": told, "ratios": ratios, "explained": explained}
-    return found | {"greedy_epochs": greedy, "clearer": clearer}
+    means = errors.groupby(["variant", "epoch"])["value"].mean().to_dict()
+    return found | {"greedy_epochs": greedy, "clearer": clearer, "means": means}
 
 
 def _difference(

@@ -210,6 +210,23 @@ def test_what_the_last_level_loses_is_told_as_the_reason(tmp_path: Path) -> None
     assert "What costs how much" not in section("Beyond the paper", tmp_path)
 
 
+def test_local_trainings_are_held_against_the_goal_in_its_seconds(tmp_path: Path) -> None:
+    values = {("stacked_tuned", 40): 130, ("recursive", 40): 150, ("reach_3_cosine", 20): 120}
+    rows = [f"012345678901,{n},0,{e},averaged_error,{v},x" for (n, e), v in values.items()]
+    (tmp_path / "longer.csv").write_text("\n".join([LONGER.splitlines()[0], *rows]), "utf-8")
+    assert not studies.read(FACES, tmp_path).goal
+    for seconds, name in (("3", "`recursive` after 40"), ("2", "`reach_3_cosine` after 20")):
+        pace = [
+            "variant,epoch_seconds",
+            "stacked_tuned,1",
+            "recursive,1",
+            f"reach_3_cosine,{seconds}",
+        ]
+        (tmp_path / "pace.csv").write_text("\n".join(pace), encoding="utf-8")
+        text = section("Beyond the paper", tmp_path)
+        assert "40 epochs of `stacked_tuned` take, its mean error is 130." in text and name in text
+
+
 NAMES = ("latents", "norms", "published", "longer", "frozen", "noise", "levels", "depth", "pace")
 TABLES = [f"{name}.csv" for name in NAMES]
 
