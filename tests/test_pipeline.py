@@ -466,7 +466,7 @@ def test_a_copy_is_run_where_git_knows_no_user(target: str, clone: Project, tmp_
     for name, pixels in draw(32):
         (tmp_path / "faces" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "faces" / name).write_bytes(pixels)
-    edit(clone, "variants", {"recursive_then_stacked": {"batch_size": 8}})
+    edit(clone, "variants", {"recursive": {}, "recursive_then_stacked": {"batch_size": 8}})
     path = clone.folder / f"settings/{target}.yaml"
     settings = read_yaml(path)
     settings["train"] |= {"epochs": 1, "batch_size": 8}
