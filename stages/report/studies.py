@@ -301,10 +301,10 @@ def _longer(rows: pd.DataFrame) -> Study:
         "constant": compared(rows, ("recursive", last), ("stacked", last)),
         "cosine": compared(rows, ("recursive_cosine", last), ("stacked_cosine", last)),
     }
-    constant = rows[(rows["variant"] == "recursive_constant") & (rows["epoch"] == last)]
-    constant = constant.pivot(index="seed", columns="measure", values="value")
-    if {"error", "averaged_error"} <= {*constant.columns}:
-        ratios["noise"] = _ratio(constant["error"], constant["averaged_error"])
+    constant = ("recursive_constant", last)
+    ratios["noise"] = _ratio(
+        *(_by_seed(rows, measure, constant) for measure in ("error", "averaged_error"))
+    )
     clearer = {
         claim: [
             (epochs, weights, one)
@@ -323,15 +323,20 @@ def _longer(rows: pd.DataFrame) -> Study:
     return found | {"greedy_epochs": greedy, "clearer": clearer, "means": means}
 
 
+def _by_seed(rows: pd.DataFrame, measure: str, of: tuple[str, int]) -> pd.Series:
+    """A measure of a training after so many epochs, by seed. rows: of longer.csv."""
+    name, epoch = of
+    own = rows[(rows["variant"] == name) & (rows["epoch"] == epoch) & (rows["measure"] == measure)]
+    if not own["seed"].is_unique:
+        raise ValueError("a seed twice")
+    return own.set_index("seed")["value"]
+
+
 def _difference(
     rows: pd.DataFrame, measure: str, first: tuple[str, int], second: tuple[str, int]
 ) -> Compared | None:
     """By how much a measure of one training lies above that of another, seed by seed."""
-    paired = rows[rows["measure"] == measure]
-    paired = paired.pivot(index="seed", columns=["variant", "epoch"], values="value")
-    if not {first, second} <= {*paired.columns}:
-        return None
-    values = (paired[first] - paired[second]).dropna()
+    values = (_by_seed(rows, measure, first) - _by_seed(rows, measure, second)).dropna()
     interval = t_interval(values, CONFIDENCE)
     return Compared(float(values.mean()), *interval, len(values)) if interval else None
 
@@ -343,13 +348,12 @@ def compared(
 
     rows: of longer.csv. None where they share no two seeds, or where one of them diverged.
     """
-    errors = rows[rows["measure"] == "averaged_error"]
-    errors = errors.pivot(index="seed", columns=["variant", "epoch"], values="value")
-    return _ratio(errors[first], errors[second]) if {first, second} <= {*errors.columns} else None
+    return _ratio(*(_by_seed(rows, "averaged_error", of) for of in (first, second)))
 
 
 def _ratio(first: pd.Series, second: pd.Series) -> Compared | None:
-    """Of what two trainings have, seed by seed: the geometric mean and its interval."""
+    """Of what two trainings have, seed by seed: the geometric mean and its interval. None where
+    they share no two seeds, or where one of them diverged."""
     logs = np.log(pd.concat([first, second], axis=1).dropna().to_numpy())
     if not np.isfinite(logs).all():
         return None
