@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -108,11 +108,15 @@ class Record:
         """Pixels a side of its images."""
         return self.settings.size or SIZE
 
+    @cached_property
+    def _by_measure(self) -> dict[tuple[str, str], pd.DataFrame]:
+        rows = self.measures.reset_index(["split", "measure"])
+        groups = rows.groupby(["split", "measure"])[[*VALUE]]
+        return defaultdict(lambda: rows.iloc[:0][[*VALUE]], dict(iter(groups)))
+
     def per_seed(self, measure: str, split: str = "test") -> pd.DataFrame:
         """Columns value, standard_error and n, indexed by seed; empty where it was not measured."""
-        if (split, measure) not in self.measures.index:
-            return self.measures.iloc[:0].droplevel(["split", "measure"])
-        return cast(pd.DataFrame, self.measures.xs((split, measure)))
+        return self._by_measure[split, measure]
 
     def mean(self, measure: str, split: str = "test") -> float:
         """Mean over seeds; nan where it was not measured. A diverged seed makes an error inf."""

@@ -7,6 +7,7 @@ the page share.
 
 import re
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,7 @@ def report(found: Findings, drawn: Sequence[str]) -> str:
 
 def rule(found: Findings) -> str:
     """How a verdict is reached: the points of a list, in Markdown."""
-    template = environment(finalize=lambda value: value, safe=False).get_template("rule.md.j2")
-    return template.render(found=found)
+    return environment(safe=False).get_template("rule.md.j2").render(found=found)
 
 
 def readme_block(found: Findings) -> str:
@@ -57,7 +57,10 @@ def summary(found: Findings) -> str:
     return _render("summary.txt.j2", _plain, found=found, width=WIDTH)
 
 
-def environment(*folders: Path, finalize: Callable[[object], object], safe: bool) -> Environment:
+@cache
+def environment(
+    *folders: Path, safe: bool, finalize: Callable[[object], object] | None = None
+) -> Environment:
     """Templates of these folders and of this one. safe: as of HTML, nothing is taken for markup.
 
     finalize: what becomes of a value before it is written.
