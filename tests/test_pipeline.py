@@ -358,8 +358,6 @@ def test_a_clone_tries_the_candidate_compares_it_and_restores_it_later(
     files = (clone.folder / "reports/metrics").glob("*.json")
     keys = {tuple(json.loads(file.read_text("utf-8"))) for file in files}
     assert len(keys) == 1, "every variant has the same metrics"
-    params = json.loads(clone.run("dvc", "params", "diff", "main", "--json"))
-    assert params["params.yaml"]["norm"] == {"old": "none", "new": "shared"}
 
     clone.run("git", "switch", "--quiet", "--detach", "HEAD~")
     clone.run("dvc", "checkout", "--quiet", "--allow-missing")
