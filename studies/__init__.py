@@ -10,6 +10,7 @@
     longer      up to 40 epochs, schedules, and losses that reach through several levels
     pace        what an epoch of each training takes of a core
     norms       what their running statistics cost
+    reach       how far the losses of recursive training should reach
     published   what moves the errors of models as released towards the paper's
 
 Whatever is chosen by looking is chosen on `validation`, a part of the training people.

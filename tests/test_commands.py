@@ -114,6 +114,9 @@ ELSEWHERE = {
     "studies/test_norms.py": {
         r"python -m studies\.norms": "test_all_kinds_of_statistics_are_measured",
     },
+    "studies/test_reach.py": {
+        r"python -m studies\.reach": "test_every_reach_is_trained_measured_and_told",
+    },
     "studies/test_published.py": {
         r"python -m studies\.published .*": "test_each_difference_is_felt",
     },
