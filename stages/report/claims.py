@@ -232,6 +232,13 @@ AFTERWARDS: tuple[tuple[str, tuple[Comparison | Spread, ...]], ...] = (
         ),
     ),
     (
+        "The paper suggests upsampling and max pooling for recursive training. The same, stacked:",
+        tuple(
+            Comparison(f"recursive_{change}", "lower", "error", f"stacked_{change}")
+            for change in ("nearest", "bilinear", "maxpool")
+        ),
+    ),
+    (
         "The running statistics of a shared norm may fail in evaluation where training is stacked "
         "(see claim 9), and widen that spread. Without those models:",
         tuple(

@@ -60,7 +60,9 @@ class Studies:
     epochs, the error through the first level alone, what the last loses alone, the dimensions of
     its input, the error through all, seeds; drift: the error at a constant rate over that at a
     falling one after `epochs`, by level; lost: what the last level loses at both rates. depth: rows
-    of `ratios_by_depth`. pace: seconds of a core that an epoch takes, by variant.
+    of `ratios_by_depth`. reach: epochs; size; rows: training, error, detail explained, the error
+    over that of reach 1 and of stacked training, seconds of a core an epoch, seeds. pace: seconds
+    of a core that an epoch takes, by variant.
     """
 
     latents: Study | None = None
@@ -71,6 +73,7 @@ class Studies:
     noise: Study | None = None
     levels: Study | None = None
     depth: Sequence[Mapping[str, object]] = ()
+    reach: Study | None = None
     pace: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -98,6 +101,7 @@ def read(faces: str, folder: Path = FOLDER) -> Studies:
 
     Raises PipelineError where a table is damaged.
     """
+    depth = _depth(folder / "depth.csv", faces)
     return Studies(
         latents=_told(folder / "latents.csv", faces, _latents),
         norms=_told(folder / "norms.csv", faces, _norms),
@@ -106,7 +110,8 @@ def read(faces: str, folder: Path = FOLDER) -> Studies:
         frozen=_told(folder / "frozen.csv", faces, _frozen),
         noise=_told(folder / "noise.csv", faces, _noise),
         levels=_told(folder / "levels.csv", faces, _levels),
-        depth=_depth(folder / "depth.csv", faces),
+        depth=depth,
+        reach=_of_some_size(folder / "reach.csv", depth),
         pace=pace(folder / "pace.csv"),
     )
 
@@ -339,6 +344,33 @@ def _difference(
     values = (_by_seed(rows, measure, first) - _by_seed(rows, measure, second)).dropna()
     interval = t_interval(values, CONFIDENCE)
     return Compared(float(values.mean()), *interval, len(values)) if interval else None
+
+
+def _of_some_size(path: Path, depth: Sequence[Mapping[str, object]]) -> Study | None:
+    """Reaches on the faces of one of the sizes that the study of depth has."""
+    for row in depth:
+        if found := _told(path, str(row["faces"]), _reach):
+            return found | {"size": row["size"]}
+    return None
+
+
+def _reach(rows: pd.DataFrame) -> Study:
+    end = int(rows["epoch"].max())
+    rows = rows[rows["epoch"] == end]
+    table = []
+    for training, own in rows.groupby("variant", sort=False):
+        errors, explained = (
+            own[own["measure"] == measure]["value"]
+            for measure in ("averaged_error", DETAIL["averaged"])
+        )
+        ratios = []
+        for other in ("reach 1", "stacked"):
+            one = compared(rows, (str(training), end), (other, end)) if other != training else None
+            ratios.append(f"{one.value:.2f} ({one.low:.2f} to {one.high:.2f})" if one else "-")
+        seconds = f"{own['epoch_seconds'].iloc[0]:.1f}"
+        detail = f"{explained.mean():.2f}"
+        table.append([training, _of_finished(errors), detail, *ratios, seconds, len(errors)])
+    return {"epochs": end, "rows": table}
 
 
 def compared(

@@ -227,6 +227,35 @@ def test_local_trainings_are_held_against_the_goal_in_its_seconds(tmp_path: Path
         assert "40 epochs of `stacked_tuned` take, its mean error is 130." in text and name in text
 
 
+def test_reaches_on_smaller_pictures_are_told_beside_the_depth_of_both_sizes(
+    tmp_path: Path,
+) -> None:
+    depth = [
+        f"{size},{faces},averaged,{levels},{training},0,100"
+        for size, faces, levels in ((128, FACES[:12], 7), (64, OTHERS[:12], 6))
+        for training in ("recursive", "stacked")
+    ]
+    depth.insert(0, "size,faces,weights,levels,training,seed,error")
+    columns = "faces,variant,seed,epoch,measure,value,epoch_seconds,processor"
+    rows = [
+        f"{OTHERS[:12]},{name},{seed},{epoch},{measure},{value * (1 + seed * factor)},{cost},x"
+        for name, factor, cost in (("stacked", 1, 2), ("reach 1", 1, 2), ("reach 2", 1.1, 4))
+        for seed in (0, 1)
+        for epoch in (10, 20)
+        for measure, value in (("averaged_error", epoch * cost), ("detail_explained", 0.04))
+    ]
+    (tmp_path / "reach.csv").write_text("\n".join([columns, *rows]), "utf-8")
+    assert not studies.read(FACES, tmp_path).reach, "of other faces"
+    (tmp_path / "depth.csv").write_text("\n".join(depth), "utf-8")
+    text = section("Beyond the paper", tmp_path)
+    assert "for 20 epochs, at a falling rate, on pictures of 64 pixels." in text
+    assert "| reach 1 | 60 ± 28 | 0.06 | - | 1.00 (1.00 to 1.00) | 2.0 | 2 |" in text
+    assert "| reach 2 | 124 ± 62 | 0.06 | 2.05 (1.50 to 2.79) | 2.05 (1.50 to 2.79) | 4.0" in text
+    (tmp_path / "reach.csv").write_text("a,b\n1,2\n", "utf-8")
+    with pytest.raises(PipelineError, match=r"reach\.csv cannot be read"):
+        studies.read(FACES, tmp_path)
+
+
 NAMES = ("latents", "norms", "published", "longer", "frozen", "noise", "levels", "depth", "pace")
 TABLES = [f"{name}.csv" for name in NAMES]
 
