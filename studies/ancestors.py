@@ -16,10 +16,8 @@
 """
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
-from typing import TypeVar
 
 import pandas as pd
 import torch
@@ -27,28 +25,22 @@ from torch import Tensor
 
 from stages.common.entry import entry_point
 from stages.common.errors import PipelineError
-from stages.common.files import atomic
-from stages.common.processes import run_each
 from stages.common.settings import Training
 from stages.data import faces
 from stages.data.faces import Faces
 from stages.model.network import Autoencoder, device
-from stages.model.side_by_side import room, share_no_lock
 from stages.model.store import machine
 from stages.model.training import Batches, Diverged, Trainer, held_out_error
 from stages.report.studies import short_hash
 from studies import longer
-from studies.clear import write_table
 from studies.longer import ARMS, ERROR, TABLE
+from studies.shared import side_by_side, write
 from studies.validation import validation
 
-Result = TypeVar("Result")
 EPOCHS = 20
 NOISES = (0.0, 0.1, 0.3, 0.6)
 TRIED = 10  # epochs, of one seed that nothing else is judged by
 TRIED_SEED = 100
-NOISE_TABLE = Path("reports/studies/noise.csv")
-KILLED = "a training process was killed, most likely for lack of memory; run it again"
 
 
 class OwnLosses(Trainer):
@@ -81,12 +73,9 @@ def greedy(training: Training, people: Faces) -> Autoencoder:
         trainer.model.encoder[: k - 1].load_state_dict(done.encoder[: k - 1].state_dict())
         while trainer.epoch < training.settings.epochs:
             trainer.run_epoch()
-        for half, averaged in zip(
-            (done.encoder, done.decoder),
-            (trainer.average.model.encoder, trainer.average.model.decoder),
-            strict=True,
-        ):
-            half[k - 1].load_state_dict(averaged[k - 1].state_dict())
+        averaged = trainer.average.model
+        done.encoder[k - 1].load_state_dict(averaged.encoder[k - 1].state_dict())
+        done.decoder[k - 1].load_state_dict(averaged.decoder[k - 1].state_dict())
     return done.eval()
 
 
@@ -127,12 +116,8 @@ def main(kind: str = "") -> None:
         longer.write(pd.DataFrame(rows, columns=[*TABLE]))
     if kind != "greedy":
         tries = sorted(side_by_side([partial(tried, noise) for noise in NOISES]))
-        with atomic(NOISE_TABLE) as unfinished:
-            write_table(unfinished, ("faces", "variant", "error"), [(of, *row) for row in tries])
-
-
-def side_by_side(tasks: Sequence[Callable[[], Result]]) -> Iterator[Result]:
-    return run_each(tasks, min(len(tasks), room()), share_no_lock, KILLED)
+        rows = [(of, *row) for row in tries]
+        write("noise", pd.DataFrame(rows, columns=["faces", "variant", "error"]))
 
 
 def measured(seed: int) -> list[tuple[object, ...]]:

@@ -17,7 +17,7 @@ from stages.data import faces
 from stages.model.averaging import Average
 from stages.model.network import Autoencoder
 from stages.model.training import Trainer, held_out_error
-from studies.clear import clarity_of
+from studies.shared import clarity_of
 from studies.validation import validation
 
 DECAYS = (0.98, 0.99, 0.995, 0.998)

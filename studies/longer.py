@@ -28,9 +28,8 @@ Asked later, when these results were known, but none of what follows:
 
 import math
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import cycle, product
-from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -40,19 +39,17 @@ from matplotlib.figure import Figure
 
 from stages.common.entry import entry_point
 from stages.common.errors import PipelineError
-from stages.common.files import atomic_set
-from stages.common.settings import ModelSettings, Training, read_variant
+from stages.common.settings import ModelSettings, read_variant
 from stages.data import faces
 from stages.data.faces import Faces
-from stages.measure.compute import evenly_spaced
 from stages.model import checkpoint, store
 from stages.model.network import Autoencoder, device
-from stages.model.side_by_side import obtain_all
 from stages.report.catalogue import OWN_COLOURS
 from stages.report.charts import band, log_axis, own_style, rendered, whole_epochs
 from stages.report.statistics import CONFIDENCE
 from stages.report.studies import DETAIL, compared, pace, short_hash
-from studies.clear import clarity_of, with_others, write_table
+from studies import shared
+from studies.shared import FOLDER, clarity_of, markdown, obtained, spread, with_others
 
 SEEN, FRESH = range(3), range(10, 13)  # seeds
 COSINE: dict[str, object] = {"schedule": "cosine"}
@@ -101,7 +98,6 @@ RATIOS = (
     ("recursive_then_stacked", 40, "stacked_tuned", 40),
 )
 MEASURED = 256  # faces behind the clarity
-FOLDER = Path("reports/studies")
 TABLE = ("faces", "variant", "seed", "epoch", "measure", "value", "processor")
 ERROR = "averaged_error"
 MEASURES = {  # what a table calls it, and its digits after the point
@@ -130,13 +126,9 @@ def main(*arms: str) -> None:
 
 def measured(arm: Arm, people: Faces) -> list[tuple[object, ...]]:
     """Seed, epoch, measure, value and processor of every training, done now if it is not kept."""
-    planned = [
-        Training(settings=settings_of(arm, epochs), seed=seed, faces=people.hash)
-        for epochs in arm.epochs
-        for seed in arm.seeds
-    ]
+    settings = [settings_of(arm, epochs) for epochs in arm.epochs]
     rows: list[tuple[object, ...]] = []
-    for training, folder in zip(planned, obtain_all(planned), strict=True):
+    for training, folder in obtained(settings, arm.seeds, people):
         end = training.settings.epochs
         points = [
             (epoch, loss, value)
@@ -172,22 +164,17 @@ def stretched(settings: ModelSettings, epochs: int) -> ModelSettings:
 
 def clear(model: Autoencoder, people: Faces, measures: Iterable[str] = CLARITY) -> dict[str, float]:
     """Measures of a model's reconstructions of held-out faces, by name."""
-    rows = people.rows("test")
-    images = people.images[rows[evenly_spaced(len(rows), MEASURED)]]
-    return clarity_of(model, images, measures)
+    return clarity_of(model, spread(people, "test", MEASURED), measures)
 
 
-def write(measured: pd.DataFrame, folder: Path = FOLDER) -> None:
+def write(measured: pd.DataFrame) -> None:
     """Put these rows in place of those of the same faces and arms; show the whole table."""
-    files = [folder / f"longer.{ending}" for ending in ("csv", "png", "md")]
-    measured = with_others(measured, files[0], ["faces", "variant"])
-    seconds = pace(folder / "pace.csv")
-    with atomic_set(*files) as (table, picture, page):
-        write_table(table, TABLE, measured.to_numpy())
-        shown = measured[measured["faces"] == measured["faces"].iloc[-1]]
-        with own_style():
-            rendered(draw(shown, seconds)).save(picture)
-        page.write_text(told(shown, seconds), encoding="utf-8")
+    measured = with_others(measured, "longer", ["faces", "variant"])
+    seconds = pace(FOLDER / "pace.csv")
+    shown = measured[measured["faces"] == measured["faces"].iloc[-1]]
+    with own_style():
+        picture = rendered(draw(shown, seconds))
+    shared.write("longer", measured, told(shown, seconds), picture.save)
 
 
 def draw(frame: pd.DataFrame, seconds: Mapping[str, float]) -> Figure:
@@ -227,6 +214,23 @@ def draw(frame: pd.DataFrame, seconds: Mapping[str, float]) -> Figure:
 def told(frame: pd.DataFrame, seconds: Mapping[str, float]) -> str:
     """The results in Markdown: each arm, mean ± standard deviation over seeds, and RATIOS."""
     epochs = sorted({epoch for arm in ARMS.values() for epoch in arm.epochs})
+    columns = " | ".join(f"{n} epochs" for n in epochs)
+    arms, ratios = list[Sequence[object]](), list[Sequence[object]]()
+    for name, own in frame.groupby("variant", sort=False):
+        seeds = sorted({*own["seed"]})
+        cost = f"{seconds[name]:.1f}" if name in seconds else "-"
+        for measure, (label, digits) in MEASURES.items():
+            of = own[own["measure"] == measure].groupby("epoch")["value"]
+            cells = [_cell(of.get_group(n), digits) if n in of.groups else "-" for n in epochs]
+            if any(cell != "-" for cell in cells):
+                ends = (f"{seeds[0]} to {seeds[-1]}", cost) if measure == ERROR else ("", "")
+                arms.append((name, label, *cells, *ends))
+    for arm, n, other, m in RATIOS:
+        if ratio := compared(frame, (arm, n), (other, m)):
+            known = arm in seconds and other in seconds
+            cost = f"{n * seconds[arm] / m / seconds[other]:.2f}" if known else "-"
+            told = f"{ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
+            ratios.append((f"{arm}, {n} epochs", f"{other}, {m} epochs", told, ratio.n, cost))
     lines = [
         "# Does it last, and how far must a gradient travel?",
         "",
@@ -236,34 +240,16 @@ def told(frame: pd.DataFrame, seconds: Mapping[str, float]) -> str:
         "three. Every seed: `longer.csv`. "
         f"Trained on {'; '.join(sorted({*frame['processor']}))}.",
         "",
-        f"| training | | {' | '.join(f'{n} epochs' for n in epochs)} | seeds | s an epoch |",
-        f"| --- | --- |{' --- |' * (len(epochs) + 2)}",
-    ]
-    for name, own in frame.groupby("variant", sort=False):
-        arm = str(name)
-        seeds = sorted({*own["seed"]})
-        cost = f"{seconds[arm]:.1f}" if arm in seconds else "-"
-        for measure, (label, digits) in MEASURES.items():
-            of = own[own["measure"] == measure].groupby("epoch")["value"]
-            cells = [_cell(of.get_group(n), digits) if n in of.groups else "-" for n in epochs]
-            if any(cell != "-" for cell in cells):
-                ends = f"{seeds[0]} to {seeds[-1]} | {cost}" if measure == ERROR else " | "
-                lines.append(f"| {arm} | {label} | {' | '.join(cells)} | {ends} |")
-    lines += [
+        *markdown(f"training | | {columns} | seeds | s an epoch", arms),
         "",
         "Errors compared seed by seed: the geometric mean of the ratio and its "
         f"{CONFIDENCE:.0%} interval over seeds (Student's t). Seconds are those of a core.",
         "",
-        "| this error | over that | ratio | n | seconds, over those |",
-        "| --- | --- | --- | --- | --- |",
+        *markdown("this error | over that | ratio | n | seconds, over those", ratios),
+        "",
+        "![Error and clarity](longer.png)",
     ]
-    for arm, n, other, m in RATIOS:
-        if ratio := compared(frame, (arm, n), (other, m)):
-            known = arm in seconds and other in seconds
-            cost = f"{n * seconds[arm] / m / seconds[other]:.2f}" if known else "-"
-            cell = f"{ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f}) | {ratio.n}"
-            lines.append(f"| {arm}, {n} epochs | {other}, {m} epochs | {cell} | {cost} |")
-    return "\n".join([*lines, "", "![Error and clarity](longer.png)", ""])
+    return "\n".join(lines) + "\n"
 
 
 def _cell(values: pd.Series, digits: int) -> str:

@@ -9,13 +9,12 @@ import gc
 import os
 import sys
 import time
-from pathlib import Path
 from unittest.mock import patch
 
+import pandas as pd
 import torch
 
 from stages.common.entry import entry_point
-from stages.common.files import atomic
 from stages.common.settings import ModelSettings, Training, configured, read_variant
 from stages.data import faces
 from stages.data.faces import Faces
@@ -24,7 +23,7 @@ from stages.model.losses import parts
 from stages.model.network import Autoencoder
 from stages.model.store import machine
 from stages.model.training import Trainer
-from studies.clear import write_table
+from studies.shared import write
 
 STEPS, ROUNDS = 20, 5
 IMAGES = 16
@@ -48,8 +47,7 @@ def main() -> None:
         held = [mebibytes(settings.model_copy(update={"size": size})) for size in SIZES]
         rows.append((name, 1000 * step, settings.batch_size, steps * step, *held, processor))
         print(f"{name}: {1000 * step:.1f} ms", flush=True)
-    with atomic(Path("reports/studies/pace.csv")) as path:
-        write_table(path, TABLE, rows)
+    write("pace", pd.DataFrame(rows, columns=[*TABLE]))
 
 
 def seconds_a_step(settings: ModelSettings, people: Faces) -> float:
