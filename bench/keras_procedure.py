@@ -55,24 +55,25 @@ class Recursive:
     level k, which recreates what encoder level k was given."""
 
     def __init__(self, faces: np.ndarray) -> None:
-        self.encoder, self.decoder = build_levels()
+        encoder, decoder = build_levels()
+        halves = {"encoder": encoder, "decoder": decoder}
+        self.layers = {(half, k): layer for half in halves for k, layer in enumerate(halves[half])}
         images = keras.Input((SIZE, SIZE, 3))
         activations = [images]
-        for level in self.encoder:
+        for level in encoder:
             activations.append(level(activations[-1]))
         self.target_model = keras.Model(images, activations[1:-1])
         self.sub_models = []
         targets = self.targets(faces)
-        for level, (encode, decode) in enumerate(zip(self.encoder, self.decoder, strict=True)):
-            model = compiled(images, decode(activations[level + 1]))
-            before = self.weights()
+        for level, (encode, decode) in enumerate(zip(encoder, decoder, strict=True)):
+            self.sub_models.append(compiled(images, decode(activations[level + 1])))
             # Keras 3 reads `trainable` when a step is traced, not when the model is compiled: take
             # the first step of this sub-model before the next one freezes another level.
-            model.train_on_batch(faces, targets[level])
-            check_moved(before, self.weights(), expected={("encoder", level), ("decoder", level)})
+            self.check(level, faces, targets)
             encode.trainable = False
-            self.sub_models.append(model)
-        self.check(faces)
+        targets = self.targets(faces)
+        for level in range(len(self.sub_models)):  # the traced ones
+            self.check(level, faces, targets)
 
     def targets(self, faces: np.ndarray) -> list[np.ndarray]:
         return [faces, *self.target_model.predict_on_batch(faces)]
@@ -85,21 +86,11 @@ class Recursive:
             for model, target in zip(self.sub_models, targets, strict=True)
         ]
 
-    def weights(self) -> dict[tuple[str, int], list[np.ndarray]]:
-        halves = {"encoder": self.encoder, "decoder": self.decoder}
-        return {
-            (half, level): [np.array(weight) for weight in layer.get_weights()]
-            for half, layers in halves.items()
-            for level, layer in enumerate(layers)
-        }
-
-    def check(self, faces: np.ndarray) -> None:
-        """Each traced sub-model still trains its own two levels and no other."""
-        targets = self.targets(faces)
-        for level, model in enumerate(self.sub_models):
-            before = self.weights()
-            model.train_on_batch(faces, targets[level])
-            check_moved(before, self.weights(), expected={("encoder", level), ("decoder", level)})
+    def check(self, level: int, faces: np.ndarray, targets: list[np.ndarray]) -> None:
+        """Take a step of a sub-model, which has to train its own two levels and no other."""
+        before = weights(self.layers)
+        self.sub_models[level].train_on_batch(faces, targets[level])
+        check_moved(before, weights(self.layers), {("encoder", level), ("decoder", level)})
 
 
 class Stacked:
@@ -111,13 +102,18 @@ class Stacked:
         for level in (*encoder, *reversed(decoder)):
             activation = level(activation)
         self.model = compiled(images, activation)
-        before = {number: layer.get_weights() for number, layer in enumerate(self.model.layers)}
+        layers = dict(enumerate(self.model.layers))
+        before = weights(layers)
         self.step(faces)
-        after = {number: layer.get_weights() for number, layer in enumerate(self.model.layers)}
-        check_moved(before, after, expected=set(range(1, 15)))  # 0 is the input
+        check_moved(before, weights(layers), expected=set(range(1, 15)))  # 0 is the input
 
     def step(self, faces: np.ndarray) -> list[float]:
         return [float(self.model.train_on_batch(faces, faces))]
+
+
+def weights(layers: dict) -> dict:
+    """Copies of each layer's weights, by its name."""
+    return {name: [*map(np.array, layer.get_weights())] for name, layer in layers.items()}
 
 
 def check_moved(before: dict, after: dict, expected: set) -> None:
