@@ -8,10 +8,12 @@ what they have of other variants stays.
 
 import gc
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import partial
+from types import MappingProxyType
+from typing import NamedTuple
 from unittest.mock import patch
 
 import numpy as np
@@ -40,20 +42,20 @@ SHOWN = (1, 2, 5, 10, LONGER)
 TABLE = ("faces", "variant", "difference", "epoch", "error")
 
 
-@contextmanager
-def half_precision() -> Iterator[None]:
+Patch = AbstractContextManager[object]
+
+
+def half_precision() -> Patch:
     """Pictures rounded to 16 bits."""
     exact = Batches.__call__
 
     def rounded(batches: Batches, rows: Tensor) -> Tensor:
         return exact(batches, rows).half().float()
 
-    with patch.object(Batches, "__call__", rounded):
-        yield
+    return patch.object(Batches, "__call__", rounded)
 
 
-@contextmanager
-def unbiased_variance() -> Iterator[None]:
+def unbiased_variance() -> Patch:
     """Running variances of n values over n - 1, as TensorFlow's fused batch norm keeps them."""
     biased = operations.batch_norm
 
@@ -64,35 +66,35 @@ def unbiased_variance() -> Iterator[None]:
         count = x.numel() / x.shape[1]
         return out, mean, variance * count / (count - 1)
 
-    with patch.object(operations, "batch_norm", unbiased):
-        yield
+    return patch.object(operations, "batch_norm", unbiased)
 
 
-@contextmanager
-def trained_encoder() -> Iterator[None]:
+def trained_encoder() -> Patch:
     """A stacked model that was copied before its encoder was frozen."""
 
     def unfrozen(settings: ModelSettings) -> object:
         return replace(accidents(settings), frozen_encoder=False)
 
-    with patch.object(network, "accidents", unfrozen):
-        yield
+    return patch.object(network, "accidents", unfrozen)
 
 
-def shuffled(trainer: Trainer) -> None:
+def shuffled() -> Patch:
     """A new order in every epoch."""
-    trainer.in_file_order = False
+    in_file_order = Trainer.run_epoch
+
+    def in_new_order(trainer: Trainer) -> None:
+        trainer.in_file_order = False
+        in_file_order(trainer)
+
+    return patch.object(Trainer, "run_epoch", in_new_order)
 
 
-@dataclass(frozen=True)
-class Difference:
+class Difference(NamedTuple):
     """One difference between two ways to train. around: holds while a model is made and trained.
-    before: what is done to its Trainer first. settings: other than those as released. of: the only
-    training that it is asked of."""
+    settings: other than those as released. of: the only training that it is asked of."""
 
-    around: Callable[[], AbstractContextManager[None]] = nullcontext
-    before: Callable[[Trainer], None] = lambda trainer: None
-    settings: Mapping[str, object] = field(default_factory=dict)
+    around: Callable[[], Patch] = nullcontext
+    settings: Mapping[str, object] = MappingProxyType({})
     of: str = ""
 
 
@@ -100,7 +102,7 @@ DIFFERENCES = {
     AS_RELEASED: Difference(settings={"epochs": LONGER}),
     "pictures in half precision": Difference(around=half_precision),
     "unbiased running variance": Difference(around=unbiased_variance),
-    "shuffled every epoch": Difference(before=shuffled),
+    "shuffled every epoch": Difference(around=shuffled),
     "encoder not frozen": Difference(around=trained_encoder, of="stacked"),
     "levels step one after another": Difference(settings={"separate_steps": True}, of="recursive"),
 }
@@ -141,7 +143,6 @@ def errors(name: str, change: str) -> tuple[tuple[str, str], list[float]]:
     with difference.around():
         trainer = Trainer(Training(settings=settings, seed=SEED, faces=people.hash), people)
         sample = trainer.rows[evenly_spaced(len(trainer.rows), TRAINING_SAMPLE)]
-        difference.before(trainer)
         found: list[float] = []
         while trainer.epoch < settings.epochs:
             try:
