@@ -87,13 +87,12 @@ def prepare_faces(scratch: Path, smoke: bool) -> tuple[str, list[Chore]]:
 
 def run_chores(scratch: Path, smoke: bool) -> list[Chore]:
     """The rest, once where `smoke`; `prepare_faces` has been called."""
-    runs, run = 1 if smoke else 3, partial(stage, scratch)
-    train = partial(run, "stages.train_variant", "recursive")
-    evaluate = partial(run, "stages.evaluate", "recursive")
+    runs = 1 if smoke else 3
+    configure = partial(stage, scratch, "stages.configure")
+    train = partial(stage, scratch, "stages.train_variant", "recursive")
+    evaluate = partial(stage, scratch, "stages.evaluate", "recursive")
     in_scratch = [
-        measured(
-            "a stage that trains nothing (configure)", 4, partial(run, "stages.configure"), runs
-        ),
+        measured("a stage that trains nothing (configure)", 4, configure, runs),
         measured("train-variant, one epoch of every seed", None, train, 1),
         measured("evaluate", None, evaluate, runs),
     ]
@@ -102,7 +101,7 @@ def run_chores(scratch: Path, smoke: bool) -> list[Chore]:
     return [
         measured("`dvc repro`, nothing to do", 2.5, repro),
         *in_scratch,
-        measured("plot", 30, lambda: plot(scratch / "plot")),
+        measured("plot", 30, partial(plot, scratch / "plot")),
     ]
 
 

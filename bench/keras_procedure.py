@@ -11,6 +11,7 @@ Runs in the environment of bench/requirements.txt and imports nothing of the pip
 
 import os
 import sys
+from itertools import pairwise
 
 os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -24,23 +25,16 @@ import tensorflow as tf
 from bench import contender
 from bench.contender import BATCH, CHANNELS, SIZE
 
+IMAGES = 1024  # that it cycles through
+
 
 def build_levels() -> tuple[list[keras.Layer], list[keras.Layer]]:
     """The seven encoder levels and the seven decoder levels that invert them, outermost first."""
-
-    def kernel(level: int) -> int:
-        return 5 if level == 0 else 3
-
-    encoder = [
-        keras.layers.Conv2D(filters, kernel(level), 2, "same", activation="selu")
-        for level, filters in enumerate(CHANNELS[1:])
-    ]
-    decoder = [
-        keras.layers.Conv2DTranspose(
-            filters, kernel(level), 2, "same", activation="selu" if level else "sigmoid"
-        )
-        for level, filters in enumerate(CHANNELS[:-1])
-    ]
+    encoder, decoder = [], []
+    for level, (outer, inner) in enumerate(pairwise(CHANNELS)):
+        kernel, last = (3, "selu") if level else (5, "sigmoid")
+        encoder.append(keras.layers.Conv2D(inner, kernel, 2, "same", activation="selu"))
+        decoder.append(keras.layers.Conv2DTranspose(outer, kernel, 2, "same", activation=last))
     return encoder, decoder
 
 
@@ -129,14 +123,13 @@ def check_moved(before: dict, after: dict, expected: set) -> None:
 def main() -> None:
     parser = contender.parser(__doc__.splitlines()[0])
     parser.add_argument("--faces", default="data/faces.npy")
-    parser.add_argument("--images", type=int, default=1024, help="how many faces to cycle through")
     arguments = parser.parse_args()
     tf.config.threading.set_intra_op_parallelism_threads(arguments.threads)
     tf.config.threading.set_inter_op_parallelism_threads(arguments.threads)
     tf.get_logger().setLevel("ERROR")  # eight models trace eight steps: no need to warn
     keras.utils.set_random_seed(0)
 
-    faces = np.load(arguments.faces, mmap_mode="r")[: arguments.images] / np.float32(255)
+    faces = np.load(arguments.faces, mmap_mode="r")[:IMAGES] / np.float32(255)
     models = {"recursive": Recursive(faces[:BATCH]), "stacked": Stacked(faces[:BATCH])}
 
     def train(training: str, batches: int) -> int:

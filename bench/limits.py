@@ -35,8 +35,7 @@ print(min(timeit.repeat(lambda: a @ a, number=1)))
 
 
 def gflops(cores: int) -> dict[str, float]:
-    """Billions of operations a second on so many cores, by each way: the best of five, as many as
-    `timeit.repeat` takes."""
+    """Billions of operations a second on so many cores, by each way: the best of five."""
     return {
         "torch": torch_product(cores),
         "NumPy": numpy_product(cores),

@@ -74,31 +74,27 @@ def start_contenders(
 ) -> list[Contender]:
     """Contenders that are ready to train, until `running` ends."""
 
-    def command(*words: str, python: object = sys.executable) -> list[str]:
-        return [str(python), "-m", *words, "--threads"]
+    def command(python: object, *words: str, threads: int = cores) -> list[str]:
+        return [str(python), "-m", *words, "--threads", str(threads)]
 
     faces = ("--faces", str(data / "faces.npy"))
-    keras = command("bench.keras_procedure", *faces, python=KERAS_PYTHON)
-    plain = command("bench.pytorch_plain", "--archive", str(data / f"{dataset}.tar"))
-    ours = command("bench.ours", *faces)
-    plans = [
-        (f"plain PyTorch, decoding JPEGs, {cores} threads", [*plain, str(cores)], 1, 1),
-        *(
-            (f"{name}, {cores} seeds side by side", [*ours, str(cores), *option], 1, cores)
-            for name, option in (
-                ("this project, plain formulation", ["--formulation", "plain"]),
-                ("this project, torch.compile", ["--formulation", "compiled"]),
-                ("this project", []),
-            )
-            if not smoke or "compile" not in name  # that takes a minute
-        ),
-    ]
+    keras = (KERAS_PYTHON, "bench.keras_procedure", *faces)
+    plain = (sys.executable, "bench.pytorch_plain", "--archive", str(data / f"{dataset}.tar"))
+    ours = (sys.executable, "bench.ours", *faces, "--formulation")
+    plans = []  # names, commands, processes, and how many models they train at a time
     if not smoke or KERAS_PYTHON.exists():
         name = "the paper's procedure in Keras"
-        plans[:0] = [
-            (f"{name}, {cores} threads", [*keras, str(cores)], 1, 1),
-            (f"{name}, {cores} processes", [*keras, "1"], cores, cores),
-        ]
+        plans.append((f"{name}, {cores} threads", command(*keras), 1, 1))
+        plans.append((f"{name}, {cores} processes", command(*keras, threads=1), cores, cores))
+    plans.append((f"plain PyTorch, decoding JPEGs, {cores} threads", command(*plain), 1, 1))
+    for how, formulation in (
+        (", plain formulation", "plain"),
+        (", torch.compile", "compiled"),
+        ("", "kernels"),
+    ):
+        if not smoke or formulation != "compiled":  # that takes a minute
+            name = f"this project{how}, {cores} seeds side by side"
+            plans.append((name, command(*ours, formulation), 1, cores))
     contenders = []
     for name, *plan in plans:
         print(f"starting {name}", flush=True)
