@@ -10,9 +10,8 @@
 - noise (Vincent et al. 2010, "Stacked Denoising Autoencoders"): each level recreates its input from
   a copy with Gaussian noise, of so many standard deviations of the batch. All levels learn in one
   step, as in recursive training, and the next level takes the activation without noise. The amount
-  was to be chosen on validation people, one seed, TRIED epochs, and then trained on three seeds:
-  every amount was worse than none there, so that nothing was left to choose. Results:
-  reports/studies/noise.csv.
+  was to be chosen on validation people, one seed, TRIED epochs: there every amount was worse than
+  none. Results: reports/studies/noise.csv.
 """
 
 import sys
@@ -86,8 +85,7 @@ def only_level(model: Autoencoder, k: int, images: Tensor) -> Iterator[dict[str,
 
 
 def denoising(training: Training, people: Faces, noise: float) -> Autoencoder:
-    """A model whose levels recreate their input from a noisy copy, averaged weights. Raises
-    Diverged."""
+    """A model whose levels denoise their input, averaged weights. Raises Diverged."""
     trainer = OwnLosses(training, people)
     trainer.losses = partial(denoised, trainer.model, noise)
     while trainer.epoch < training.settings.epochs:

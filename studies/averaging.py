@@ -3,8 +3,7 @@
 `python -m studies.averaging SEED VARIANT ...` trains each variant on nine tenths of the training
 people, averages with several decays at a time, and prints lines of CSV for the last epochs: on the
 other tenth the error and the clarity of the last step's weights and of each average, its norms'
-statistics averaged like the weights, or recalibrated: recomputed on training batches, as
-`Average.recalibrate` does.
+statistics averaged like the weights, or recomputed as `Average.recalibrate` does.
 """
 
 import sys

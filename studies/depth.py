@@ -3,7 +3,7 @@
 `python -m studies.depth` trains five seeds of `recursive`, and of `stacked` with some of its levels
 and with all. Level k of a recursive model does not know how many levels follow, so its first k
 levels are the recursive model of k levels. The held-out errors go to reports/studies/depth.csv,
-beside those of other faces or another size of picture, and all of that table to .md and .png.
+beside those of other faces; .md and .png show all of that table.
 """
 
 import sys
@@ -16,14 +16,13 @@ from matplotlib.figure import Figure
 from stages.common.entry import entry_point
 from stages.common.settings import WEIGHTS, read_variant
 from stages.data import faces
-from stages.data.faces import to_tensor
 from stages.model import checkpoint
 from stages.model.network import Autoencoder, device
 from stages.report.catalogue import WEIGHTS_LABELS
 from stages.report.charts import own_style, rendered
 from stages.report.statistics import CONFIDENCE
 from stages.report.studies import BY_DEPTH, ratios_by_depth, short_hash
-from studies.shared import markdown, obtained, with_others, write
+from studies.shared import batches, markdown, obtained, with_others, write
 
 SEEDS = range(5)
 FEWER = (3, 5)  # levels of stacked models beside all levels
@@ -58,11 +57,9 @@ def main() -> None:
 
 @torch.inference_mode()
 def error(model: Autoencoder, images: np.ndarray, levels: int) -> float:
-    """Squared error summed over an image, mean over uint8 images (n, s, s, 3), through the first
-    `levels` levels."""
+    """Squared error summed over an image, mean of uint8 (n, s, s, 3), through so many levels."""
     total = 0.0
-    for start in range(0, len(images), BATCH):
-        inputs = to_tensor(images[start : start + BATCH]).to(device())
+    for inputs in batches(images, BATCH):
         total += (model.reconstruct(inputs, levels) - inputs).square().double().sum().item()
     return total / len(images)
 

@@ -52,8 +52,7 @@ def main() -> None:
 
 
 def errors(name: str, seed: int, folder: Path | None) -> tuple[str, int, float, float, float]:
-    """Name, seed, and the held-out errors with each of DECODERS, averaged weights; random encoders
-    have a fresh one alone."""
+    """Name, seed, and the held-out errors with DECODERS; random encoders have a fresh one alone."""
     if folder is None:
         own, fresh, gone_on = math.nan, after_training(seed), math.nan
     else:
@@ -62,15 +61,14 @@ def errors(name: str, seed: int, folder: Path | None) -> tuple[str, int, float, 
         own = held_out_error(model, Batches(people, device()), people.rows("test"))
         fresh = after_training(seed, encoder=model.encoder)
         gone_on = after_training(seed, encoder=model.encoder, decoder=model.decoder)
-    print(
-        f"{name}, seed {seed}: own {own:.0f}, fresh {fresh:.0f}, gone on {gone_on:.0f}", flush=True
-    )
+    found = f"own {own:.0f}, fresh {fresh:.0f}, gone on {gone_on:.0f}"
+    print(f"{name}, seed {seed}: {found}", flush=True)
     return name, seed, own, fresh, gone_on
 
 
 def after_training(seed: int, **halves: nn.Module) -> float:
-    """The held-out error of a decoder trained end to end on an encoder that stands still; the
-    halves given are where it starts from, else new weights."""
+    """The held-out error of a decoder trained end to end on an encoder that stands still. Halves
+    that are not given have new weights."""
     people, settings = faces.load(), settings_of(ARMS["stacked_cosine"], EPOCHS)
     trainer = Trainer(Training(settings=settings, seed=seed + 1000, faces=people.hash), people)
     for name, half in halves.items():

@@ -101,11 +101,8 @@ def draw(model: Autoencoder, train: np.ndarray, held_out: np.ndarray) -> dict[st
 
 
 def fit(codes: np.ndarray, components: int) -> GaussianMixture:
-    """A mixture of normal distributions with full covariances, for latents (n, 384).
-
-    Each keeps a thousandth of the latents' mean variance in every direction, so that it stays one
-    where latents have none.
-    """
+    """A mixture of normal distributions with full covariances, for latents (n, 384). Each keeps a
+    thousandth of their mean variance in every direction, as some have none."""
     floor = 1e-3 * float(codes.var(0).mean())
     mixture = GaussianMixture(components, reg_covar=max(floor, 1e-9), max_iter=30, random_state=0)
     with warnings.catch_warnings():
@@ -120,9 +117,8 @@ def measured(
     of reconstructions, copies are not a number."""
     count = min(len(pictures), len(held_out))
     clear = clearness(batches(pictures[:count]), batches(held_out[:count]))
-    nearest, copies = _distances(pictures, nearby), float("nan")
-    if reach is not None:
-        copies = float((nearest < np.quantile(reach, 0.01)).mean())
+    nearest = _distances(pictures, nearby)
+    copies = np.nan if reach is None else float((nearest < np.quantile(reach, 0.01)).mean())
     found = float(clarity.detect(pictures).mean())
     return found, *clear.values(), float(np.median(nearest)), copies
 
@@ -135,7 +131,7 @@ def _small(images: np.ndarray) -> Tensor:
 
 
 def _distances(pictures: np.ndarray, nearby: Tensor) -> np.ndarray:
-    """The root mean square distance (n,) of pictures to the nearest of `nearby`."""
+    """Of pictures to the nearest of `nearby`: root mean square (n,)."""
     nearest = torch.cdist(_small(pictures), nearby).min(1).values
     distances: np.ndarray = (nearest / nearby.shape[1] ** 0.5).numpy()
     return distances

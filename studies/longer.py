@@ -1,9 +1,8 @@
 """Does it last, and how far must a gradient travel? Trainings of 10, 20 and 40 epochs.
 
-`python -m studies.longer [ARM ...]` trains the named ARMS, or all, as many side by side as there
-are cores, and goes on from kept trainings. It measures error and clarity on held-out faces. Its
-rows replace those of the same arms in reports/studies/longer.csv; .md and .png show the whole
-table. Seconds are those of pace.csv, which `python -m studies.pace` writes.
+`python -m studies.longer [ARM ...]` trains the named ARMS, or all, and measures error and clarity
+on held-out faces. Its rows replace those of the same arms in reports/studies/longer.csv; .md and
+.png show the whole table. Seconds are those of pace.csv, which `python -m studies.pace` writes.
 
 What is asked was fixed in git before any result with a cosine was known, on seeds that nobody had
 seen:
@@ -108,6 +107,7 @@ MEASURES = {  # what a table calls it, and its digits after the point
     "high_frequency_ratio": ("high frequencies", 3),
     "grid_ratio": ("grid ratio", 2),
 }
+DRAWN = (ERROR, DETAIL["averaged"], "high_frequency_ratio")
 CLARITY = [name for name in MEASURES if name not in (ERROR, DETAIL["last_step"])]
 
 
@@ -178,22 +178,17 @@ def write(measured: pd.DataFrame) -> None:
 
 
 def draw(frame: pd.DataFrame, seconds: Mapping[str, float]) -> Figure:
-    """Three measures against epochs (left) and seconds (right), a line an arm.
+    """DRAWN against epochs (left) and seconds (right), a line an arm.
 
     seconds: of a core, an epoch, by arm; an arm without is drawn on the left alone.
     """
     frame = frame[np.isfinite(frame["value"])]
     frame = frame.assign(seconds=frame["epoch"] * frame["variant"].map(seconds))
     figure = Figure(figsize=(10, 10))
-    shown = {
-        measure: label
-        for measure, (label, _) in MEASURES.items()
-        if measure not in ("coherence", DETAIL["last_step"], "grid_ratio")
-    }
-    grid = figure.subplots(len(shown), 2, sharey="row", sharex="col")
+    grid = figure.subplots(len(DRAWN), 2, sharey="row", sharex="col")
     lines = product((("-", "o"), ("--", "D")), OWN_COLOURS)
     looks = dict(zip(dict.fromkeys(frame["variant"]), cycle(lines), strict=False))
-    for axes_row, (measure, name) in zip(grid, shown.items(), strict=True):
+    for axes_row, measure in zip(grid, DRAWN, strict=True):
         for axes, x in zip(axes_row, ("epoch", "seconds"), strict=True):
             for arm, ((dash, marker), colour) in looks.items():
                 of = frame[(frame["measure"] == measure) & (frame["variant"] == arm)]
@@ -202,7 +197,7 @@ def draw(frame: pd.DataFrame, seconds: Mapping[str, float]) -> Figure:
                 line = {"color": colour, "linestyle": dash}
                 line["marker"] = marker if len(values.columns) < 5 else ""
                 band(axes, values.columns, values.to_numpy(), line, arm)
-        axes_row[0].set_ylabel(f"{name}, held out")
+        axes_row[0].set_ylabel(f"{MEASURES[measure][0]}, held out")
     log_axis(grid[0][0])
     whole_epochs(grid[-1][0])
     grid[-1][0].set_xlabel("epoch")

@@ -25,7 +25,7 @@ from stages.model.averaging import Average
 from stages.model.network import Autoencoder, device
 from stages.model.training import RECALIBRATING
 from stages.report.studies import KINDS, short_hash
-from studies.shared import spread, write
+from studies.shared import batches, spread, write
 
 MODELS = (
     "recursive_bn", "stacked_bn", "recursive_shared_bn", "stacked_shared_bn",
@@ -61,9 +61,8 @@ def main() -> None:
 
 
 def calibrated(people: Faces, model: Autoencoder) -> Autoencoder:
-    """The same weights, in evaluation mode, with population statistics: means over batches of
-    training faces on their way through the whole model. A shared norm gets those of each half, as
-    tied."""
+    """The same weights, in evaluation mode, with means over batches of training faces on their way
+    through the whole model. A shared norm gets those of each half, as tied."""
     changed = {"norm": "tied"} if model.settings.norm == "shared" else {}
     apart = Autoencoder(model.settings.model_copy(update=changed))
     apart.load_state_dict(model.state_dict())
@@ -78,11 +77,8 @@ def calibrated(people: Faces, model: Autoencoder) -> Autoencoder:
 @torch.no_grad()
 def error(model: Autoencoder, images: np.ndarray, batch: int) -> float:
     """Mean squared error summed over an image, uint8 (n, 128, 128, 3); the last part is dropped."""
-    errors = []
-    for start in range(0, len(images) - batch + 1, batch):
-        inputs = to_tensor(images[start : start + batch]).to(device())
-        errors.append((model(inputs) - inputs).square().sum((1, 2, 3)).mean().item())
-    return float(np.mean(errors))
+    whole = batches(images[: len(images) // batch * batch], batch)
+    return float(np.mean([(model(x) - x).square().sum((1, 2, 3)).mean().item() for x in whole]))
 
 
 if __name__ == "__main__":

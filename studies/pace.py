@@ -75,28 +75,23 @@ def _timed(settings: ModelSettings, people: Faces, stacked: bool) -> float:
 def mebibytes(settings: ModelSettings) -> float:
     """What a training step keeps of an image between forward and backward.
 
-    Counted are the tensors but for weights that autograd saves in the plain formulation, as in any
-    framework. A recursive step computes the gradients of a level, and drops what it kept for it,
-    before the next level: the most that it has at a time counts. So it is for the stacked epochs at
-    the end of a training.
+    What counts are the tensors, but no weights, that autograd saves in the plain formulation, and
+    the most of them at a time: a recursive step drops those of a level before the next level.
     """
     model = Autoencoder(settings).train()
     weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
     images = torch.rand(IMAGES, 3, model.size, model.size)
-    most = 0
-    for stacked in {False, settings.stacked_epochs > 0}:
-        kept: dict[int, torch.UntypedStorage] = {}
+    kept, most = dict[int, torch.UntypedStorage](), 0
 
-        def keep(
-            tensor: torch.Tensor, kept: dict[int, torch.UntypedStorage] = kept
-        ) -> torch.Tensor:
-            storage = tensor.untyped_storage()
-            if storage.data_ptr() not in weights:
-                kept[storage.data_ptr()] = storage
-            return tensor
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage
+        return tensor
 
-        plain = patch.dict(os.environ, {SWITCH: "0"})
-        with plain, torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    plain = patch.dict(os.environ, {SWITCH: "0"})
+    with plain, torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        for stacked in {False, settings.stacked_epochs > 0}:
             for _ in parts(model, images, stacked):
                 most = max(most, sum(storage.nbytes() for storage in kept.values()))
                 kept.clear()

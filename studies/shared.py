@@ -32,17 +32,16 @@ def spread(people: Faces, split: str, count: int) -> np.ndarray:
     return people.images[rows[compute.evenly_spaced(len(rows), count)]]
 
 
-def batches(images: np.ndarray) -> Iterator[Tensor]:
-    """uint8 (n, size, size, 3) -> float tensors of up to BATCH images on the device."""
-    for start in range(0, len(images), BATCH):
-        yield to_tensor(images[start : start + BATCH]).to(device())
+def batches(images: np.ndarray, count: int = BATCH) -> Iterator[Tensor]:
+    """uint8 (n, size, size, 3) -> float tensors of up to `count` images on the device."""
+    for start in range(0, len(images), count):
+        yield to_tensor(images[start : start + count]).to(device())
 
 
 def obtained(
     settings: Iterable[ModelSettings], seeds: Iterable[int], people: Faces
 ) -> list[tuple[Training, Path]]:
-    """A training for each of the settings and seeds, done now if it is not kept, and the folder of
-    its outputs."""
+    """A training for each of the settings and seeds, done now if it is not kept, and its folder."""
     planned = [
         Training(settings=one, seed=seed, faces=people.hash) for one in settings for seed in seeds
     ]
