@@ -31,8 +31,7 @@ def save(
 ) -> None:
     """Write a model's `state`, of any device, and its training as metadata.
 
-    half: in half precision, which `load` turns back to single. Raises PipelineError where a value
-    is too large for half precision.
+    half: in half precision, which `load` undoes. Raises PipelineError for values too large for it.
     """
     metadata = training.model_dump(exclude_none=True) | {"weights": weights}
     if half:

@@ -32,8 +32,7 @@ def obtain_all(trainings: Sequence[Training]) -> list[Path]:
 
     As many at a time as there are cores, or as a GPU's memory carries; through a Dask scheduler
     where DASK_SCHEDULER_ADDRESS names one. Prints each result when it is there. Raises
-    PipelineError where a process was killed. Finished trainings are kept, the others go on from
-    their last epoch the next time.
+    PipelineError where a process was killed; the next time each goes on from its last epoch.
     """
     outputs = [store.finished(training) for training in trainings]
     missing = {

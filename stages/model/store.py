@@ -379,8 +379,7 @@ def load(names: Sequence[str]) -> dict[str, Autoencoder]:
 def accept_code(old: str) -> int:
     """Rename the trainings of code `old` as if the present code had made them; returns how many.
 
-    Keeps the name of those that the present code made, too. Raises PipelineError where there is no
-    training of code `old`.
+    Keeps the name of those of the present code, too. Raises PipelineError where `old` made none.
     """
     kept: dict[Path, dict[str, Any]] = {}
     for path in kept_trainings().glob("*/identity.json"):
