@@ -17,6 +17,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
+from unittest.mock import patch
 
 import pandas as pd
 import torch
@@ -42,43 +43,35 @@ TRIED = 10  # epochs, of one seed that nothing else is judged by
 TRIED_SEED = 100
 
 
-class OwnLosses(Trainer):
-    """A training whose losses the caller gives, in parts of which each is used before the next is
-    computed; by the faces (N,3,size,size) of a batch."""
+def trained(
+    trainer: Trainer, losses: Callable[[Autoencoder, Tensor], Iterator[dict[str, Tensor]]]
+) -> Autoencoder:
+    """The averaged weights of a training with other losses, of the model and the faces of a batch
+    (N,3,size,size), in parts of which each is used before the next is computed. Raises Diverged."""
 
-    losses: Callable[[Tensor], Iterator[dict[str, Tensor]]]
+    def parts(model: Autoencoder, images: Tensor, stacked: bool) -> Iterator[dict[str, Tensor]]:
+        return losses(model, images)
 
-    def _step(self) -> None:
-        self.optimizer.zero_grad()
-        found: dict[str, Tensor] = {}
-        for part in self.losses(self.batches(self.batch)):
-            torch.autograd.backward(list(part.values()))
-            found |= {name: loss.detach() for name, loss in part.items()}
-        found["total"] = torch.stack([*found.values()]).sum()
-        self._check(found["total"].item(), found)
-        self.optimizer.step()
-        self.average.update()
-        for name, value in found.items():
-            self.sums[name] += value
+    with patch("stages.model.training.parts", parts):
+        while trainer.epoch < trainer.settings.epochs:
+            trainer.run_epoch()
+    return trainer.average.model
 
 
 def greedy(training: Training, people: Faces) -> Autoencoder:
     """A model trained one level after another, averaged weights. Raises Diverged."""
     done = Autoencoder(training.settings)
     for k in range(1, done.depth + 1):
-        trainer = OwnLosses(training, people)
-        trainer.losses = partial(only_level, trainer.model, k)
+        trainer = Trainer(training, people)
         trainer.held_out = trainer.held_out[:64]  # the error of the whole means nothing yet
         trainer.model.encoder[: k - 1].load_state_dict(done.encoder[: k - 1].state_dict())
-        while trainer.epoch < training.settings.epochs:
-            trainer.run_epoch()
-        averaged = trainer.average.model
+        averaged = trained(trainer, partial(only_level, k))
         done.encoder[k - 1].load_state_dict(averaged.encoder[k - 1].state_dict())
         done.decoder[k - 1].load_state_dict(averaged.decoder[k - 1].state_dict())
     return done.eval()
 
 
-def only_level(model: Autoencoder, k: int, images: Tensor) -> Iterator[dict[str, Tensor]]:
+def only_level(k: int, model: Autoencoder, images: Tensor) -> Iterator[dict[str, Tensor]]:
     with torch.no_grad():
         x = model.encode(images, k - 1)
     yield {f"level_{k}": model.level(k, x, x)[1]}
@@ -86,14 +79,10 @@ def only_level(model: Autoencoder, k: int, images: Tensor) -> Iterator[dict[str,
 
 def denoising(training: Training, people: Faces, noise: float) -> Autoencoder:
     """A model whose levels denoise their input, averaged weights. Raises Diverged."""
-    trainer = OwnLosses(training, people)
-    trainer.losses = partial(denoised, trainer.model, noise)
-    while trainer.epoch < training.settings.epochs:
-        trainer.run_epoch()
-    return trainer.average.model
+    return trained(Trainer(training, people), partial(denoised, noise))
 
 
-def denoised(model: Autoencoder, noise: float, images: Tensor) -> Iterator[dict[str, Tensor]]:
+def denoised(noise: float, model: Autoencoder, images: Tensor) -> Iterator[dict[str, Tensor]]:
     x = images
     for k in range(1, model.depth + 1):
         with torch.no_grad():
