@@ -10,23 +10,22 @@ import sys
 
 import numpy as np
 import pandas as pd
-import torch
 from matplotlib.figure import Figure
 
 from stages.common.entry import entry_point
 from stages.common.settings import WEIGHTS, read_variant
 from stages.data import faces
 from stages.model import checkpoint
-from stages.model.network import Autoencoder, device
+from stages.model.network import device
 from stages.report.catalogue import WEIGHTS_LABELS
 from stages.report.charts import own_style, rendered
 from stages.report.statistics import CONFIDENCE
 from stages.report.studies import BY_DEPTH, ratios_by_depth, short_hash
-from studies.shared import batches, markdown, obtained, with_others, write
+from studies import shared
+from studies.shared import markdown, obtained, with_others, write
 
 SEEDS = range(5)
 FEWER = (3, 5)  # levels of stacked models beside all levels
-BATCH = 64
 KEY = [*BY_DEPTH, "training", "seed"]
 TRAININGS = ("recursive", "stacked")
 
@@ -45,23 +44,17 @@ def main() -> None:
         for weights in WEIGHTS:
             path = folder / f"{weights}.safetensors"
             model = checkpoint.load_trained(path, training, weights).to(device())
-            for levels in depths if kind == "recursive" else (model.depth,):
+            looked_at = depths if kind == "recursive" else (model.depth,)
+            names = [f"depth_error_{levels}" for levels in looked_at]
+            found = shared.measured(model, images, names)
+            for levels, error in zip(looked_at, found.values(), strict=True):
                 what = model.size, short_hash(people.hash), weights, levels
-                rows.append((*what, kind, training.seed, error(model, images, levels)))
+                rows.append((*what, kind, training.seed, error))
     measured = with_others(pd.DataFrame(rows, columns=[*KEY, "error"]), "depth", ["faces"])
     measured = measured.sort_values(KEY, ignore_index=True)
     with own_style():
         picture = rendered(draw(measured))
     write("depth", measured, told(measured), picture.save)
-
-
-@torch.inference_mode()
-def error(model: Autoencoder, images: np.ndarray, levels: int) -> float:
-    """Squared error summed over an image, mean of uint8 (n, s, s, 3), through so many levels."""
-    total = 0.0
-    for inputs in batches(images, BATCH):
-        total += (model.reconstruct(inputs, levels) - inputs).square().double().sum().item()
-    return total / len(images)
 
 
 def draw(measured: pd.DataFrame) -> Figure:

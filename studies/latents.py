@@ -25,13 +25,13 @@ from stages.common.entry import entry_point
 from stages.common.errors import PipelineError
 from stages.data import faces
 from stages.data.faces import to_tensor
-from stages.measure import clarity
-from stages.measure.compute import latents
+from stages.measure import clarity, compute
+from stages.measure.measures import MEASURES
 from stages.model import checkpoint, store
 from stages.model.network import Autoencoder, device
 from stages.report.sheets import Block, sheet
 from stages.report.studies import short_hash
-from studies.shared import BATCH, batches, clearness, markdown, spread, write
+from studies.shared import BATCH, CLARITY, batches, markdown, spread, write
 
 MODELS = ("stacked", "recursive", "recursive_shared_bn", "stacked_vae", "recursive_vae")
 SAMPLES = 250
@@ -90,7 +90,7 @@ def draw(model: Autoencoder, train: np.ndarray, held_out: np.ndarray) -> dict[st
     order = torch.randperm(SAMPLES, generator=torch.Generator().manual_seed(0))
     drawn = {density: latent[order] for density, latent in drawn.items()}
     if model.settings.variational:
-        drawn["standard normal"] = latents(SAMPLES, model.latent)
+        drawn["standard normal"] = compute.latents(SAMPLES, model.latent)
     found = {HELD_OUT: [model(batch) for batch in batches(held_out)]}
     for density, latent in drawn.items():
         found[density] = [model.sample(part.to(device())) for part in torch.split(latent, BATCH)]
@@ -116,11 +116,14 @@ def measured(
     """The values of MEASURED of uint8 pictures (n, size, size, 3); without `reach`, the distances
     of reconstructions, copies are not a number."""
     count = min(len(pictures), len(held_out))
-    clear = clearness(batches(pictures[:count]), batches(held_out[:count]))
+    chosen = [MEASURES[name] for name in CLARITY]
+    with compute.threads() as pool:
+        rows = compute.of_pictures(pool, "samples", chosen, pictures[:count], held_out[:count])
+    clear = [value for _, _, value, _, _ in rows]
     nearest = _distances(pictures, nearby)
     copies = np.nan if reach is None else float((nearest < np.quantile(reach, 0.01)).mean())
     found = float(clarity.detect(pictures).mean())
-    return found, *clear.values(), float(np.median(nearest)), copies
+    return found, *clear, float(np.median(nearest)), copies
 
 
 def _small(images: np.ndarray) -> Tensor:

@@ -48,7 +48,7 @@ from stages.report.charts import band, log_axis, own_style, rendered, whole_epoc
 from stages.report.statistics import CONFIDENCE
 from stages.report.studies import DETAIL, compared, pace, short_hash
 from studies import shared
-from studies.shared import FOLDER, clarity_of, markdown, obtained, spread, with_others
+from studies.shared import FOLDER, markdown, obtained, spread, with_others
 
 SEEN, FRESH = range(3), range(10, 13)  # seeds
 COSINE: dict[str, object] = {"schedule": "cosine"}
@@ -164,7 +164,7 @@ def stretched(settings: ModelSettings, epochs: int) -> ModelSettings:
 
 def clear(model: Autoencoder, people: Faces, measures: Iterable[str] = CLARITY) -> dict[str, float]:
     """Measures of a model's reconstructions of held-out faces, by name."""
-    return clarity_of(model, spread(people, "test", MEASURED), measures)
+    return shared.measured(model, spread(people, "test", MEASURED), measures)
 
 
 def write(measured: pd.DataFrame) -> None:

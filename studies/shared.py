@@ -1,4 +1,4 @@
-"""What studies share: which faces they take, how they train, measure clarity, and write results."""
+"""What studies share: which faces they take, how they train and measure, and write results."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -7,14 +7,13 @@ from typing import TypeVar
 
 import numpy as np
 import pandas as pd
-import torch
 from torch import Tensor
 
 from stages.common.files import atomic_set
 from stages.common.processes import run_each
 from stages.common.settings import ModelSettings, Training
 from stages.data.faces import Faces, to_tensor
-from stages.measure import clarity, compute, statistics
+from stages.measure import compute
 from stages.measure.measures import MEASURES
 from stages.model.network import Autoencoder, device
 from stages.model.side_by_side import obtain_all, room, share_no_lock
@@ -53,17 +52,7 @@ def side_by_side(tasks: Sequence[Callable[[], Result]]) -> Iterator[Result]:
     return run_each(tasks, min(len(tasks), room()), share_no_lock, KILLED)
 
 
-def clearness(pictures: Iterable[Tensor], images: Iterable[Tensor]) -> dict[str, float]:
-    """high_frequency_ratio and grid_ratio of batches of pictures, compared with those of images."""
-    parts: dict[str, list[Tensor]] = {name: [] for name in CLARITY}
-    for after, before in zip(pictures, images, strict=True):
-        powers = [clarity.power_of(clarity.spectrum(batch)) for batch in (after, before)]
-        for name, values in parts.items():
-            values.append(getattr(clarity, name)(*powers).cpu())
-    return {name: statistics.ratio(torch.cat(values))[0] for name, values in parts.items()}
-
-
-def clarity_of(
+def measured(
     model: Autoencoder, images: np.ndarray, measures: Iterable[str] = CLARITY
 ) -> dict[str, float]:
     """Measures, by name, of a model's reconstructions of uint8 (n, size, size, 3)."""
