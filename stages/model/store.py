@@ -369,10 +369,7 @@ def load(names: Sequence[str]) -> dict[str, Autoencoder]:
     for name, model in models.items():
         grey = torch.full((1, 3, model.size, model.size), 0.5)
         if not model(grey).isfinite().all():
-            raise PipelineError(
-                f"{find(name)} is damaged: its reconstructions are no numbers; delete it and run "
-                "`dvc repro`"
-            )
+            raise checkpoint.damaged(find(name), "its reconstructions are no numbers")
     return models
 
 
