@@ -42,7 +42,6 @@ def write(results: Results, cores: int, folder: Path) -> Path:
     results["speed_up"] = speed_up(results["images_per_second"])
     name = re.sub(r"[^a-z0-9]+", "-", results["processor"].lower()).strip("-")
     path = folder / f"benchmarks/{name}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps(results, indent=1) + "\n")
     return show(path)
 
