@@ -8,7 +8,7 @@ import json
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
 
@@ -78,53 +78,47 @@ def level_of(kind: str, arrays: tuple[Any, ...]) -> int:
     return level if kind == "activation" and level else level + 1
 
 
-@contextmanager
-def timed(seconds: Seconds) -> Iterator[None]:
-    """Within, what the kernels take is added to `seconds`, by level and kind."""
-
-    def wrapped(kernel: Callable[..., Any], kind: str) -> Callable[..., Any]:
-        def call(*arrays: Any) -> Any:
-            started = time.process_time()
-            result = kernel(*arrays)
-            seconds[level_of(kind, arrays), kind] += time.process_time() - started
-            return result
-
-        return call
-
-    def maker(make: Callable[..., Any], kind: str) -> Callable[..., Any]:
-        return lambda *tile: wrapped(make(*tile), kind)
-
-    patches = [
-        patch.object(convolutions, name, maker(getattr(convolutions, name), kind))
-        for kind, names in MADE.items()
-        for name in names
-    ]
-    patches += [
-        patch.object(room, name, wrapped(getattr(room, name), kind))
-        for kind, (room, names) in PLAIN.items()
-        for name in names
-    ]
-    for part in patches:
-        part.start()
-    try:
-        yield
-    finally:
-        for part in patches:
-            part.stop()
-
-
-@contextmanager
-def counted(owner: Any, name: str, seconds: Seconds, kind: str) -> Iterator[None]:
-    """Within, what calls of owner.name take is added to what belongs to no level."""
-    inner = getattr(owner, name)
+def watched(
+    function: Callable[..., Any], kind: str, seconds: Seconds, of_a_level: bool = True
+) -> Callable[..., Any]:
+    """The function; what its calls take is added to `seconds`, by level (0: of none) and kind."""
 
     def call(*arguments: Any, **named: Any) -> Any:
         started = time.process_time()
-        result = inner(*arguments, **named)
-        seconds[0, kind] += time.process_time() - started
+        result = function(*arguments, **named)
+        took = time.process_time() - started
+        seconds[level_of(kind, arguments) if of_a_level else 0, kind] += took
         return result
 
-    with patch.object(owner, name, call):
+    return call
+
+
+def maker(make: Callable[..., Any], kind: str, seconds: Seconds) -> Callable[..., Any]:
+    return lambda *tile: watched(make(*tile), kind, seconds)
+
+
+@contextmanager
+def timed(trainer: training.Trainer, seconds: Seconds) -> Iterator[None]:
+    """Within, what the parts of a step take is added to `seconds`."""
+    whole = {
+        "whole step": (trainer, "take_step"),
+        "Adam": (trainer.optimizer, "step"),
+        "averaged weights": (averaging.Average, "update"),
+        "gathering the batch": (training.Batches, "__call__"),
+    }
+    with ExitStack() as patches:
+
+        def replace(owner: Any, name: str, wrap: Callable[..., Any], *how: Any) -> None:
+            patches.enter_context(patch.object(owner, name, wrap(getattr(owner, name), *how)))
+
+        for kind, names in MADE.items():
+            for name in names:
+                replace(convolutions, name, maker, kind, seconds)
+        for kind, (room, names) in PLAIN.items():
+            for name in names:
+                replace(room, name, watched, kind, seconds)
+        for kind, (owner, name) in whole.items():
+            replace(owner, name, watched, kind, seconds, False)
         yield
 
 
@@ -135,13 +129,7 @@ def anatomy(name: str, faces_path: str) -> dict[str, Any]:
     trainer = training.Trainer(settings(name, 2), faces)
     trainer.run_epoch()  # warms up
     seconds: Seconds = defaultdict(float)
-    with (
-        timed(seconds),
-        counted(trainer, "take_step", seconds, "whole step"),
-        counted(trainer.optimizer, "step", seconds, "Adam"),
-        counted(averaging.Average, "update", seconds, "averaged weights"),
-        counted(training.Batches, "__call__", seconds, "gathering the batch"),
-    ):
+    with timed(trainer, seconds):
         trainer.run_epoch()
     total = seconds.pop((0, "whole step"))
     seconds[0, "the rest: autograd, Python"] = total - sum(seconds.values())

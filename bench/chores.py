@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from bench.watch import Watch
@@ -76,51 +77,42 @@ def prepare_faces(scratch: Path, smoke: bool) -> tuple[str, list[Chore]]:
     download = stage(scratch, "stages.download", LFW_ARCHIVE=str(archive))
     preprocess = stage(scratch, "stages.preprocess")
     together = download[0] + preprocess[0], max(download[1], preprocess[1])
-    return dataset, [
-        chore("download, from a local archive" if dataset == LFW else "download", None, download),
-        chore("preprocess", None, preprocess),
-        chore("download and preprocess together", 40, together),
-    ]
+    taken = (
+        ("download, from a local archive" if dataset == LFW else "download", None, download),
+        ("preprocess", None, preprocess),
+        ("download and preprocess together", 40, together),
+    )
+    return dataset, [Chore(name, limit_s, (took,), peak) for name, limit_s, (took, peak) in taken]
 
 
 def run_chores(scratch: Path, smoke: bool) -> list[Chore]:
     """The rest, once where `smoke`; `prepare_faces` has been called."""
-
-    def run(*words: str) -> Callable[[], tuple[float, float]]:
-        return lambda: stage(scratch, *words)
-
     runs = 1 if smoke else 3
+    configure = partial(stage, scratch, "stages.configure")
+    train = partial(stage, scratch, "stages.train_variant", "recursive")
+    evaluate = partial(stage, scratch, "stages.evaluate", "recursive")
     in_scratch = [
-        measured("a stage that trains nothing (configure)", 4, run("stages.configure"), runs),
-        measured(
-            "train-variant, one epoch of every seed",
-            None,
-            run("stages.train_variant", "recursive"),
-            1,
-        ),
-        measured("evaluate", None, run("stages.evaluate", "recursive"), runs),
+        measured("a stage that trains nothing (configure)", 4, configure, runs),
+        measured("train-variant, one epoch of every seed", None, train, 1),
+        measured("evaluate", None, evaluate, runs),
     ]
     if smoke:
         return in_scratch
     return [
         measured("`dvc repro`, nothing to do", 2.5, repro),
         *in_scratch,
-        measured("plot", 30, lambda: plot(scratch / "plot")),
+        measured("plot", 30, partial(plot, scratch / "plot")),
     ]
-
-
-def chore(name: str, limit_s: float | None, *runs: tuple[float, float]) -> Chore:
-    seconds, peaks = zip(*runs, strict=True)
-    return Chore(name, limit_s, seconds, max(peaks))
 
 
 def measured(
     name: str, limit_s: float | None, run: Callable[[], tuple[float, float]], runs: int = 3
 ) -> Chore:
     try:
-        return chore(name, limit_s, *(run() for _ in range(runs)))
+        seconds, peaks = zip(*(run() for _ in range(runs)), strict=True)
     except PipelineError as error:
         return Chore(name, limit_s, problem=str(error))
+    return Chore(name, limit_s, seconds, max(peaks))
 
 
 def repro() -> tuple[float, float]:

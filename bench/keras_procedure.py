@@ -11,6 +11,7 @@ Runs in the environment of bench/requirements.txt and imports nothing of the pip
 
 import os
 import sys
+from itertools import pairwise
 
 os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -24,23 +25,16 @@ import tensorflow as tf
 from bench import contender
 from bench.contender import BATCH, CHANNELS, SIZE
 
+IMAGES = 1024  # that it cycles through
+
 
 def build_levels() -> tuple[list[keras.Layer], list[keras.Layer]]:
     """The seven encoder levels and the seven decoder levels that invert them, outermost first."""
-
-    def kernel(level: int) -> int:
-        return 5 if level == 0 else 3
-
-    encoder = [
-        keras.layers.Conv2D(filters, kernel(level), 2, "same", activation="selu")
-        for level, filters in enumerate(CHANNELS[1:])
-    ]
-    decoder = [
-        keras.layers.Conv2DTranspose(
-            filters, kernel(level), 2, "same", activation="selu" if level else "sigmoid"
-        )
-        for level, filters in enumerate(CHANNELS[:-1])
-    ]
+    encoder, decoder = [], []
+    for level, (outer, inner) in enumerate(pairwise(CHANNELS)):
+        kernel, last = (3, "selu") if level else (5, "sigmoid")
+        encoder.append(keras.layers.Conv2D(inner, kernel, 2, "same", activation="selu"))
+        decoder.append(keras.layers.Conv2DTranspose(outer, kernel, 2, "same", activation=last))
     return encoder, decoder
 
 
@@ -55,24 +49,25 @@ class Recursive:
     level k, which recreates what encoder level k was given."""
 
     def __init__(self, faces: np.ndarray) -> None:
-        self.encoder, self.decoder = build_levels()
+        encoder, decoder = build_levels()
+        halves = {"encoder": encoder, "decoder": decoder}
+        self.layers = {(half, k): layer for half in halves for k, layer in enumerate(halves[half])}
         images = keras.Input((SIZE, SIZE, 3))
         activations = [images]
-        for level in self.encoder:
+        for level in encoder:
             activations.append(level(activations[-1]))
         self.target_model = keras.Model(images, activations[1:-1])
         self.sub_models = []
         targets = self.targets(faces)
-        for level, (encode, decode) in enumerate(zip(self.encoder, self.decoder, strict=True)):
-            model = compiled(images, decode(activations[level + 1]))
-            before = self.weights()
+        for level, (encode, decode) in enumerate(zip(encoder, decoder, strict=True)):
+            self.sub_models.append(compiled(images, decode(activations[level + 1])))
             # Keras 3 reads `trainable` when a step is traced, not when the model is compiled: take
             # the first step of this sub-model before the next one freezes another level.
-            model.train_on_batch(faces, targets[level])
-            check_moved(before, self.weights(), expected={("encoder", level), ("decoder", level)})
+            self.check(level, faces, targets)
             encode.trainable = False
-            self.sub_models.append(model)
-        self.check(faces)
+        targets = self.targets(faces)
+        for level in range(len(self.sub_models)):  # the traced ones
+            self.check(level, faces, targets)
 
     def targets(self, faces: np.ndarray) -> list[np.ndarray]:
         return [faces, *self.target_model.predict_on_batch(faces)]
@@ -85,21 +80,11 @@ class Recursive:
             for model, target in zip(self.sub_models, targets, strict=True)
         ]
 
-    def weights(self) -> dict[tuple[str, int], list[np.ndarray]]:
-        halves = {"encoder": self.encoder, "decoder": self.decoder}
-        return {
-            (half, level): [np.array(weight) for weight in layer.get_weights()]
-            for half, layers in halves.items()
-            for level, layer in enumerate(layers)
-        }
-
-    def check(self, faces: np.ndarray) -> None:
-        """Each traced sub-model still trains its own two levels and no other."""
-        targets = self.targets(faces)
-        for level, model in enumerate(self.sub_models):
-            before = self.weights()
-            model.train_on_batch(faces, targets[level])
-            check_moved(before, self.weights(), expected={("encoder", level), ("decoder", level)})
+    def check(self, level: int, faces: np.ndarray, targets: list[np.ndarray]) -> None:
+        """Take a step of a sub-model, which has to train its own two levels and no other."""
+        before = weights(self.layers)
+        self.sub_models[level].train_on_batch(faces, targets[level])
+        check_moved(before, weights(self.layers), {("encoder", level), ("decoder", level)})
 
 
 class Stacked:
@@ -111,13 +96,18 @@ class Stacked:
         for level in (*encoder, *reversed(decoder)):
             activation = level(activation)
         self.model = compiled(images, activation)
-        before = {number: layer.get_weights() for number, layer in enumerate(self.model.layers)}
+        layers = dict(enumerate(self.model.layers))
+        before = weights(layers)
         self.step(faces)
-        after = {number: layer.get_weights() for number, layer in enumerate(self.model.layers)}
-        check_moved(before, after, expected=set(range(1, 15)))  # 0 is the input
+        check_moved(before, weights(layers), expected=set(range(1, 15)))  # 0 is the input
 
     def step(self, faces: np.ndarray) -> list[float]:
         return [float(self.model.train_on_batch(faces, faces))]
+
+
+def weights(layers: dict) -> dict:
+    """Copies of each layer's weights, by its name."""
+    return {name: [*map(np.array, layer.get_weights())] for name, layer in layers.items()}
 
 
 def check_moved(before: dict, after: dict, expected: set) -> None:
@@ -133,14 +123,13 @@ def check_moved(before: dict, after: dict, expected: set) -> None:
 def main() -> None:
     parser = contender.parser(__doc__.splitlines()[0])
     parser.add_argument("--faces", default="data/faces.npy")
-    parser.add_argument("--images", type=int, default=1024, help="how many faces to cycle through")
     arguments = parser.parse_args()
     tf.config.threading.set_intra_op_parallelism_threads(arguments.threads)
     tf.config.threading.set_inter_op_parallelism_threads(arguments.threads)
     tf.get_logger().setLevel("ERROR")  # eight models trace eight steps: no need to warn
     keras.utils.set_random_seed(0)
 
-    faces = np.load(arguments.faces, mmap_mode="r")[: arguments.images] / np.float32(255)
+    faces = np.load(arguments.faces, mmap_mode="r")[:IMAGES] / np.float32(255)
     models = {"recursive": Recursive(faces[:BATCH]), "stacked": Stacked(faces[:BATCH])}
 
     def train(training: str, batches: int) -> int:

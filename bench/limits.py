@@ -8,7 +8,7 @@ import os
 import re
 import subprocess
 import sys
-import time
+import timeit
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -28,18 +28,14 @@ ONE = np.float32(1)
 # OpenBLAS takes these for orders, and others than the processor's kernels.
 MISLEADING = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 NUMPY = f"""
-import time, numpy
-a, times = numpy.random.rand({SIZE}, {SIZE}).astype(numpy.float32), []
-for _ in range(5):
-    started = time.perf_counter()
-    a @ a
-    times.append(time.perf_counter() - started)
-print(min(times))
+import timeit, numpy
+a = numpy.random.rand({SIZE}, {SIZE}).astype(numpy.float32)
+print(min(timeit.repeat(lambda: a @ a, number=1)))
 """
 
 
 def gflops(cores: int) -> dict[str, float]:
-    """Billions of operations a second on so many cores, best of five, by each way."""
+    """Billions of operations a second on so many cores, by each way: the best of five."""
     return {
         "torch": torch_product(cores),
         "NumPy": numpy_product(cores),
@@ -51,7 +47,7 @@ def torch_product(cores: int) -> float:
     threads = torch.get_num_threads()
     torch.set_num_threads(cores)
     a = torch.rand(SIZE, SIZE)
-    seconds = best_of_five(lambda: a @ a)
+    seconds = min(timeit.repeat(lambda: a @ a, number=1))
     torch.set_num_threads(threads)
     return 2 * SIZE**3 / seconds / 1e9
 
@@ -73,7 +69,7 @@ def multiply_adds(cores: int) -> float:
         def run() -> None:
             list(pool.map(lambda _: loop(TURNS, 0.999, 0.001), range(cores)))
 
-        seconds = best_of_five(run)
+        seconds = min(timeit.repeat(run, number=1))
     return 2 * 10 * width * TURNS * cores / seconds / 1e9
 
 
@@ -94,15 +90,6 @@ def register_loop(width: int) -> Callable[[int, float, float], float]:
         return float(total(a + b + c + d + e + f + g + h + i + j))
 
     return loop
-
-
-def best_of_five(run: Callable[[], object]) -> float:
-    times = []
-    for _ in range(5):
-        started = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - started)
-    return min(times)
 
 
 def processor() -> str:

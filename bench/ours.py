@@ -35,15 +35,7 @@ def join(barrier: Barrier, formulation: str) -> None:
 
 
 def settings(name: str, epochs: int) -> Training:
-    own = ModelSettings(
-        training=name,
-        norm="none",
-        activation="selu",
-        variational=False,
-        epochs=epochs,
-        batch_size=BATCH,
-        lr=0.001,
-    )
+    own = ModelSettings(training=name, epochs=epochs, batch_size=BATCH, lr=0.001)
     return Training(settings=own, seed=0, faces="")
 
 

@@ -18,6 +18,8 @@ from torchvision.transforms.v2 import functional as transforms
 from bench import contender
 from bench.contender import BATCH, CHANNELS, SIZE
 
+WORKERS = 2  # processes that decode JPEGs
+
 
 class ArchivedFaces(Dataset):
     """The centre 128x128 crops of a tar's JPEGs, decoded one at a time, (3,128,128) in [0,1]."""
@@ -86,15 +88,9 @@ class Training:
         return len(images)
 
 
-def batches_for_ever(archive: str, workers: int) -> Iterator[Tensor]:
-    loader = DataLoader(
-        ArchivedFaces(archive),
-        BATCH,
-        shuffle=True,
-        drop_last=True,
-        num_workers=workers,
-        persistent_workers=workers > 0,
-    )
+def batches_for_ever(archive: str) -> Iterator[Tensor]:
+    how = {"shuffle": True, "drop_last": True, "persistent_workers": True}
+    loader = DataLoader(ArchivedFaces(archive), BATCH, num_workers=WORKERS, **how)
     while True:
         yield from loader
 
@@ -102,12 +98,11 @@ def batches_for_ever(archive: str, workers: int) -> Iterator[Tensor]:
 def main() -> None:
     parser = contender.parser(__doc__.splitlines()[0])
     parser.add_argument("--archive", default="data/lfw-deepfunneled.tar")
-    parser.add_argument("--workers", type=int, default=2, help="processes that decode JPEGs")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
     trainings = {"recursive": Training(recursive_loss), "stacked": Training(stacked_loss)}
-    loader = batches_for_ever(arguments.archive, arguments.workers)
+    loader = batches_for_ever(arguments.archive)
 
     def train(training: str, batches: int) -> int:
         return sum(trainings[training].step(next(loader)) for _ in range(batches))

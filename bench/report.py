@@ -9,11 +9,13 @@ import json
 import platform
 import re
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import matplotlib
+import numpy as np
 import psutil
 
 from bench import limits
@@ -40,7 +42,6 @@ def write(results: Results, cores: int, folder: Path) -> Path:
     results["speed_up"] = speed_up(results["images_per_second"])
     name = re.sub(r"[^a-z0-9]+", "-", results["processor"].lower()).strip("-")
     path = folder / f"benchmarks/{name}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps(results, indent=1) + "\n")
     return show(path)
 
@@ -100,8 +101,32 @@ def fraction(results: Results, pace: dict[str, list[float]], training: str) -> f
     return median(pace[training]) * flops / 1e9 / limit(results)[1]
 
 
+def table(header: str, rows: Iterable[Sequence[object]]) -> list[str]:
+    """The lines of a table in Markdown. header: the names of its columns, with bars between."""
+    rule = "|" + (header.count("|") + 1) * "---|"
+    return [f"| {header} |", rule, *(f"| {' | '.join(map(str, row))} |" for row in rows)]
+
+
 def page(results: Results, others: list[Results]) -> str:
     paces, flops = results["images_per_second"], results["flops_per_image"]
+    rows = []
+    for name, pace in paces.items():
+        batch = f"{median(BATCH / both for both in pace['both']):.3f} s"
+        start, memory = f"{results['startup_s'][name]:.0f} s", f"{results['peak_mb'][name]:,.0f} MB"
+        rows.append((name, *(spread(pace[column]) for column in COLUMNS), batch, start, memory))
+    times = [f"**{spread(results['speed_up'][column], '.2f')}**" for column in COLUMNS]
+    least = FLOORS.get(results["vectors"], {})
+    floors = [str(least.get(column, "")) for column in COLUMNS]
+    reached = [
+        (name, *(f"{fraction(results, pace, training):.0%}" for training in TRAININGS))
+        for name, pace in paces.items()
+    ]
+    ways = [
+        f"{name} {spread([turn[name] for turn in results['gflops']])}"
+        for name in results["gflops"][0]
+    ]
+    way, most = limit(results)
+    paired = " | ".join(TRAININGS)
     lines = [
         "# Benchmark",
         "",
@@ -112,19 +137,7 @@ def page(results: Results, others: list[Results]) -> str:
         "",
         "![Images per second](benchmark.png)",
         "",
-        "| images per second | recursive | stacked | both | batch of both | start-up | memory |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for name, pace in paces.items():
-        batch = [BATCH / both for both in pace["both"]]
-        cells = [spread(pace[column]) for column in COLUMNS]
-        cells += [f"{median(batch):.3f} s", f"{results['startup_s'][name]:.0f} s"]
-        cells.append(f"{results['peak_mb'][name]:,.0f} MB")
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    times = [f"**{spread(results['speed_up'][column], '.2f')}**" for column in COLUMNS]
-    least = FLOORS.get(results["vectors"], {})
-    floors = [str(least.get(column, "")) for column in COLUMNS]
-    lines += [
+        *table(f"images per second | {paired} | both | batch of both | start-up | memory", rows),
         f"| this project, times the faster paper's procedure | {' | '.join(times)} | | | |",
         f"| at least | {' | '.join(floors)} | | | |",
         "",
@@ -135,103 +148,84 @@ def page(results: Results, others: list[Results]) -> str:
         "faces. Start-up reaches from starting Python to ready to train; this project's "
         "kernels were compiled before, once. Memory is the peak of all processes together.",
         "",
+        "## By processor",
+        "",
+        "Times the faster paper's procedure, and fraction of the limit:",
+        "",
         *processors(others),
-        *limit_lines(results),
+        "",
+        "## What is left",
+        "",
+        f"All cores do, in GFLOP/s: {'; '.join(ways)} (matrix products of torch and NumPy, and a "
+        f"loop that loads nothing). The limit is the highest, {way}: {most:.0f}.",
+        "",
         f"A training reaches this fraction of it, at {flops['recursive'] / 1e6:.1f} MFLOP an image "
         f"for recursive and {flops['stacked'] / 1e6:.1f} for stacked:",
         "",
-        "| | recursive | stacked |",
-        "|---|---|---|",
+        *table(f"| {paired}", reached),
+        *step_lines(results, "recursive"),
+        *step_lines(results, "stacked"),
+        "",
+        "## Around training",
+        "",
+        "One run, or the median (lowest to highest) of three.",
+        "",
+        *table("| time | limit | peak memory", (cells(**chore) for chore in results["chores"])),
+        "",
+        f"No stage may need more than {MEMORY_LIMIT_MB:,} MB.",
     ]
-    for name, pace in paces.items():
-        parts = [f"{fraction(results, pace, training):.0%}" for training in TRAININGS]
-        lines.append(f"| {name} | {' | '.join(parts)} |")
-    for training in TRAININGS:
-        lines += step_lines(results, training)
-    lines += ["", "## Around training", "", "One run, or the median (lowest to highest) of three."]
-    lines += ["", "| | time | limit | peak memory |", "|---|---|---|---|"]
-    lines += [chore_line(**chore) for chore in results["chores"]]
-    lines += ["", f"No stage may need more than {MEMORY_LIMIT_MB:,} MB.", ""]
-    return "\n".join(lines)
+    return "\n".join(lines) + "\n"
 
 
 def processors(others: list[Results]) -> list[str]:
     """A table of what this project reaches on every processor measured."""
-    lines = [
-        "## By processor",
-        "",
-        "Times the faster paper's procedure, and fraction of the limit:",
-    ]
-    lines += [
-        "",
-        "| | recursive | stacked | both | limit | recursive | stacked |",
-        "|---|" + 6 * "---|",
-    ]
+    rows = []
     for other in others:
         ours = [*other["images_per_second"].values()][-1]
-        cells = [f"{median(other['speed_up'][column]):.2f}" for column in COLUMNS]
-        cells.append(f"{limit(other)[1]:.0f} GFLOP/s")
-        cells += [f"{fraction(other, ours, training):.0%}" for training in TRAININGS]
-        lines.append(f"| {other['processor']} | {' | '.join(cells)} |")
-    return [*lines, ""]
-
-
-def limit_lines(results: Results) -> list[str]:
-    ways = [
-        f"{name} {spread([turn[name] for turn in results['gflops']])}"
-        for name in results["gflops"][0]
-    ]
-    name, value = limit(results)
-    return [
-        "## What is left",
-        "",
-        f"All cores do, in GFLOP/s: {'; '.join(ways)} (matrix products of torch and NumPy, and a "
-        f"loop that loads nothing). The limit is the highest, {name}: {value:.0f}.",
-        "",
-    ]
+        times = [f"{median(other['speed_up'][column]):.2f}" for column in COLUMNS]
+        parts = [f"{fraction(other, ours, training):.0%}" for training in TRAININGS]
+        rows.append((other["processor"], *times, f"{limit(other)[1]:.0f} GFLOP/s", *parts))
+    return table("| recursive | stacked | both | limit | recursive | stacked", rows)
 
 
 def step_lines(results: Results, training: str) -> list[str]:
     """Where a step's time goes, as a table: milliseconds, and the fraction of the limit reached."""
     step, most = results["steps"][training], max(results["gflops_of_one_core"].values())
     kinds = [*TIMES[training], "activation", "error"]
-    lines = [
-        "",
-        f"A {training} step of {BATCH} images on one thread takes {step['total_ms']:.1f} ms of CPU "
-        f"time (with the fraction of one core's limit, {most:.0f} GFLOP/s):",
-        "",
-        f"| | {' | '.join(kinds)} |",
-        "|---|" + len(kinds) * "---|",
-    ]
     found = {(part["level"], part["kind"]): part["ms"] for part in step["parts"]}
+    rows = []
     for level in sorted({level for level, _ in found} - {0}):
-        cells = []
+        row = [f"level {level}"]
         for kind in kinds:
             ms = found.get((level, kind))
             reached = flops_of(training, level, kind) * BATCH / 1e6 / most
             share = f" ({reached / ms:.0%})" if ms and reached else ""
-            cells.append(f"{ms:.2f}{share}" if ms else "")
-        lines.append(f"| level {level} | {' | '.join(cells)} |")
+            row.append(f"{ms:.2f}{share}" if ms else "")
+        rows.append(row)
     rest = [f"{kind} {ms:.1f} ms" for (level, kind), ms in found.items() if not level]
     return [
-        *lines,
+        "",
+        f"A {training} step of {BATCH} images on one thread takes {step['total_ms']:.1f} ms of CPU "
+        f"time (with the fraction of one core's limit, {most:.0f} GFLOP/s):",
+        "",
+        *table(f"| {' | '.join(kinds)}", rows),
         "",
         f"Beside levels: {', '.join(rest)}. Taps beyond the border are counted, not computed: "
         "deep levels may seem to surpass the limit.",
     ]
 
 
-def chore_line(
+def cells(
     name: str, limit_s: float | None, seconds: list[float], peak_mb: float, problem: str
-) -> str:
+) -> list[str]:
+    """Of a chore's row."""
     limit = "" if limit_s is None else f"{limit_s} s"
     if problem:
-        return f"| {name} | not measured: {problem} | {limit} | |"
+        return [name, f"not measured: {problem}", limit, ""]
     late = limit_s is not None and median(seconds) > limit_s
     took = spread(seconds, ".1f") if len(seconds) > 1 else f"{seconds[0]:.1f}"
     time = f"{took} s{' **too slow**' if late else ''}"
-    memory = f"{peak_mb:,.0f} MB{' **too much**' if peak_mb > MEMORY_LIMIT_MB else ''}"
-    return f"| {name} | {time} | {limit} | {memory} |"
+    return [name, time, limit, f"{peak_mb:,.0f} MB{' **too much**' * (peak_mb > MEMORY_LIMIT_MB)}"]
 
 
 def draw(results: Results, path: Path) -> None:
@@ -240,12 +234,10 @@ def draw(results: Results, path: Path) -> None:
     figure, axes = pyplot.subplots(figsize=(8, 3.6), layout="constrained")
     height = 0.8 / len(COLUMNS)
     for offset, column in enumerate(COLUMNS):
-        middle = [median(pace[column]) for pace in paces.values()]
-        whiskers = [
-            [m - min(pace[column]) for m, pace in zip(middle, paces.values(), strict=True)],
-            [max(pace[column]) - m for m, pace in zip(middle, paces.values(), strict=True)],
-        ]
-        rows = [row + (offset - 1) * height for row in range(len(paces))]
+        values = np.array([pace[column] for pace in paces.values()])
+        middle = np.median(values, axis=1)
+        whiskers = [middle - values.min(1), values.max(1) - middle]
+        rows = np.arange(len(paces)) + (offset - 1) * height
         label = "one recursive and one stacked" if column == "both" else column
         bars = axes.barh(rows, middle, height * 0.9, xerr=whiskers, label=label, capsize=2)
         axes.bar_label(bars, fmt="{:.0f}", padding=4, fontsize=8)

@@ -10,21 +10,21 @@ Keras where it is not installed. It prints its page and leaves reports/ alone.
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 from bench import chores, limits, report
 from bench.anatomy import flops_per_image
 from bench.contender import BATCH, TRAININGS
 from bench.watch import Watch
+from stages.common.cores import cores
 from stages.common.errors import PipelineError
 
 KERAS_PYTHON = Path(".venv-bench/bin/python")
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Contender:
@@ -32,30 +32,23 @@ class Contender:
 
     def __init__(self, name: str, command: list[str], processes: int, trainings: int) -> None:
         self.name, self.trainings = name, trainings
-        started = time.perf_counter()
+        self.started = time.perf_counter()
         self.processes = [
             subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
             for _ in range(processes)
         ]
-        try:
-            self._answers()
-        except PipelineError:
-            self.close()
-            raise
-        self.startup_s = time.perf_counter() - started
         self.peak_mb = 0.0
+
+    def wait(self) -> None:
+        """Until all processes are ready to train."""
+        self._answers()
+        self.startup_s = time.perf_counter() - self.started
 
     def _answers(self) -> list[str]:
         lines = [process.stdout.readline() for process in self.processes]
         if not all(lines):
-            codes = [
-                process.wait()
-                for process, line in zip(self.processes, lines, strict=True)
-                if not line
-            ]
-            raise PipelineError(
-                f"the contender '{self.name}' ended early, with exit status {codes[0]}"
-            )
+            code = self.processes[lines.index("")].wait()
+            raise PipelineError(f"the contender '{self.name}' ended early, with exit status {code}")
         return lines
 
     def images_per_second(self, training: str, batches: int) -> float:
@@ -76,41 +69,38 @@ class Contender:
             process.wait()
 
 
-def start_contenders(dataset: str, data: Path, cores: int, smoke: bool) -> list[Contender]:
-    def command(*words: str, python: object = sys.executable) -> list[str]:
-        return [str(python), "-m", *words, "--threads"]
+def start_contenders(
+    running: ExitStack, dataset: str, data: Path, cores: int, smoke: bool
+) -> list[Contender]:
+    """Contenders that are ready to train, until `running` ends."""
+
+    def command(python: object, *words: str, threads: int = cores) -> list[str]:
+        return [str(python), "-m", *words, "--threads", str(threads)]
 
     faces = ("--faces", str(data / "faces.npy"))
-    keras = command("bench.keras_procedure", *faces, python=KERAS_PYTHON)
-    plain = command("bench.pytorch_plain", "--archive", str(data / f"{dataset}.tar"))
-    ours = command("bench.ours", *faces)
-    plans = [
-        (f"plain PyTorch, decoding JPEGs, {cores} threads", [*plain, str(cores)], 1, 1),
-        *(
-            (f"{name}, {cores} seeds side by side", [*ours, str(cores), *option], 1, cores)
-            for name, option in (
-                ("this project, plain formulation", ["--formulation", "plain"]),
-                ("this project, torch.compile", ["--formulation", "compiled"]),
-                ("this project", []),
-            )
-            if not smoke or "compile" not in name  # that takes a minute
-        ),
-    ]
+    keras = (KERAS_PYTHON, "bench.keras_procedure", *faces)
+    plain = (sys.executable, "bench.pytorch_plain", "--archive", str(data / f"{dataset}.tar"))
+    ours = (sys.executable, "bench.ours", *faces, "--formulation")
+    plans = []  # names, commands, processes, and how many models they train at a time
     if not smoke or KERAS_PYTHON.exists():
         name = "the paper's procedure in Keras"
-        plans[:0] = [
-            (f"{name}, {cores} threads", [*keras, str(cores)], 1, 1),
-            (f"{name}, {cores} processes", [*keras, "1"], cores, cores),
-        ]
+        plans.append((f"{name}, {cores} threads", command(*keras), 1, 1))
+        plans.append((f"{name}, {cores} processes", command(*keras, threads=1), cores, cores))
+    plans.append((f"plain PyTorch, decoding JPEGs, {cores} threads", command(*plain), 1, 1))
+    for how, formulation in (
+        (", plain formulation", "plain"),
+        (", torch.compile", "compiled"),
+        ("", "kernels"),
+    ):
+        if not smoke or formulation != "compiled":  # that takes a minute
+            name = f"this project{how}, {cores} seeds side by side"
+            plans.append((name, command(*ours, formulation), 1, cores))
     contenders = []
-    try:
-        for name, *plan in plans:
-            print(f"starting {name}", flush=True)
-            contenders.append(Contender(name, *plan))
-    except PipelineError:
-        for contender in contenders:
-            contender.close()
-        raise
+    for name, *plan in plans:
+        print(f"starting {name}", flush=True)
+        contenders.append(Contender(name, *plan))
+        running.callback(contenders[-1].close)
+        contenders[-1].wait()
     return contenders
 
 
@@ -136,12 +126,9 @@ def compete(contenders: list[Contender], rounds: int, seconds: float, cores: int
 def measure(scratch: Path, rounds: int, seconds: float, cores: int, smoke: bool) -> dict:
     print("preparing faces", flush=True)
     dataset, found = chores.prepare_faces(scratch, smoke)
-    contenders = start_contenders(dataset, scratch / "data", cores, smoke)
-    try:
+    with ExitStack() as running:
+        contenders = start_contenders(running, dataset, scratch / "data", cores, smoke)
         results = compete(contenders, rounds, seconds, cores)
-    finally:
-        for contender in contenders:
-            contender.close()
     print("taking a step apart", flush=True)
     command = [sys.executable, "-m", "bench.anatomy", "--faces", str(scratch / "data/faces.npy")]
     steps = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
@@ -168,10 +155,10 @@ def main() -> None:
         if not given.smoke and not KERAS_PYTHON.exists():
             raise PipelineError(f"{KERAS_PYTHON} is missing; run `make bench`, which makes it")
         with tempfile.TemporaryDirectory(dir=Path("bench").absolute(), prefix="scratch") as name:
-            scratch, cores = Path(name), 1 if given.smoke else CORES
+            scratch, used = Path(name), 1 if given.smoke else cores()
             rounds, seconds = (1, 0.0) if given.smoke else (given.rounds, given.seconds)
-            results = measure(scratch, rounds, seconds, cores, given.smoke)
-            page = report.write(results, cores, scratch if given.smoke else Path("reports"))
+            results = measure(scratch, rounds, seconds, used, given.smoke)
+            page = report.write(results, used, scratch if given.smoke else Path("reports"))
             print(page.read_text(encoding="utf-8") if given.smoke else f"The page: {page}")
     except PipelineError as error:
         sys.exit(f"error: {error}")

@@ -10,8 +10,7 @@ class Watch:
     """Within `with`, the peak of the resident memory of processes and their children, in MB.
 
     A page that several processes map, as the faces are, counts once where the system tells (Linux),
-    else once for each. `interval`: seconds between two looks, each of which takes some milliseconds
-    of a core.
+    else once for each. `interval`: seconds between two looks, each some milliseconds of a core.
     """
 
     def __init__(self, pids: Iterable[int], interval: float = 0.2) -> None:

@@ -1,5 +1,4 @@
-"""Variants -> models/<variant>/<implementation>/seed<k>/: weights of the last step, their average,
-and the training curve.
+"""Variants -> models/<variant>/<implementation>/seed<k>/: both kinds of weights, and the curve.
 
 `python -m stages.train_variant VARIANT ...` trains what is not kept already, as many trainings at a
 time as there are cores; `--all` takes every variant of configs/.

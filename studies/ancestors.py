@@ -10,16 +10,14 @@
 - noise (Vincent et al. 2010, "Stacked Denoising Autoencoders"): each level recreates its input from
   a copy with Gaussian noise, of so many standard deviations of the batch. All levels learn in one
   step, as in recursive training, and the next level takes the activation without noise. The amount
-  was to be chosen on validation people, one seed, TRIED epochs, and then trained on three seeds:
-  every amount was worse than none there, so that nothing was left to choose. Results:
-  reports/studies/noise.csv.
+  was to be chosen on validation people, one seed, TRIED epochs: there every amount was worse than
+  none. Results: reports/studies/noise.csv.
 """
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
-from typing import TypeVar
+from unittest.mock import patch
 
 import pandas as pd
 import torch
@@ -27,86 +25,64 @@ from torch import Tensor
 
 from stages.common.entry import entry_point
 from stages.common.errors import PipelineError
-from stages.common.files import atomic
-from stages.common.processes import run_each
 from stages.common.settings import Training
 from stages.data import faces
 from stages.data.faces import Faces
 from stages.model.network import Autoencoder, device
-from stages.model.side_by_side import room, share_no_lock
 from stages.model.store import machine
 from stages.model.training import Batches, Diverged, Trainer, held_out_error
 from stages.report.studies import short_hash
 from studies import longer
-from studies.clear import write_table
 from studies.longer import ARMS, ERROR, TABLE
+from studies.shared import side_by_side, write
 from studies.validation import validation
 
-Result = TypeVar("Result")
 EPOCHS = 20
 NOISES = (0.0, 0.1, 0.3, 0.6)
 TRIED = 10  # epochs, of one seed that nothing else is judged by
 TRIED_SEED = 100
-NOISE_TABLE = Path("reports/studies/noise.csv")
-KILLED = "a training process was killed, most likely for lack of memory; run it again"
 
 
-class OwnLosses(Trainer):
-    """A training whose losses the caller gives, in parts of which each is used before the next is
-    computed; by the faces (N,3,size,size) of a batch."""
+def trained(
+    trainer: Trainer, losses: Callable[[Autoencoder, Tensor], Iterator[dict[str, Tensor]]]
+) -> Autoencoder:
+    """The averaged weights of a training with other losses, of the model and the faces of a batch
+    (N,3,size,size), in parts of which each is used before the next is computed. Raises Diverged."""
 
-    losses: Callable[[Tensor], Iterator[dict[str, Tensor]]]
+    def parts(model: Autoencoder, images: Tensor, stacked: bool) -> Iterator[dict[str, Tensor]]:
+        return losses(model, images)
 
-    def _step(self) -> None:
-        self.optimizer.zero_grad()
-        found: dict[str, Tensor] = {}
-        for part in self.losses(self.batches(self.batch)):
-            torch.autograd.backward(list(part.values()))
-            found |= {name: loss.detach() for name, loss in part.items()}
-        found["total"] = torch.stack([*found.values()]).sum()
-        self._check(found["total"].item(), found)
-        self.optimizer.step()
-        self.average.update()
-        for name, value in found.items():
-            self.sums[name] += value
+    with patch("stages.model.training.parts", parts):
+        while trainer.epoch < trainer.settings.epochs:
+            trainer.run_epoch()
+    return trainer.average.model
 
 
 def greedy(training: Training, people: Faces) -> Autoencoder:
     """A model trained one level after another, averaged weights. Raises Diverged."""
     done = Autoencoder(training.settings)
     for k in range(1, done.depth + 1):
-        trainer = OwnLosses(training, people)
-        trainer.losses = partial(only_level, trainer.model, k)
+        trainer = Trainer(training, people)
         trainer.held_out = trainer.held_out[:64]  # the error of the whole means nothing yet
         trainer.model.encoder[: k - 1].load_state_dict(done.encoder[: k - 1].state_dict())
-        while trainer.epoch < training.settings.epochs:
-            trainer.run_epoch()
-        for half, averaged in zip(
-            (done.encoder, done.decoder),
-            (trainer.average.model.encoder, trainer.average.model.decoder),
-            strict=True,
-        ):
-            half[k - 1].load_state_dict(averaged[k - 1].state_dict())
+        averaged = trained(trainer, partial(only_level, k))
+        done.encoder[k - 1].load_state_dict(averaged.encoder[k - 1].state_dict())
+        done.decoder[k - 1].load_state_dict(averaged.decoder[k - 1].state_dict())
     return done.eval()
 
 
-def only_level(model: Autoencoder, k: int, images: Tensor) -> Iterator[dict[str, Tensor]]:
+def only_level(k: int, model: Autoencoder, images: Tensor) -> Iterator[dict[str, Tensor]]:
     with torch.no_grad():
         x = model.encode(images, k - 1)
     yield {f"level_{k}": model.level(k, x, x)[1]}
 
 
 def denoising(training: Training, people: Faces, noise: float) -> Autoencoder:
-    """A model whose levels recreate their input from a noisy copy, averaged weights. Raises
-    Diverged."""
-    trainer = OwnLosses(training, people)
-    trainer.losses = partial(denoised, trainer.model, noise)
-    while trainer.epoch < training.settings.epochs:
-        trainer.run_epoch()
-    return trainer.average.model
+    """A model whose levels denoise their input, averaged weights. Raises Diverged."""
+    return trained(Trainer(training, people), partial(denoised, noise))
 
 
-def denoised(model: Autoencoder, noise: float, images: Tensor) -> Iterator[dict[str, Tensor]]:
+def denoised(noise: float, model: Autoencoder, images: Tensor) -> Iterator[dict[str, Tensor]]:
     x = images
     for k in range(1, model.depth + 1):
         with torch.no_grad():
@@ -127,12 +103,8 @@ def main(kind: str = "") -> None:
         longer.write(pd.DataFrame(rows, columns=[*TABLE]))
     if kind != "greedy":
         tries = sorted(side_by_side([partial(tried, noise) for noise in NOISES]))
-        with atomic(NOISE_TABLE) as unfinished:
-            write_table(unfinished, ("faces", "variant", "error"), [(of, *row) for row in tries])
-
-
-def side_by_side(tasks: Sequence[Callable[[], Result]]) -> Iterator[Result]:
-    return run_each(tasks, min(len(tasks), room()), share_no_lock, KILLED)
+        rows = [(of, *row) for row in tries]
+        write("noise", pd.DataFrame(rows, columns=["faces", "variant", "error"]))
 
 
 def measured(seed: int) -> list[tuple[object, ...]]:

@@ -3,8 +3,7 @@
 `python -m studies.averaging SEED VARIANT ...` trains each variant on nine tenths of the training
 people, averages with several decays at a time, and prints lines of CSV for the last epochs: on the
 other tenth the error and the clarity of the last step's weights and of each average, its norms'
-statistics averaged like the weights, or recalibrated: recomputed on training batches, as
-`Average.recalibrate` does.
+statistics averaged like the weights, or recomputed as `Average.recalibrate` does.
 """
 
 import sys
@@ -17,7 +16,7 @@ from stages.data import faces
 from stages.model.averaging import Average
 from stages.model.network import Autoencoder
 from stages.model.training import Trainer, held_out_error
-from studies.clear import clarity_of
+from studies.shared import measured
 from studies.validation import validation
 
 DECAYS = (0.98, 0.99, 0.995, 0.998)
@@ -50,7 +49,7 @@ def main(seed: str, *variants: str) -> None:
 
     def tell(weights: float | str, statistics: str, model: Autoencoder) -> None:
         error = held_out_error(model, trainer.batches, trainer.held_out)
-        numbers = (error, *clarity_of(model, images).values())
+        numbers = (error, *measured(model, images).values())
         values = (name, seed, trainer.epoch, weights, statistics, *(f"{x:.4g}" for x in numbers))
         print(*values, sep=",", flush=True)
 

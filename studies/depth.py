@@ -3,35 +3,29 @@
 `python -m studies.depth` trains five seeds of `recursive`, and of `stacked` with some of its levels
 and with all. Level k of a recursive model does not know how many levels follow, so its first k
 levels are the recursive model of k levels. The held-out errors go to reports/studies/depth.csv,
-beside those of other faces or another size of picture, and all of that table to .md and .png.
+beside those of other faces; .md and .png show all of that table.
 """
 
 import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from matplotlib.figure import Figure
 
 from stages.common.entry import entry_point
-from stages.common.files import atomic_set, number
-from stages.common.settings import WEIGHTS, Training, read_variant
+from stages.common.settings import WEIGHTS, read_variant
 from stages.data import faces
-from stages.data.faces import to_tensor
 from stages.model import checkpoint
-from stages.model.network import Autoencoder, device
-from stages.model.side_by_side import obtain_all
+from stages.model.network import device
 from stages.report.catalogue import WEIGHTS_LABELS
 from stages.report.charts import own_style, rendered
 from stages.report.statistics import CONFIDENCE
 from stages.report.studies import BY_DEPTH, ratios_by_depth, short_hash
-from studies.clear import with_others
+from studies import shared
+from studies.shared import markdown, obtained, with_others, write
 
 SEEDS = range(5)
 FEWER = (3, 5)  # levels of stacked models beside all levels
-BATCH = 64
-FOLDER = Path("reports/studies")
 KEY = [*BY_DEPTH, "training", "seed"]
 TRAININGS = ("recursive", "stacked")
 
@@ -43,42 +37,24 @@ def main() -> None:
     depths = (*(levels for levels in FEWER if levels < stacked.depth), stacked.depth)
     settings = [recursive, stacked]
     settings += [stacked.model_copy(update={"levels": levels}) for levels in depths[:-1]]
-    trainings = [
-        Training(settings=one, seed=seed, faces=people.hash) for one in settings for seed in SEEDS
-    ]
     images = people.images[people.rows("test")]
     rows: list[tuple[object, ...]] = []
-    for training, folder in zip(trainings, obtain_all(trainings), strict=True):
+    for training, folder in obtained(settings, SEEDS, people):
         kind = training.settings.training
         for weights in WEIGHTS:
             path = folder / f"{weights}.safetensors"
             model = checkpoint.load_trained(path, training, weights).to(device())
-            for levels in depths if kind == "recursive" else (model.depth,):
+            looked_at = depths if kind == "recursive" else (model.depth,)
+            names = [f"depth_error_{levels}" for levels in looked_at]
+            found = shared.measured(model, images, names)
+            for levels, error in zip(looked_at, found.values(), strict=True):
                 what = model.size, short_hash(people.hash), weights, levels
-                rows.append((*what, kind, training.seed, error(model, images, levels)))
-    write(pd.DataFrame(rows, columns=[*KEY, "error"]))
-
-
-@torch.inference_mode()
-def error(model: Autoencoder, images: np.ndarray, levels: int) -> float:
-    """Squared error summed over an image, mean over uint8 images (n, s, s, 3), through the first
-    `levels` levels."""
-    total = 0.0
-    for start in range(0, len(images), BATCH):
-        inputs = to_tensor(images[start : start + BATCH]).to(device())
-        total += (model.reconstruct(inputs, levels) - inputs).square().double().sum().item()
-    return total / len(images)
-
-
-def write(measured: pd.DataFrame, folder: Path = FOLDER) -> None:
-    """Put these rows in place of those of the same faces, and draw and tell the whole table."""
-    files = [folder / f"depth.{ending}" for ending in ("csv", "png", "md")]
-    measured = with_others(measured, files[0], ["faces"]).sort_values(KEY, ignore_index=True)
-    with atomic_set(*files) as (table, picture, page):
-        measured.to_csv(table, index=False, float_format=number, lineterminator="\n")  # type: ignore[arg-type]
-        with own_style():
-            rendered(draw(measured)).save(picture)
-        page.write_text(told(measured), encoding="utf-8")
+                rows.append((*what, kind, training.seed, error))
+    measured = with_others(pd.DataFrame(rows, columns=[*KEY, "error"]), "depth", ["faces"])
+    measured = measured.sort_values(KEY, ignore_index=True)
+    with own_style():
+        picture = rendered(draw(measured))
+    write("depth", measured, told(measured), picture.save)
 
 
 def draw(measured: pd.DataFrame) -> Figure:
@@ -101,6 +77,12 @@ def draw(measured: pd.DataFrame) -> Figure:
 
 def told(measured: pd.DataFrame) -> str:
     """The ratios in Markdown."""
+    labelled = measured.assign(weights=measured["weights"].replace(dict(WEIGHTS_LABELS)))
+    rows = []
+    for row in ratios_by_depth(labelled).itertuples():
+        errors = f"{row.recursive:.0f}", f"{row.stacked:.0f}"
+        ratio = f"{row.ratio:.2f} ({row.low:.2f} to {row.high:.2f})"
+        rows.append((f"{row.size} x {row.size}", row.weights, row.levels, *errors, ratio, row.n))
     lines = [
         "# Does recursive training pay with depth?",
         "",
@@ -109,16 +91,11 @@ def told(measured: pd.DataFrame) -> str:
         "mean over seeds, and the ratio recursive over stacked with its "
         f"{CONFIDENCE:.0%} interval over seeds. Every seed: `depth.csv`.",
         "",
-        "| pixels | weights | levels | recursive | stacked | ratio | n |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        *markdown("pixels | weights | levels | recursive | stacked | ratio | n", rows),
+        "",
+        "![The ratio by depth](depth.png)",
     ]
-    row = (
-        "| {0.size} x {0.size} | {0.weights} | {0.levels} | {0.recursive:.0f} | {0.stacked:.0f} | "
-        "{0.ratio:.2f} ({0.low:.2f} to {0.high:.2f}) | {0.n} |"
-    )
-    labelled = measured.assign(weights=measured["weights"].replace(dict(WEIGHTS_LABELS)))
-    lines += [row.format(values) for values in ratios_by_depth(labelled).itertuples()]
-    return "\n".join([*lines, "", "![The ratio by depth](depth.png)", ""])
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

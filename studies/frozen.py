@@ -17,25 +17,22 @@ import sys
 from functools import partial
 from pathlib import Path
 
+import pandas as pd
 from torch import nn
 
 from stages.common.entry import entry_point
-from stages.common.files import atomic
-from stages.common.processes import run_each
 from stages.common.settings import Training
 from stages.data import faces
 from stages.model import checkpoint, store
 from stages.model.network import device
-from stages.model.side_by_side import obtain_all, room, share_no_lock
 from stages.model.training import Batches, Diverged, Trainer, held_out_error
 from stages.report.studies import DECODERS, short_hash
-from studies.clear import write_table
 from studies.longer import ARMS, settings_of
+from studies.shared import obtained, side_by_side, write
 
 ENCODERS = ("recursive_cosine", "stacked_cosine")
 SEEDS = 2  # of the arms' seeds, the first
 EPOCHS = 10  # of the decoders, with a cosine
-TABLE = Path("reports/studies/frozen.csv")
 
 
 @entry_point
@@ -45,22 +42,17 @@ def main() -> None:
     tasks = [partial(errors, "random", seed, None) for seed in seeds]
     for name in ENCODERS:
         settings = settings_of(ARMS[name], ARMS[name].epochs[-1])
-        planned = [Training(settings=settings, seed=k, faces=people.hash) for k in seeds]
         tasks += [
-            partial(errors, name, seed, folder)
-            for seed, folder in zip(seeds, obtain_all(planned), strict=True)
+            partial(errors, name, training.seed, folder)
+            for training, folder in obtained([settings], seeds, people)
             if not store.divergence(folder)
         ]
-    killed = "a training process was killed, most likely for lack of memory; run it again"
-    rows = sorted(run_each(tasks, min(len(tasks), room()), share_no_lock, killed))
-    with atomic(TABLE) as unfinished:
-        columns = ("faces", "variant", "seed", *DECODERS)
-        write_table(unfinished, columns, [(short_hash(people.hash), *row) for row in rows])
+    rows = [(short_hash(people.hash), *row) for row in sorted(side_by_side(tasks))]
+    write("frozen", pd.DataFrame(rows, columns=["faces", "variant", "seed", *DECODERS]))
 
 
 def errors(name: str, seed: int, folder: Path | None) -> tuple[str, int, float, float, float]:
-    """Name, seed, and the held-out errors with each of DECODERS, averaged weights; random encoders
-    have a fresh one alone."""
+    """Name, seed, and the held-out errors with DECODERS; random encoders have a fresh one alone."""
     if folder is None:
         own, fresh, gone_on = math.nan, after_training(seed), math.nan
     else:
@@ -69,15 +61,14 @@ def errors(name: str, seed: int, folder: Path | None) -> tuple[str, int, float, 
         own = held_out_error(model, Batches(people, device()), people.rows("test"))
         fresh = after_training(seed, encoder=model.encoder)
         gone_on = after_training(seed, encoder=model.encoder, decoder=model.decoder)
-    print(
-        f"{name}, seed {seed}: own {own:.0f}, fresh {fresh:.0f}, gone on {gone_on:.0f}", flush=True
-    )
+    found = f"own {own:.0f}, fresh {fresh:.0f}, gone on {gone_on:.0f}"
+    print(f"{name}, seed {seed}: {found}", flush=True)
     return name, seed, own, fresh, gone_on
 
 
 def after_training(seed: int, **halves: nn.Module) -> float:
-    """The held-out error of a decoder trained end to end on an encoder that stands still; the
-    halves given are where it starts from, else new weights."""
+    """The held-out error of a decoder trained end to end on an encoder that stands still. Halves
+    that are not given have new weights."""
     people, settings = faces.load(), settings_of(ARMS["stacked_cosine"], EPOCHS)
     trainer = Trainer(Training(settings=settings, seed=seed + 1000, faces=people.hash), people)
     for name, half in halves.items():

@@ -9,7 +9,7 @@ reports/studies/latents.csv, .md and .png.
 
 import sys
 import warnings
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -23,16 +23,15 @@ from torch.nn import functional
 from stages.common import memory
 from stages.common.entry import entry_point
 from stages.common.errors import PipelineError
-from stages.common.files import atomic_set
 from stages.data import faces
 from stages.data.faces import to_tensor
-from stages.measure import clarity
-from stages.measure.compute import evenly_spaced, latents
+from stages.measure import clarity, compute
+from stages.measure.measures import MEASURES
 from stages.model import checkpoint, store
 from stages.model.network import Autoencoder, device
 from stages.report.sheets import Block, sheet
 from stages.report.studies import short_hash
-from studies.clear import BATCH, batches, clearness, write_table
+from studies.shared import BATCH, CLARITY, batches, markdown, spread, write
 
 MODELS = ("stacked", "recursive", "recursive_shared_bn", "stacked_vae", "recursive_vae")
 SAMPLES = 250
@@ -45,7 +44,6 @@ HELD_OUT = "reconstructions"  # of held-out faces: how near to a training face a
 # faces are; 0.01 is what new people have.
 MEASURED = ("faces_found", "high_frequency_ratio", "grid_ratio", "nearest", "copies")
 TABLE = ("faces", "variant", "seed", "density", "samples", *MEASURED)
-FOLDER = Path("reports/studies")
 
 
 @entry_point
@@ -53,8 +51,7 @@ def main() -> None:
     memory.keep_freed()
     people = faces.load()
     train = people.images[people.rows("train")]
-    held_out = people.rows("test")
-    held_out = people.images[held_out[evenly_spaced(len(held_out), SAMPLES)]]
+    held_out = spread(people, "test", SAMPLES)
     nearby = _small(train)
     of = short_hash(people.hash)
     rows = [(of, "", 0, "held-out faces", len(held_out), *measured(held_out, held_out, nearby))]
@@ -75,12 +72,10 @@ def main() -> None:
         pictures.append(shown)
     if not any(pictures):
         raise PipelineError(f"all trainings of {', '.join(MODELS)} diverged")
-    files = [FOLDER / f"latents.{ending}" for ending in ("csv", "png", "md")]
-    with atomic_set(*files) as (table, picture, page):
-        write_table(table, TABLE, rows)
-        whole = sheet([row for row in pictures if row])
-        whole.reduce(2).quantize(256, dither=Image.Dither.NONE).save(picture, optimize=True)
-        page.write_text(told(pd.DataFrame(rows, columns=[*TABLE]), len(train)), encoding="utf-8")
+    table = pd.DataFrame(rows, columns=[*TABLE])
+    whole = sheet([row for row in pictures if row]).reduce(2)
+    picture = whole.quantize(256, dither=Image.Dither.NONE)
+    write("latents", table, told(table, len(train)), partial(picture.save, optimize=True))
 
 
 @torch.inference_mode()
@@ -95,7 +90,7 @@ def draw(model: Autoencoder, train: np.ndarray, held_out: np.ndarray) -> dict[st
     order = torch.randperm(SAMPLES, generator=torch.Generator().manual_seed(0))
     drawn = {density: latent[order] for density, latent in drawn.items()}
     if model.settings.variational:
-        drawn["standard normal"] = latents(SAMPLES, model.latent)
+        drawn["standard normal"] = compute.latents(SAMPLES, model.latent)
     found = {HELD_OUT: [model(batch) for batch in batches(held_out)]}
     for density, latent in drawn.items():
         found[density] = [model.sample(part.to(device())) for part in torch.split(latent, BATCH)]
@@ -106,11 +101,8 @@ def draw(model: Autoencoder, train: np.ndarray, held_out: np.ndarray) -> dict[st
 
 
 def fit(codes: np.ndarray, components: int) -> GaussianMixture:
-    """A mixture of normal distributions with full covariances, for latents (n, 384).
-
-    Each keeps a thousandth of the latents' mean variance in every direction, so that it stays one
-    where latents have none.
-    """
+    """A mixture of normal distributions with full covariances, for latents (n, 384). Each keeps a
+    thousandth of their mean variance in every direction, as some have none."""
     floor = 1e-3 * float(codes.var(0).mean())
     mixture = GaussianMixture(components, reg_covar=max(floor, 1e-9), max_iter=30, random_state=0)
     with warnings.catch_warnings():
@@ -124,12 +116,14 @@ def measured(
     """The values of MEASURED of uint8 pictures (n, size, size, 3); without `reach`, the distances
     of reconstructions, copies are not a number."""
     count = min(len(pictures), len(held_out))
-    clear = clearness(batches(pictures[:count]), batches(held_out[:count]))
-    nearest, copies = _distances(pictures, nearby), float("nan")
-    if reach is not None:
-        copies = float((nearest < np.quantile(reach, 0.01)).mean())
+    chosen = [MEASURES[name] for name in CLARITY]
+    with compute.threads() as pool:
+        rows = compute.of_pictures(pool, "samples", chosen, pictures[:count], held_out[:count])
+    clear = [value for _, _, value, _, _ in rows]
+    nearest = _distances(pictures, nearby)
+    copies = np.nan if reach is None else float((nearest < np.quantile(reach, 0.01)).mean())
     found = float(clarity.detect(pictures).mean())
-    return found, *clear.values(), float(np.median(nearest)), copies
+    return found, *clear, float(np.median(nearest)), copies
 
 
 def _small(images: np.ndarray) -> Tensor:
@@ -140,7 +134,7 @@ def _small(images: np.ndarray) -> Tensor:
 
 
 def _distances(pictures: np.ndarray, nearby: Tensor) -> np.ndarray:
-    """The root mean square distance (n,) of pictures to the nearest of `nearby`."""
+    """Of pictures to the nearest of `nearby`: root mean square (n,)."""
     nearest = torch.cdist(_small(pictures), nearby).min(1).values
     distances: np.ndarray = (nearest / nearby.shape[1] ** 0.5).numpy()
     return distances
@@ -148,6 +142,15 @@ def _distances(pictures: np.ndarray, nearby: Tensor) -> np.ndarray:
 
 def told(frame: pd.DataFrame, trained_on: int) -> str:
     """The results in Markdown: means over the seeds of a variant."""
+    rows, found = [], dict[str, dict[object, float]]()  # faces found, by variant and density
+    for (variant, density), own in frame.groupby(["variant", "density"], sort=False):
+        mean = own[[*MEASURED]].mean()
+        found.setdefault(str(variant), {})[density] = mean.faces_found
+        clear = f"{mean.high_frequency_ratio:.2f}", f"{mean.grid_ratio:.2f}"
+        copies = "" if np.isnan(mean.copies) else f"{mean.copies:.1%}"
+        near = f"{mean.nearest:.3f}", copies
+        rows.append((variant, density, len(own), f"{mean.faces_found:.0%}", *clear, *near))
+    names = "variant | pictures | seeds | faces found | high frequencies | grid | nearest | copies"
     lines = [
         "# New faces from the latents of training faces",
         "",
@@ -160,26 +163,19 @@ def told(frame: pd.DataFrame, trained_on: int) -> str:
         "fraction of samples nearer than 99 % of the reconstructions of held-out faces are: 1 % is "
         "what new people have. Every seed: `latents.csv`.",
         "",
-        "| variant | pictures | seeds | faces found | high frequencies | grid | nearest | copies |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        *markdown(names, rows),
+        "",
+        "![Samples of the first seed of each variant](latents.png)",
+        "",
     ]
-    groups = frame.groupby(["variant", "density"], sort=False)
-    faces_in = groups["faces_found"].mean()
-    for key, own in groups:
-        faces_found, high, grid, nearest, copies = own[[*MEASURED]].mean()
-        last = "" if np.isnan(copies) else f"{copies:.1%}"
-        lines.append(
-            f"| {' | '.join(map(str, key))} | {len(own)} | {faces_found:.0%} | {high:.2f} | "
-            f"{grid:.2f} | {nearest:.3f} | {last} |"
-        )
-    lines += ["", "![Samples of the first seed of each variant](latents.png)", ""]
-    for variant in filter(None, dict.fromkeys(frame["variant"])):
-        found = faces_in[variant]
-        best = found.drop(HELD_OUT).idxmax()
-        text = f"- {variant}: a face in {found[best]:.0%} of the samples from the {best}"
-        if "standard normal" in found and best != "standard normal":
-            text += f", in {found['standard normal']:.0%} from the standard normal"
-        lines.append(f"{text}; in {found[HELD_OUT]:.0%} of its reconstructions of held-out faces.")
+    del found[""]  # the held-out faces themselves
+    for variant, by_density in found.items():
+        recreated = by_density.pop(HELD_OUT)
+        best = max(by_density, key=by_density.__getitem__)
+        text = f"- {variant}: a face in {by_density[best]:.0%} of the samples from the {best}"
+        if "standard normal" in by_density and best != "standard normal":
+            text += f", in {by_density['standard normal']:.0%} from the standard normal"
+        lines.append(f"{text}; in {recreated:.0%} of its reconstructions of held-out faces.")
     return "\n".join(lines) + "\n"
 
 

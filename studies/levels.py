@@ -16,7 +16,6 @@ Results: reports/studies/levels.csv and .md.
 
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -24,16 +23,12 @@ import torch
 from torch import Tensor
 
 from stages.common.entry import entry_point
-from stages.common.files import atomic_set
-from stages.common.settings import Training
 from stages.data import faces
-from stages.measure.compute import evenly_spaced
 from stages.model import checkpoint, store
 from stages.model.network import Autoencoder, device
-from stages.model.side_by_side import obtain_all
 from stages.report.studies import short_hash
-from studies.clear import batches, write_table
 from studies.longer import ARMS, settings_of
+from studies.shared import batches, markdown, obtained, spread, write
 
 # Arms of `longer` and their epochs.
 LOOKED_AT = (
@@ -46,30 +41,23 @@ LOOKED_AT = (
 )
 IMAGES = 512
 MEASURED = ("alone", "behind", "error", "dimensions")
-FOLDER = Path("reports/studies")
 
 
 @entry_point
 def main() -> None:
     people = faces.load()
-    rows = people.rows("test")
-    images = people.images[rows[evenly_spaced(len(rows), IMAGES)]]
+    images = spread(people, "test", IMAGES)
     found: list[tuple[object, ...]] = []
     for name, epochs in LOOKED_AT:
         settings = settings_of(ARMS[name], epochs)
-        planned = [
-            Training(settings=settings, seed=seed, faces=people.hash) for seed in ARMS[name].seeds
-        ]
-        for training, folder in zip(planned, obtain_all(planned), strict=True):
+        for training, folder in obtained([settings], ARMS[name].seeds, people):
             if not store.divergence(folder):
                 model, _ = checkpoint.load(folder / "averaged.safetensors")
                 of = short_hash(people.hash), name, epochs, training.seed
                 found += [(*of, *row) for row in losses(model.to(device()), images)]
     columns = ["faces", "variant", "epochs", "seed", "level", *MEASURED]
     frame = pd.DataFrame(found, columns=columns)
-    with atomic_set(FOLDER / "levels.csv", FOLDER / "levels.md") as (table, page):
-        write_table(table, columns, found)
-        page.write_text(told(frame), encoding="utf-8")
+    write("levels", frame, told(frame))
 
 
 @torch.inference_mode()
@@ -104,6 +92,11 @@ def dimensions(activation: Tensor) -> float:
 
 def told(frame: pd.DataFrame) -> str:
     """The results in Markdown: means over seeds."""
+    rows = []
+    for key, own in frame.groupby(["variant", "epochs", "level"], sort=False):
+        mean = own[[*MEASURED]].mean()
+        lost = f"{mean.alone:.1%}", f"{mean.behind:.1%}"
+        rows.append((*key, *lost, f"{mean.error:.0f}", f"{mean.dimensions:.1f}", len(own)))
     lines = [
         "# Where is the error made?",
         "",
@@ -114,15 +107,8 @@ def told(frame: pd.DataFrame) -> str:
         "before it alone. *Dimensions*: how many directions an activation spreads over "
         "(participation ratio). Names of trainings: [longer](longer.md). Every seed: `levels.csv`.",
         "",
-        "| training | epochs | level | alone | behind | error | dimensions | n |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        *markdown("training | epochs | level | alone | behind | error | dimensions | n", rows),
     ]
-    for (name, epochs, level), own in frame.groupby(["variant", "epochs", "level"], sort=False):
-        mean = own[[*MEASURED]].mean()
-        lines.append(
-            f"| {name} | {epochs} | {level} | {mean.alone:.1%} | {mean.behind:.1%} | "
-            f"{mean.error:.0f} | {mean.dimensions:.1f} | {len(own)} |"
-        )
     return "\n".join(lines) + "\n"
 
 

@@ -1,9 +1,8 @@
 """Does it last, and how far must a gradient travel? Trainings of 10, 20 and 40 epochs.
 
-`python -m studies.longer [ARM ...]` trains the named ARMS, or all, as many side by side as there
-are cores, and goes on from kept trainings. It measures error and clarity on held-out faces. Its
-rows replace those of the same arms in reports/studies/longer.csv; .md and .png show the whole
-table. Seconds are those of pace.csv, which `python -m studies.pace` writes.
+`python -m studies.longer [ARM ...]` trains the named ARMS, or all, and measures error and clarity
+on held-out faces. Its rows replace those of the same arms in reports/studies/longer.csv; .md and
+.png show the whole table. Seconds are those of pace.csv, which `python -m studies.pace` writes.
 
 What is asked was fixed in git before any result with a cosine was known, on seeds that nobody had
 seen:
@@ -28,9 +27,8 @@ Asked later, when these results were known, but none of what follows:
 
 import math
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import cycle, product
-from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -40,19 +38,17 @@ from matplotlib.figure import Figure
 
 from stages.common.entry import entry_point
 from stages.common.errors import PipelineError
-from stages.common.files import atomic_set
-from stages.common.settings import ModelSettings, Training, read_variant
+from stages.common.settings import ModelSettings, read_variant
 from stages.data import faces
 from stages.data.faces import Faces
-from stages.measure.compute import evenly_spaced
 from stages.model import checkpoint, store
 from stages.model.network import Autoencoder, device
-from stages.model.side_by_side import obtain_all
 from stages.report.catalogue import OWN_COLOURS
 from stages.report.charts import band, log_axis, own_style, rendered, whole_epochs
 from stages.report.statistics import CONFIDENCE
 from stages.report.studies import DETAIL, compared, pace, short_hash
-from studies.clear import clarity_of, with_others, write_table
+from studies import shared
+from studies.shared import FOLDER, markdown, obtained, spread, with_others
 
 SEEN, FRESH = range(3), range(10, 13)  # seeds
 COSINE: dict[str, object] = {"schedule": "cosine"}
@@ -101,7 +97,6 @@ RATIOS = (
     ("recursive_then_stacked", 40, "stacked_tuned", 40),
 )
 MEASURED = 256  # faces behind the clarity
-FOLDER = Path("reports/studies")
 TABLE = ("faces", "variant", "seed", "epoch", "measure", "value", "processor")
 ERROR = "averaged_error"
 MEASURES = {  # what a table calls it, and its digits after the point
@@ -112,6 +107,7 @@ MEASURES = {  # what a table calls it, and its digits after the point
     "high_frequency_ratio": ("high frequencies", 3),
     "grid_ratio": ("grid ratio", 2),
 }
+DRAWN = (ERROR, DETAIL["averaged"], "high_frequency_ratio")
 CLARITY = [name for name in MEASURES if name not in (ERROR, DETAIL["last_step"])]
 
 
@@ -130,13 +126,9 @@ def main(*arms: str) -> None:
 
 def measured(arm: Arm, people: Faces) -> list[tuple[object, ...]]:
     """Seed, epoch, measure, value and processor of every training, done now if it is not kept."""
-    planned = [
-        Training(settings=settings_of(arm, epochs), seed=seed, faces=people.hash)
-        for epochs in arm.epochs
-        for seed in arm.seeds
-    ]
+    settings = [settings_of(arm, epochs) for epochs in arm.epochs]
     rows: list[tuple[object, ...]] = []
-    for training, folder in zip(planned, obtain_all(planned), strict=True):
+    for training, folder in obtained(settings, arm.seeds, people):
         end = training.settings.epochs
         points = [
             (epoch, loss, value)
@@ -172,41 +164,31 @@ def stretched(settings: ModelSettings, epochs: int) -> ModelSettings:
 
 def clear(model: Autoencoder, people: Faces, measures: Iterable[str] = CLARITY) -> dict[str, float]:
     """Measures of a model's reconstructions of held-out faces, by name."""
-    rows = people.rows("test")
-    images = people.images[rows[evenly_spaced(len(rows), MEASURED)]]
-    return clarity_of(model, images, measures)
+    return shared.measured(model, spread(people, "test", MEASURED), measures)
 
 
-def write(measured: pd.DataFrame, folder: Path = FOLDER) -> None:
+def write(measured: pd.DataFrame) -> None:
     """Put these rows in place of those of the same faces and arms; show the whole table."""
-    files = [folder / f"longer.{ending}" for ending in ("csv", "png", "md")]
-    measured = with_others(measured, files[0], ["faces", "variant"])
-    seconds = pace(folder / "pace.csv")
-    with atomic_set(*files) as (table, picture, page):
-        write_table(table, TABLE, measured.to_numpy())
-        shown = measured[measured["faces"] == measured["faces"].iloc[-1]]
-        with own_style():
-            rendered(draw(shown, seconds)).save(picture)
-        page.write_text(told(shown, seconds), encoding="utf-8")
+    measured = with_others(measured, "longer", ["faces", "variant"])
+    seconds = pace(FOLDER / "pace.csv")
+    shown = measured[measured["faces"] == measured["faces"].iloc[-1]]
+    with own_style():
+        picture = rendered(draw(shown, seconds))
+    shared.write("longer", measured, told(shown, seconds), picture.save)
 
 
 def draw(frame: pd.DataFrame, seconds: Mapping[str, float]) -> Figure:
-    """Three measures against epochs (left) and seconds (right), a line an arm.
+    """DRAWN against epochs (left) and seconds (right), a line an arm.
 
     seconds: of a core, an epoch, by arm; an arm without is drawn on the left alone.
     """
     frame = frame[np.isfinite(frame["value"])]
     frame = frame.assign(seconds=frame["epoch"] * frame["variant"].map(seconds))
     figure = Figure(figsize=(10, 10))
-    shown = {
-        measure: label
-        for measure, (label, _) in MEASURES.items()
-        if measure not in ("coherence", DETAIL["last_step"], "grid_ratio")
-    }
-    grid = figure.subplots(len(shown), 2, sharey="row", sharex="col")
+    grid = figure.subplots(len(DRAWN), 2, sharey="row", sharex="col")
     lines = product((("-", "o"), ("--", "D")), OWN_COLOURS)
     looks = dict(zip(dict.fromkeys(frame["variant"]), cycle(lines), strict=False))
-    for axes_row, (measure, name) in zip(grid, shown.items(), strict=True):
+    for axes_row, measure in zip(grid, DRAWN, strict=True):
         for axes, x in zip(axes_row, ("epoch", "seconds"), strict=True):
             for arm, ((dash, marker), colour) in looks.items():
                 of = frame[(frame["measure"] == measure) & (frame["variant"] == arm)]
@@ -215,7 +197,7 @@ def draw(frame: pd.DataFrame, seconds: Mapping[str, float]) -> Figure:
                 line = {"color": colour, "linestyle": dash}
                 line["marker"] = marker if len(values.columns) < 5 else ""
                 band(axes, values.columns, values.to_numpy(), line, arm)
-        axes_row[0].set_ylabel(f"{name}, held out")
+        axes_row[0].set_ylabel(f"{MEASURES[measure][0]}, held out")
     log_axis(grid[0][0])
     whole_epochs(grid[-1][0])
     grid[-1][0].set_xlabel("epoch")
@@ -227,6 +209,23 @@ def draw(frame: pd.DataFrame, seconds: Mapping[str, float]) -> Figure:
 def told(frame: pd.DataFrame, seconds: Mapping[str, float]) -> str:
     """The results in Markdown: each arm, mean ± standard deviation over seeds, and RATIOS."""
     epochs = sorted({epoch for arm in ARMS.values() for epoch in arm.epochs})
+    columns = " | ".join(f"{n} epochs" for n in epochs)
+    arms, ratios = list[Sequence[object]](), list[Sequence[object]]()
+    for name, own in frame.groupby("variant", sort=False):
+        seeds = sorted({*own["seed"]})
+        cost = f"{seconds[name]:.1f}" if name in seconds else "-"
+        for measure, (label, digits) in MEASURES.items():
+            of = own[own["measure"] == measure].groupby("epoch")["value"]
+            cells = [_cell(of.get_group(n), digits) if n in of.groups else "-" for n in epochs]
+            if any(cell != "-" for cell in cells):
+                ends = (f"{seeds[0]} to {seeds[-1]}", cost) if measure == ERROR else ("", "")
+                arms.append((name, label, *cells, *ends))
+    for arm, n, other, m in RATIOS:
+        if ratio := compared(frame, (arm, n), (other, m)):
+            known = arm in seconds and other in seconds
+            cost = f"{n * seconds[arm] / m / seconds[other]:.2f}" if known else "-"
+            told = f"{ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
+            ratios.append((f"{arm}, {n} epochs", f"{other}, {m} epochs", told, ratio.n, cost))
     lines = [
         "# Does it last, and how far must a gradient travel?",
         "",
@@ -236,34 +235,16 @@ def told(frame: pd.DataFrame, seconds: Mapping[str, float]) -> str:
         "three. Every seed: `longer.csv`. "
         f"Trained on {'; '.join(sorted({*frame['processor']}))}.",
         "",
-        f"| training | | {' | '.join(f'{n} epochs' for n in epochs)} | seeds | s an epoch |",
-        f"| --- | --- |{' --- |' * (len(epochs) + 2)}",
-    ]
-    for name, own in frame.groupby("variant", sort=False):
-        arm = str(name)
-        seeds = sorted({*own["seed"]})
-        cost = f"{seconds[arm]:.1f}" if arm in seconds else "-"
-        for measure, (label, digits) in MEASURES.items():
-            of = own[own["measure"] == measure].groupby("epoch")["value"]
-            cells = [_cell(of.get_group(n), digits) if n in of.groups else "-" for n in epochs]
-            if any(cell != "-" for cell in cells):
-                ends = f"{seeds[0]} to {seeds[-1]} | {cost}" if measure == ERROR else " | "
-                lines.append(f"| {arm} | {label} | {' | '.join(cells)} | {ends} |")
-    lines += [
+        *markdown(f"training | | {columns} | seeds | s an epoch", arms),
         "",
         "Errors compared seed by seed: the geometric mean of the ratio and its "
         f"{CONFIDENCE:.0%} interval over seeds (Student's t). Seconds are those of a core.",
         "",
-        "| this error | over that | ratio | n | seconds, over those |",
-        "| --- | --- | --- | --- | --- |",
+        *markdown("this error | over that | ratio | n | seconds, over those", ratios),
+        "",
+        "![Error and clarity](longer.png)",
     ]
-    for arm, n, other, m in RATIOS:
-        if ratio := compared(frame, (arm, n), (other, m)):
-            known = arm in seconds and other in seconds
-            cost = f"{n * seconds[arm] / m / seconds[other]:.2f}" if known else "-"
-            cell = f"{ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f}) | {ratio.n}"
-            lines.append(f"| {arm}, {n} epochs | {other}, {m} epochs | {cell} | {cost} |")
-    return "\n".join([*lines, "", "![Error and clarity](longer.png)", ""])
+    return "\n".join(lines) + "\n"
 
 
 def _cell(values: pd.Series, digits: int) -> str:

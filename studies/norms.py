@@ -8,31 +8,29 @@ Results go to reports/studies/norms.csv, and stand beside claim 9 in the report.
 
 import sys
 from functools import partial
-from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 
 from stages.common import memory
 from stages.common.entry import entry_point
 from stages.common.errors import PipelineError
-from stages.common.files import atomic, number
+from stages.common.files import number
 from stages.common.settings import WEIGHTS, read_variant
 from stages.data import faces
 from stages.data.faces import Faces, to_tensor
-from stages.measure.compute import evenly_spaced
 from stages.model import checkpoint, store
 from stages.model.averaging import Average
 from stages.model.network import Autoencoder, device
 from stages.model.training import RECALIBRATING
 from stages.report.studies import KINDS, short_hash
-from studies.clear import write_table
+from studies.shared import batches, spread, write
 
 MODELS = (
     "recursive_bn", "stacked_bn", "recursive_shared_bn", "stacked_shared_bn",
     "recursive_shared_bn_relu", "stacked_shared_bn_relu",
 )  # fmt: skip
-TABLE = Path("reports/studies/norms.csv")
 
 
 @entry_point
@@ -59,20 +57,18 @@ def main() -> None:
                 ]
                 rows.append((short_hash(people.hash), name, training.seed, weights, *found))
                 print(f"{name}, seed {training.seed}, {weights}: {' '.join(found)}", flush=True)
-    with atomic(TABLE) as unfinished:
-        write_table(unfinished, ("faces", "variant", "seed", "weights", *KINDS), rows)
+    write("norms", pd.DataFrame(rows, columns=["faces", "variant", "seed", "weights", *KINDS]))
 
 
 def calibrated(people: Faces, model: Autoencoder) -> Autoencoder:
-    """The same weights, in evaluation mode, with population statistics: means over batches of
-    training faces on their way through the whole model. A shared norm gets those of each half, as
-    tied."""
+    """The same weights, in evaluation mode, with means over batches of training faces on their way
+    through the whole model. A shared norm gets those of each half, as tied."""
     changed = {"norm": "tied"} if model.settings.norm == "shared" else {}
     apart = Autoencoder(model.settings.model_copy(update=changed))
     apart.load_state_dict(model.state_dict())
-    rows, size = people.rows("train"), model.settings.batch_size
-    count = min(RECALIBRATING, len(rows) // size) * size
-    images = to_tensor(people.images[rows[evenly_spaced(len(rows), count)]])
+    size = model.settings.batch_size
+    count = min(RECALIBRATING, len(people.rows("train")) // size) * size
+    images = to_tensor(spread(people, "train", count))
     average = Average(apart.to(device()), 0.0)
     average.recalibrate(images.to(device()).split(size), stacked=True)
     return average.model
@@ -81,11 +77,8 @@ def calibrated(people: Faces, model: Autoencoder) -> Autoencoder:
 @torch.no_grad()
 def error(model: Autoencoder, images: np.ndarray, batch: int) -> float:
     """Mean squared error summed over an image, uint8 (n, 128, 128, 3); the last part is dropped."""
-    errors = []
-    for start in range(0, len(images) - batch + 1, batch):
-        inputs = to_tensor(images[start : start + batch]).to(device())
-        errors.append((model(inputs) - inputs).square().sum((1, 2, 3)).mean().item())
-    return float(np.mean(errors))
+    whole = batches(images[: len(images) // batch * batch], batch)
+    return float(np.mean([(model(x) - x).square().sum((1, 2, 3)).mean().item() for x in whole]))
 
 
 if __name__ == "__main__":

@@ -9,13 +9,12 @@ import gc
 import os
 import sys
 import time
-from pathlib import Path
 from unittest.mock import patch
 
+import pandas as pd
 import torch
 
 from stages.common.entry import entry_point
-from stages.common.files import atomic
 from stages.common.settings import ModelSettings, Training, configured, read_variant
 from stages.data import faces
 from stages.data.faces import Faces
@@ -24,7 +23,7 @@ from stages.model.losses import parts
 from stages.model.network import Autoencoder
 from stages.model.store import machine
 from stages.model.training import Trainer
-from studies.clear import write_table
+from studies.shared import write
 
 STEPS, ROUNDS = 20, 5
 IMAGES = 16
@@ -48,8 +47,7 @@ def main() -> None:
         held = [mebibytes(settings.model_copy(update={"size": size})) for size in SIZES]
         rows.append((name, 1000 * step, settings.batch_size, steps * step, *held, processor))
         print(f"{name}: {1000 * step:.1f} ms", flush=True)
-    with atomic(Path("reports/studies/pace.csv")) as path:
-        write_table(path, TABLE, rows)
+    write("pace", pd.DataFrame(rows, columns=[*TABLE]))
 
 
 def seconds_a_step(settings: ModelSettings, people: Faces) -> float:
@@ -77,28 +75,23 @@ def _timed(settings: ModelSettings, people: Faces, stacked: bool) -> float:
 def mebibytes(settings: ModelSettings) -> float:
     """What a training step keeps of an image between forward and backward.
 
-    Counted are the tensors but for weights that autograd saves in the plain formulation, as in any
-    framework. A recursive step computes the gradients of a level, and drops what it kept for it,
-    before the next level: the most that it has at a time counts. So it is for the stacked epochs at
-    the end of a training.
+    What counts are the tensors, but no weights, that autograd saves in the plain formulation, and
+    the most of them at a time: a recursive step drops those of a level before the next level.
     """
     model = Autoencoder(settings).train()
     weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
     images = torch.rand(IMAGES, 3, model.size, model.size)
-    most = 0
-    for stacked in {False, settings.stacked_epochs > 0}:
-        kept: dict[int, torch.UntypedStorage] = {}
+    kept, most = dict[int, torch.UntypedStorage](), 0
 
-        def keep(
-            tensor: torch.Tensor, kept: dict[int, torch.UntypedStorage] = kept
-        ) -> torch.Tensor:
-            storage = tensor.untyped_storage()
-            if storage.data_ptr() not in weights:
-                kept[storage.data_ptr()] = storage
-            return tensor
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage
+        return tensor
 
-        plain = patch.dict(os.environ, {SWITCH: "0"})
-        with plain, torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    plain = patch.dict(os.environ, {SWITCH: "0"})
+    with plain, torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        for stacked in {False, settings.stacked_epochs > 0}:
             for _ in parts(model, images, stacked):
                 most = max(most, sum(storage.nbytes() for storage in kept.values()))
                 kept.clear()

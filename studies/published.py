@@ -6,58 +6,56 @@ paper's: of the last step, on training images. Results go to reports/studies/pub
 what they have of other variants stays.
 """
 
-import csv
 import gc
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
 from unittest.mock import patch
 
 import numpy as np
+import pandas as pd
 from torch import Tensor
 
 from stages.common.entry import entry_point
 from stages.common.errors import PipelineError
-from stages.common.files import atomic_set, number
-from stages.common.processes import run_each
+from stages.common.files import number
 from stages.common.settings import ModelSettings, Training, read_variant
 from stages.data import faces
 from stages.kernels import operations
 from stages.measure.compute import TRAINING_SAMPLE, evenly_spaced
 from stages.model import network
 from stages.model.released import accidents
-from stages.model.side_by_side import room, share_no_lock
 from stages.model.training import Batches, Diverged, Trainer, held_out_error
 from stages.report.catalogue import PAPER
 from stages.report.studies import AS_RELEASED, short_hash
-from studies.clear import write_table
+from studies.shared import FOLDER, markdown, side_by_side, write
 
 # Nothing that is known explains the paper's numbers of these.
 DEFAULT = ("recursive_bn", "stacked_bn", "stacked_shared_bn")
 SEED = 0
 LONGER = 20  # epochs, twice the authors'
 SHOWN = (1, 2, 5, 10, LONGER)
-FOLDER = Path("reports/studies")
 TABLE = ("faces", "variant", "difference", "epoch", "error")
 
 
-@contextmanager
-def half_precision() -> Iterator[None]:
+Patch = AbstractContextManager[object]
+
+
+def half_precision() -> Patch:
     """Pictures rounded to 16 bits."""
     exact = Batches.__call__
 
     def rounded(batches: Batches, rows: Tensor) -> Tensor:
         return exact(batches, rows).half().float()
 
-    with patch.object(Batches, "__call__", rounded):
-        yield
+    return patch.object(Batches, "__call__", rounded)
 
 
-@contextmanager
-def unbiased_variance() -> Iterator[None]:
+def unbiased_variance() -> Patch:
     """Running variances of n values over n - 1, as TensorFlow's fused batch norm keeps them."""
     biased = operations.batch_norm
 
@@ -68,35 +66,35 @@ def unbiased_variance() -> Iterator[None]:
         count = x.numel() / x.shape[1]
         return out, mean, variance * count / (count - 1)
 
-    with patch.object(operations, "batch_norm", unbiased):
-        yield
+    return patch.object(operations, "batch_norm", unbiased)
 
 
-@contextmanager
-def trained_encoder() -> Iterator[None]:
+def trained_encoder() -> Patch:
     """A stacked model that was copied before its encoder was frozen."""
 
     def unfrozen(settings: ModelSettings) -> object:
         return replace(accidents(settings), frozen_encoder=False)
 
-    with patch.object(network, "accidents", unfrozen):
-        yield
+    return patch.object(network, "accidents", unfrozen)
 
 
-def shuffled(trainer: Trainer) -> None:
+def shuffled() -> Patch:
     """A new order in every epoch."""
-    trainer.in_file_order = False
+    in_file_order = Trainer.run_epoch
+
+    def in_new_order(trainer: Trainer) -> None:
+        trainer.in_file_order = False
+        in_file_order(trainer)
+
+    return patch.object(Trainer, "run_epoch", in_new_order)
 
 
-@dataclass(frozen=True)
-class Difference:
+class Difference(NamedTuple):
     """One difference between two ways to train. around: holds while a model is made and trained.
-    before: what is done to its Trainer first. settings: other than those as released. of: the only
-    training that it is asked of."""
+    settings: other than those as released. of: the only training that it is asked of."""
 
-    around: Callable[[], AbstractContextManager[None]] = nullcontext
-    before: Callable[[Trainer], None] = lambda trainer: None
-    settings: Mapping[str, object] = field(default_factory=dict)
+    around: Callable[[], Patch] = nullcontext
+    settings: Mapping[str, object] = MappingProxyType({})
     of: str = ""
 
 
@@ -104,7 +102,7 @@ DIFFERENCES = {
     AS_RELEASED: Difference(settings={"epochs": LONGER}),
     "pictures in half precision": Difference(around=half_precision),
     "unbiased running variance": Difference(around=unbiased_variance),
-    "shuffled every epoch": Difference(before=shuffled),
+    "shuffled every epoch": Difference(around=shuffled),
     "encoder not frozen": Difference(around=trained_encoder, of="stacked"),
     "levels step one after another": Difference(settings={"separate_steps": True}, of="recursive"),
 }
@@ -115,29 +113,24 @@ def main(*variants: str) -> None:
     if other := sorted({*variants} - {*PAPER}):
         raise PipelineError(f"the paper has no number for {', '.join(other)}")
     settings = {name: read_variant(name) for name in variants or DEFAULT}
-    files = [FOLDER / f"published.{ending}" for ending in ("csv", "md")]
     of = short_hash(faces.load().hash)
-    earlier = _read_table(files[0], of)  # a damaged one is told before hours of training
+    earlier = _read_table(of)  # a damaged one is told before hours of training
     jobs = [
         (name, change)
         for name, variant in settings.items()
         for change, difference in DIFFERENCES.items()
         if difference.of in ("", variant.training)
     ]
-    workers = min(len(jobs), room())
-    tasks = [partial(errors, *job) for job in jobs]
-    trained = dict(run_each(tasks, workers, share_no_lock, "a training process was killed"))
+    trained = dict(side_by_side([partial(errors, *job) for job in jobs]))
     found = {job: trained[job] for job in jobs}
     found |= {key: values for key, values in earlier.items() if key[0] not in settings}
     found = dict(sorted(found.items(), key=lambda item: [*PAPER].index(item[0][0])))
-    with atomic_set(*files) as (table, page):
-        rows = [
-            (of, *key, epoch, value)
-            for key, values in found.items()
-            for epoch, value in enumerate(values, start=1)
-        ]
-        write_table(table, TABLE, rows)
-        page.write_text(told(found), encoding="utf-8")
+    rows = [
+        (of, *key, epoch, value)
+        for key, values in found.items()
+        for epoch, value in enumerate(values, start=1)
+    ]
+    write("published", pd.DataFrame(rows, columns=[*TABLE]), told(found))
 
 
 def errors(name: str, change: str) -> tuple[tuple[str, str], list[float]]:
@@ -150,7 +143,6 @@ def errors(name: str, change: str) -> tuple[tuple[str, str], list[float]]:
     with difference.around():
         trainer = Trainer(Training(settings=settings, seed=SEED, faces=people.hash), people)
         sample = trainer.rows[evenly_spaced(len(trainer.rows), TRAINING_SAMPLE)]
-        difference.before(trainer)
         found: list[float] = []
         while trainer.epoch < settings.epochs:
             try:
@@ -166,24 +158,26 @@ def errors(name: str, change: str) -> tuple[tuple[str, str], list[float]]:
 Found = dict[tuple[str, str], list[float]]
 
 
-def _read_table(path: Path, of: str) -> Found:
+def _read_table(of: str) -> Found:
     """What an earlier run on the same faces has found."""
-    found: Found = {}
+    path = FOLDER / "published.csv"
     if not path.exists():
-        return found
-    with open(path, encoding="utf-8", newline="") as file:
-        try:
-            for row in csv.DictReader(file):
-                if row["faces"] == of and row["variant"] in PAPER:
-                    key = (row["variant"], row["difference"])
-                    found.setdefault(key, []).append(float(row["error"]))
-        except (KeyError, TypeError, ValueError):
-            raise PipelineError(f"{path} cannot be read; delete it, or bring it back") from None
-    return found
+        return {}
+    try:
+        table = pd.read_csv(path, dtype={"faces": str, "error": float})
+        own = table[(table["faces"] == of) & table["variant"].isin(PAPER)]
+        groups = own.groupby(["variant", "difference"], sort=False)["error"]
+        return {(str(name), str(how)): [*errors] for (name, how), errors in groups}
+    except (KeyError, TypeError, ValueError):
+        raise PipelineError(f"{path} cannot be read; delete it, or bring it back") from None
 
 
 def told(found: Found) -> str:
     """The results in Markdown."""
+    rows = []
+    for (name, difference), values in found.items():
+        cells = [f"{values[epoch - 1]:.0f}" if epoch <= len(values) else "" for epoch in SHOWN]
+        rows.append((PAPER[name].label, difference, *cells, PAPER[name].printed))
     lines = [
         "# The published numbers",
         "",
@@ -191,14 +185,9 @@ def told(found: Found) -> str:
         f"{TRAINING_SAMPLE:,} training images with the weights of the last step, after so many "
         "epochs (the authors took 10). A second seed may differ by as much as two rows do.",
         "",
-        f"| model | difference | {' | '.join(map(str, SHOWN))} | paper |",
-        f"| --- | --- |{' --- |' * (len(SHOWN) + 1)}",
+        *markdown(f"model | difference | {' | '.join(map(str, SHOWN))} | paper", rows),
+        "",
     ]
-    for (name, difference), values in found.items():
-        cells = [f"{values[epoch - 1]:.0f}" if epoch <= len(values) else "" for epoch in SHOWN]
-        paper = PAPER[name]
-        lines.append(f"| {paper.label} | {difference} | {' | '.join(cells)} | {paper.printed} |")
-    lines.append("")
     misses = [  # by which factor, as a logarithm, each error misses the nearer of the paper's two
         (min(abs(np.log(value / error)) for error in PAPER[name].errors), name, how, epoch, value)
         for (name, how), values in found.items()

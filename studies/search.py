@@ -6,14 +6,12 @@ stacked, and joint ones. Both sides have the same objective: the error of averag
 epochs on a validation part of the training people. They have the same budget and as many first
 trials. First trials are trained to the end; others are pruned where they stand badly. The three
 trainings of lowest error of each side are then trained with two further seeds, and the lowest mean
-of these wins. reports/studies/search/ gets every training, figures, and each side's winner as an
-entry of `variants`.
+wins. reports/studies/search/ gets all trainings, figures, and the winners as entries of `variants`.
 
-SECONDS is what both sides together may take of as many cores as this machine has, or N, in time of
-their processors; whatever else runs there does not change what is searched. A search that was
-stopped or killed goes on. More machines join by the same command with the same storage,
-postgresql+psycopg://USER@HOST/DATABASE, and use the budget up sooner. A trial whose worker is lost
-is tried again.
+SECONDS is the processor time that both sides may take of each core of this machine, or of N: what
+else runs there does not change what is searched. A search that was stopped or killed goes on. More
+machines join by the same command with the same storage, postgresql+psycopg://USER@HOST/DATABASE,
+and use the budget up sooner. A trial whose worker is lost is tried again.
 """
 
 import hashlib
@@ -94,12 +92,11 @@ def suggest_by_levels(trial: Trial) -> dict[str, Any]:
     if kind == "joint":
         weights = trial.suggest_categorical("level_weights", ["equal", "image", "latent"])
         return {"training": kind, "level_weights": weights} | suggest_recipe(trial)
-    own: dict[str, Any] = {"training": "recursive"}
     if kind == "recursive":
-        own["reach"] = trial.suggest_int("reach", 1, 3)
+        own = {"reach": trial.suggest_int("reach", 1, 3)}
     else:
-        own["stacked_epochs"] = trial.suggest_int("stacked_epochs", 1, EPOCHS // 2)
-    return own | suggest_recipe(trial)
+        own = {"stacked_epochs": trial.suggest_int("stacked_epochs", 1, EPOCHS // 2)}
+    return {"training": "recursive"} | own | suggest_recipe(trial)
 
 
 class Side(NamedTuple):
@@ -135,18 +132,15 @@ def main(*words: str) -> None:
         for params in side.first:
             study.enqueue_trial(params, user_attrs={"first": True}, skip_if_exists=True)
     budget = given.seconds * given.workers / len(SIDES)
-    context = get_context("spawn")
-    workers = [
-        context.Process(target=work, args=(given.storage, budget)) for _ in range(given.workers)
-    ]
+    start, args = get_context("spawn").Process, (given.storage, budget)
+    workers = [start(target=work, args=args) for _ in range(given.workers)]
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join()
     if lost := sum(worker.exitcode != 0 for worker in workers):
-        raise PipelineError(
-            f"{lost} of {len(workers)} workers ended early; run the same again to go on"
-        )
+        told = f"{lost} of {len(workers)} workers ended early"
+        raise PipelineError(f"{told}; run the same again to go on")
     write(FOLDER, studies, read_config(DownloadSettings, CONFIGS / "download.yaml").dataset)
 
 
@@ -219,10 +213,20 @@ def validation_people() -> Faces:
 def open_study(side: Side, storage: str) -> Study:
     """A side's study: where it was left, if faces and the code that trains are the same."""
     state = hashlib.sha256(f"{faces.load().hash} {store.code()}".encode()).hexdigest()[:12]
+    waiting = {"connect_args": {"timeout": 60}} if storage.startswith("sqlite") else None
     try:
+        if storage.startswith("sqlite:///"):
+            Path(storage.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        opened = optuna.storages.RDBStorage(
+            storage,
+            engine_kwargs=waiting,
+            heartbeat_interval=HEARTBEAT,
+            grace_period=3 * HEARTBEAT,
+            heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(),
+        )
         return optuna.create_study(
             study_name=f"{side.name}, {EPOCHS} epochs, {state}",
-            storage=_storage(storage),
+            storage=opened,
             sampler=optuna.samplers.TPESampler(multivariate=True, group=True),
             pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=WARMUP),
             load_if_exists=True,
@@ -232,18 +236,6 @@ def open_study(side: Side, storage: str) -> Study:
             f"the storage {storage} cannot be opened ({type(error).__name__}: {error}); a file is "
             f"{STORAGE}, a server postgresql+psycopg://USER@HOST/DATABASE"
         ) from None
-
-
-def _storage(url: str) -> optuna.storages.RDBStorage:
-    if url.startswith("sqlite:///"):
-        Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-    return optuna.storages.RDBStorage(
-        url,
-        engine_kwargs={"connect_args": {"timeout": 60}} if url.startswith("sqlite") else None,
-        heartbeat_interval=HEARTBEAT,
-        grace_period=3 * HEARTBEAT,
-        heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(),
-    )
 
 
 def spent(study: Study) -> float:
@@ -315,9 +307,8 @@ def _draw(study: Study, side: str, folder: Path) -> None:
         axes["importance"] = plots.plot_param_importances(study)
     for name, drawn in axes.items():
         drawn.set_title(f"{side}: {name}")
-        plt.figure(drawn.figure).savefig(
-            folder / f"{name}_{side}.png", dpi=100, bbox_inches="tight"
-        )
+        path = folder / f"{name}_{side}.png"
+        plt.figure(drawn.figure).savefig(path, dpi=100, bbox_inches="tight")
     plt.close("all")
 
 

@@ -15,14 +15,10 @@ def validation(faces: Faces) -> Faces:
 
     The held-out people of the project are not among them: nothing is chosen by looking at those.
     """
-    held_out = {
+    held_out = [
         person
         for person in np.unique(faces.people)
         if hashlib.sha256(f"validation/{person}".encode()).digest()[0] < 256 * FRACTION
-    }
-    splits = faces.splits.copy()
-    splits[faces.rows("test")] = "unused"
-    for row in faces.rows("train"):
-        if faces.people[row] in held_out:
-            splits[row] = "test"
-    return replace(faces, splits=splits)
+    ]
+    splits = np.where(np.isin(faces.people, held_out), "test", "train")
+    return replace(faces, splits=np.where(faces.splits == "test", "unused", splits))

@@ -38,8 +38,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_set(*paths: str | Path) -> Iterator[list[Path]]:
-    """Yield where to write files of one folder that belong together; at the end each replaces
-    its path, in the order given."""
+    """Yield where to write files of one folder; at the end each replaces its path, in order."""
     first, *others = map(Path, paths)
     with _partial(first) as unfinished:
         places = [unfinished, *(unfinished.with_name(path.name) for path in others)]

@@ -77,22 +77,21 @@ def _members(path: Path) -> Iterator[Member | None]:
     mode = path.stat().st_mode
     if stat.S_ISDIR(mode):
         yield from _folder_members(path)
-    elif not stat.S_ISREG(mode):
+        return
+    if not stat.S_ISREG(mode):
         raise PipelineError(f"{path} is neither {KINDS}")
-    else:
-        with path.open("rb") as file:
-            start = file.read(512)
-            file.seek(0)
-            if start.startswith(b"\x1f\x8b"):
-                yield from gzipped_tar_members(file)
-            elif _is_tar_header(start):
-                yield from _tar_members(file)
-            elif zipfile.is_zipfile(file):
-                yield from _zip_members(file)
-            else:
-                page = b"<html" in start.lower() or b"<!doctype" in start.lower()
-                what = "a web page, " if page else ""
-                raise PipelineError(f"{path} is {what}neither {KINDS}")
+    with path.open("rb") as file:
+        start = file.read(512)
+        file.seek(0)
+        if start.startswith(b"\x1f\x8b"):
+            yield from gzipped_tar_members(file)
+        elif _is_tar_header(start):
+            yield from _tar_members(file)
+        elif zipfile.is_zipfile(file):
+            yield from _zip_members(file)
+        else:
+            page = re.search(rb"<html|<!doctype", start, re.IGNORECASE)
+            raise PipelineError(f"{path} is {'a web page, ' if page else ''}neither {KINDS}")
 
 
 def _is_tar_header(block: bytes) -> bool:
@@ -156,8 +155,7 @@ def gzipped_tar_members(file: BufferedIOBase) -> Iterator[Member | None]:
 
 
 def _tar_members(stream: BufferedIOBase) -> Iterator[Member | None]:
-    """Reads to the end of `stream`, which then checks its checksum. Raises ReadError where anything
-    follows the end of the tar."""
+    """Reads to the end, where a .tgz checks its checksum. Raises ReadError where more follows."""
     bounded = _Bounded(stream)
     with tarfile.open(fileobj=cast(IO[bytes], bounded), mode="r|", tarinfo=WholeHeader) as tar:
         while member := tar.next():

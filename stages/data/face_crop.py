@@ -18,8 +18,7 @@ _cascade = cache(lambda: Cascade(lbp_frontal_face_cascade_filename()))  # type: 
 
 
 def fit_face(picture: bytes, size: int) -> np.ndarray | None:
-    """(size, size, 3) uint8 RGB of the largest frontal face in a picture; None where none is found.
-    Raises as `crops.fit` does."""
+    """(size, size, 3) uint8 RGB of the largest frontal face; None without. Raises as `fit` does."""
     image = decode(picture, FORMATS, size, 2 * LOOKED_AT)
     scale = max(1.0, max(image.size) / LOOKED_AT)
     small = np.asarray(image.resize([round(side / scale) for side in image.size]))

@@ -31,8 +31,7 @@ def save(
 ) -> None:
     """Write a model's `state`, of any device, and its training as metadata.
 
-    half: in half precision, which `load` turns back to single. Raises PipelineError where a value
-    is too large for half precision.
+    half: in half precision, which `load` undoes. Raises PipelineError for values too large for it.
     """
     metadata = training.model_dump(exclude_none=True) | {"weights": weights}
     if half:
@@ -73,13 +72,13 @@ def _model(path: str | Path, training: Training, tensors: dict[str, Tensor]) -> 
     missing, more = ours.keys() - tensors.keys(), tensors.keys() - ours.keys()
     if names := missing or more:
         wrong = "are missing" if missing else "are not this model's"
-        raise _damaged(path, f"{len(names)} of its tensors {wrong}, {min(names)} is the first")
+        raise damaged(path, f"{len(names)} of its tensors {wrong}, {min(names)} is the first")
     for name, value in tensors.items():
         kind, needed = (f"{x.dtype} {tuple(x.shape)}" for x in (value, ours[name]))
         if kind != needed:
-            raise _damaged(path, f"{name} is {kind}, not {needed}")
+            raise damaged(path, f"{name} is {kind}, not {needed}")
         if not value.isfinite().all():
-            raise _damaged(path, f"{name} has values that are not finite")
+            raise damaged(path, f"{name} has values that are not finite")
         ours[name].copy_(value)
     return model.eval()
 
@@ -103,7 +102,7 @@ def _read(path: str | Path, halves: bool = True) -> tuple[Training, Weights, dic
     if not Path(path).exists():
         raise PipelineError(f"{path} does not exist; `dvc repro` trains it")
     if not Path(path).is_file():  # to open a named pipe would wait for ever
-        raise _damaged(path, "it is no trained model (no file)")
+        raise damaged(path, "it is no trained model (no file)")
     try:
         with safe_open(path, "pt") as file:
             metadata = json.loads(file.metadata()["training"])
@@ -115,8 +114,9 @@ def _read(path: str | Path, halves: bool = True) -> tuple[Training, Weights, dic
             tensors |= {name: value.float() for name, value in halved.items()}
         return Training.model_validate(metadata), weights, tensors
     except UNREADABLE as error:
-        raise _damaged(path, f"it is no trained model ({type(error).__name__})") from None
+        raise damaged(path, f"it is no trained model ({type(error).__name__})") from None
 
 
-def _damaged(path: str | Path, reason: str) -> PipelineError:
+def damaged(path: str | Path, reason: str) -> PipelineError:
+    """The error of a file that holds no model."""
     return PipelineError(f"{path} is damaged: {reason}; delete it and run `dvc repro`")

@@ -5,8 +5,7 @@
     DASK_SCHEDULER_ADDRESS=SCHEDULER python -m stages.train_variant --all
 
 Workers start in a checkout of the same code; a worker with other code refuses. Each gets the faces
-once and holds them in memory (0.7 GB, beside about 1 GB for a training). It keeps its trainings
-as everywhere, and resumes them.
+once and holds them in memory (0.7 GB, beside about 1 GB for a training), and keeps its trainings.
 """
 
 from collections.abc import Generator, Mapping

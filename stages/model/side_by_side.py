@@ -32,8 +32,7 @@ def obtain_all(trainings: Sequence[Training]) -> list[Path]:
 
     As many at a time as there are cores, or as a GPU's memory carries; through a Dask scheduler
     where DASK_SCHEDULER_ADDRESS names one. Prints each result when it is there. Raises
-    PipelineError where a process was killed. Finished trainings are kept, the others go on from
-    their last epoch the next time.
+    PipelineError where a process was killed; the next time each goes on from its last epoch.
     """
     outputs = [store.finished(training) for training in trainings]
     missing = {
@@ -106,7 +105,7 @@ def obtain(training: Training, faces: Faces, position: int = 0) -> Path:
         gc.collect()  # a trainer refers to itself: without this, a process keeps several
         trainer = Trainer(training, faces, position)
         parameters = trainer.optimizer.param_groups[0]["params"]
-        begun = store.read_state(folder, training, _state(trainer), parameters)
+        begun = store.read_state(folder, training, trainer.state(), parameters)
         reached = begun[1]["epoch"] if begun else 0
         if begun and reached <= training.settings.epochs:
             trainer.restore(*begun)
@@ -115,7 +114,7 @@ def obtain(training: Training, faces: Faces, position: int = 0) -> Path:
             while trainer.epoch < training.settings.epochs:
                 trainer.run_epoch()
                 if trainer.epoch > reached:
-                    store.write_state(folder, training, _state(trainer))
+                    store.write_state(folder, training, trainer.state())
         except Diverged as error:
             diverged = str(error)
         models = dict(zip(WEIGHTS, map(state, (trainer.model, trainer.average.model)), strict=True))
@@ -123,11 +122,6 @@ def obtain(training: Training, faces: Faces, position: int = 0) -> Path:
             diverged = diverged or f"a weight became no number in epoch {trainer.epoch}"
         store.write(folder, training, trainer.curve, models, diverged)
     return folder
-
-
-def _state(trainer: Trainer) -> store.State:
-    tensors, values = trainer.state()
-    return tensors, values | {"decay": trainer.average.decay}
 
 
 def _result(training: Training, folder: Path) -> str:

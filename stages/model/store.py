@@ -167,8 +167,8 @@ def _held(home: Path) -> Iterator[None]:
 
 def write_state(folder: Path, training: Training, state: State) -> None:
     """Replace the state that the training of outputs `folder` goes on from."""
-    tensors = {name: value.detach().cpu().contiguous() for name, value in state[0].items()}
-    text = json.dumps(state[1] | {"of": _of(training)})
+    tensors, values = state
+    text = json.dumps(values | {"of": _of(training)})
     with atomic(folder.with_name("state.safetensors")) as to:
         checkpoint.write(tensors, to, {"state": text, "checksum": _state_checksum(text, tensors)})
 
@@ -198,7 +198,7 @@ def read_state(
     needed, shapes = _shapes(fresh[0]), _shapes(tensors)
     fits &= needed.items() <= shapes.items() <= (needed | _shapes(adam)).items()
     fits &= all(value.isfinite().all() for value in tensors.values())
-    fits &= values.keys() == fresh[1].keys() and values["decay"] == fresh[1]["decay"]
+    fits &= values.keys() >= fresh[1].keys() and values["averaging"] == fresh[1]["averaging"]
     return (tensors, values) if fits else None
 
 
@@ -209,7 +209,7 @@ def _of(training: Training) -> dict[str, Any]:
 
 def _state_checksum(text: str, tensors: Mapping[str, Tensor]) -> str:
     names = sorted(tensors)
-    return _checksum(text, ((name, tensors[name].numpy().tobytes()) for name in names))
+    return _checksum(text, ((name, tensors[name].numpy(force=True).tobytes()) for name in names))
 
 
 def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[torch.dtype, torch.Size]]:
@@ -369,18 +369,14 @@ def load(names: Sequence[str]) -> dict[str, Autoencoder]:
     for name, model in models.items():
         grey = torch.full((1, 3, model.size, model.size), 0.5)
         if not model(grey).isfinite().all():
-            raise PipelineError(
-                f"{find(name)} is damaged: its reconstructions are no numbers; delete it and run "
-                "`dvc repro`"
-            )
+            raise checkpoint.damaged(find(name), "its reconstructions are no numbers")
     return models
 
 
 def accept_code(old: str) -> int:
     """Rename the trainings of code `old` as if the present code had made them; returns how many.
 
-    Keeps the name of those that the present code made, too. Raises PipelineError where there is no
-    training of code `old`.
+    Keeps the name of those of the present code, too. Raises PipelineError where `old` made none.
     """
     kept: dict[Path, dict[str, Any]] = {}
     for path in kept_trainings().glob("*/identity.json"):

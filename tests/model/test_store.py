@@ -195,7 +195,7 @@ STATES: dict[str, Callable[[Path], object]] = {
     "no checksum": lambda path: save_file(load_file(path), path, {"state": "{}"}),
     "other processor": edited(lambda _, v: v["of"]["machine"].update(processor="x")),
     "other seed": edited(lambda _, v: v["of"].update(seed=1)),
-    "other decay": edited(lambda _, v: v.update(decay=0.5)),
+    "other decay": edited(lambda _, v: v.update(averaging=0.5)),
     "no shuffle": edited(lambda _, v: v.pop("shuffle")),
     "no random": edited(lambda t, _: t.pop("random")),
     "no tensor": edited(lambda t, _: t.pop(KEY)),

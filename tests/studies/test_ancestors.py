@@ -46,12 +46,12 @@ def test_greedy_levels_stand_still_once_they_are_done(
     people = prepare("recursive", SMALL)
     phases: list[tuple[Autoencoder, Autoencoder]] = []
 
-    class Watched(ancestors.OwnLosses):
+    class Watched(ancestors.Trainer):
         def run_epoch(self) -> None:
             super().run_epoch()
             phases.append((self.model, self.average.model))
 
-    monkeypatch.setattr(ancestors, "OwnLosses", Watched)
+    monkeypatch.setattr(ancestors, "Trainer", Watched)
     done = ancestors.greedy(Training(settings=SMALL, seed=3, faces=people.hash), people)
     assert len(phases) == SMALL.epochs * SMALL.depth
     torch.manual_seed(3)

@@ -12,6 +12,7 @@ from stages.data.faces import to_tensor
 from stages.model.side_by_side import obtain
 from stages.report.studies import KINDS
 from studies import norms
+from studies.shared import spread
 from tests.conftest import made_model, small
 from tests.studies.conftest import Prepare
 
@@ -80,8 +81,7 @@ def test_population_statistics_are_those_of_each_half_on_training_faces(prepare:
     model = made_model(norm="shared")
     people = prepare("normed", model.settings)
     calibrated = norms.calibrated(people, model)
-    rows = people.rows("train")
-    x = to_tensor(people.images[rows[norms.evenly_spaced(len(rows), 32)]])
+    x = to_tensor(spread(people, "train", 32))
     found = []
     with torch.no_grad():
         for k in range(1, model.depth + 1):
