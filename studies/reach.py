@@ -20,25 +20,22 @@ Results: reports/studies/reach.csv, .md and .png.
 """
 
 import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from stages.common.entry import entry_point
-from stages.common.files import atomic_set
 from stages.common.settings import read_variant
 from stages.data import faces
 from stages.report.charts import band, own_style, rendered
 from stages.report.statistics import CONFIDENCE
 from stages.report.studies import DETAIL, compared, short_hash
-from studies.clear import write_table
 from studies.longer import COSINE, ERROR, TABLE, Arm, measured, settings_of
 from studies.pace import seconds_a_step
+from studies.shared import markdown, write
 
 EPOCHS, SEEDS = (10, 20), range(10, 13)
-FOLDER = Path("reports/studies")
 SECONDS = "epoch_seconds"
 MEASURES = {ERROR: "error", DETAIL["averaged"]: "detail explained"}
 
@@ -59,12 +56,9 @@ def main() -> None:
         name: steps * seconds_a_step(settings_of(arm, 1), people) for name, arm in arms.items()
     }
     frame.insert(len(TABLE) - 1, SECONDS, frame["variant"].map(seconds))
-    files = [FOLDER / f"reach.{ending}" for ending in ("csv", "png", "md")]
-    with atomic_set(*files) as (table, picture, page):
-        write_table(table, [*TABLE[:-1], SECONDS, TABLE[-1]], frame.to_numpy())
-        with own_style():
-            rendered(draw(frame)).save(picture)
-        page.write_text(told(frame), encoding="utf-8")
+    with own_style():
+        picture = rendered(draw(frame))
+    write("reach", frame, told(frame), picture.save)
 
 
 def draw(frame: pd.DataFrame) -> Figure:
@@ -100,6 +94,24 @@ def told(frame: pd.DataFrame) -> str:
     """The results in Markdown: mean ± standard deviation over seeds, and what is asked."""
     seeds = sorted({*frame["seed"]})
     heads = [f"{label}, {epochs} epochs" for label in MEASURES.values() for epochs in EPOCHS]
+    seconds = frame.groupby("variant", sort=False)[SECONDS].first()
+    means, ratios = [], []
+    for name, own in frame.groupby("variant", sort=False):
+        cells = [
+            _cell(own[(own["measure"] == measure) & (own["epoch"] == epochs)]["value"], digits)
+            for measure, digits in zip(MEASURES, (0, 2), strict=True)
+            for epochs in EPOCHS
+        ]
+        means.append([name, *cells, f"{seconds[name]:.1f}"])
+    end = EPOCHS[-1]
+    for other in ("reach 1", "stacked"):
+        for name in map(str, seconds.index):
+            for epochs in EPOCHS if name not in (other, "stacked") else ():
+                if ratio := compared(frame, (name, epochs), (other, end)):
+                    cell = f"{ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
+                    cost = f"{epochs * seconds[name] / end / seconds[other]:.2f}"
+                    one, over = f"{name}, {epochs} epochs", f"{other}, {end} epochs"
+                    ratios.append([one, over, cell, ratio.n, cost])
     lines = [
         "# How far must a gradient travel?",
         "",
@@ -107,37 +119,17 @@ def told(frame: pd.DataFrame) -> str:
         f"standard deviation over seeds {seeds[0]} to {seeds[-1]}. Seconds are those of a core. "
         f"Every seed: `reach.csv`. Trained on {'; '.join(sorted({*frame['processor']}))}.",
         "",
-        f"| training | {' | '.join(heads)} | s an epoch |",
-        f"| --- |{' --- |' * (len(heads) + 1)}",
-    ]
-    names = [*dict.fromkeys(frame["variant"])]
-    for name in names:
-        own = frame[frame["variant"] == name]
-        cells = [
-            _cell(own[(own["measure"] == measure) & (own["epoch"] == epochs)]["value"], digits)
-            for measure, digits in zip(MEASURES, (0, 2), strict=True)
-            for epochs in EPOCHS
-        ]
-        lines.append(f"| {name} | {' | '.join(cells)} | {own[SECONDS].iloc[0]:.1f} |")
-    lines += [
+        *markdown(f"training | {' | '.join(heads)} | s an epoch", means),
         "",
         "Errors compared seed by seed: the geometric mean of the ratio and its "
         f"{CONFIDENCE:.0%} interval over seeds (Student's t). Seconds are over those of the other.",
         "",
-        "| this error | over that | ratio | n | seconds |",
-        "| --- | --- | --- | --- | --- |",
+        *markdown("this error | over that | ratio | n | seconds", ratios),
+        "",
+        "![Error and detail by reach](reach.png)",
+        "",
     ]
-    seconds = frame.groupby("variant")[SECONDS].first()
-    end = EPOCHS[-1]
-    for other in ("reach 1", "stacked"):
-        for name in names:
-            for epochs in EPOCHS if name not in (other, "stacked") else ():
-                if ratio := compared(frame, (name, epochs), (other, end)):
-                    cell = f"{ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f}) | {ratio.n}"
-                    cost = epochs * seconds[name] / end / seconds[other]
-                    row = f"| {name}, {epochs} epochs | {other}, {end} epochs | {cell}"
-                    lines.append(f"{row} | {cost:.2f} |")
-    return "\n".join([*lines, "", "![Error and detail by reach](reach.png)", ""])
+    return "\n".join(lines)
 
 
 def _cell(values: pd.Series, digits: int) -> str:
