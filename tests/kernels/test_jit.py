@@ -68,11 +68,11 @@ class Project:
         return process
 
     def run(self) -> list[str]:
-        """21 times the factor, and how often compiled code was found."""
         return answer(self.load())
 
 
 def answer(process: subprocess.Popen[str]) -> list[str]:
+    """21 times the factor, and how often compiled code was found."""
     output, _ = process.communicate("\n")
     assert process.returncode == 0
     return output.split()
@@ -117,9 +117,7 @@ def test_a_process_that_began_before_an_edit_and_those_after_it_share_nothing(
 def test_a_checkout_keeps_nothing_in_that_of_the_process_that_starts_it(
     project: Project, tmp_path: Path
 ) -> None:
-    other = Project(tmp_path / "other")
-    content = "f" * 64
-    kept = other.kernels / "__pycache__" / content
+    kept = tmp_path / "other/stages/kernels/__pycache__" / ("f" * 64)
     project.environment["NUMBA_CACHE_DIR"] = str(kept)
     assert project.run() == ["42", "0"]
     assert not kept.exists() and [*project.kernels.rglob("*.nbc")]

@@ -32,7 +32,6 @@ IMAGES = np.random.default_rng(0).random((16, 32, 32, 3), dtype=np.float32)
 MODELS = [
     {},
     {"norm": "batch"},
-    {"norm": "shared"},
     {"norm": "shared", "activation": "relu"},
     {"variational": True},
     {"norm": "batch", "implementation": "released"},
@@ -49,10 +48,6 @@ STEPS = [
     {"training": "recursive", "norm": "shared", "implementation": "released"},
 ]
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-
-
-def name(settings: dict) -> str:
-    return "-".join(str(value) for value in settings.values()) or "plain"
 
 
 def autoencoder(**settings) -> Autoencoder:
@@ -83,19 +78,15 @@ class Twin:
         if model.settings.variational:
             dense = keras.layers.Dense(model.latent)
             self.mean = with_weights(dense, (None, model.latent), model.mean)
-        self.encoder_norms = self.decoder_norms = [None] * model.depth
-        if model.settings.norm != "none":
-            self.encoder_norms = [batch_normalization(norm) for norm in model.encoder_norms]
-            self.decoder_norms = self.encoder_norms
+        self.encoder_norms = self.decoder_norms = [*map(batch_normalization, model.encoder_norms)]
         if model.settings.norm == "batch":
-            self.decoder_norms = [batch_normalization(norm) for norm in model.decoder_norms]
+            self.decoder_norms = [*map(batch_normalization, model.decoder_norms)]
 
     def encode(self, h, training: bool = False) -> list:
         """The input of every decoder level."""
         levels = []
         for layer, norm in zip(self.encoder, self.encoder_norms, strict=True):
-            h = layer(h)
-            h = norm(h, training=training) if norm else h
+            h = norm(layer(h), training=training)
             levels.append(h)
         if self.mean:
             levels[-1] = self.mean(h[:, 0, 0])[:, None, None]
@@ -103,8 +94,7 @@ class Twin:
 
     def decode_level(self, k: int, h, training: bool = False):
         out = self.decoder[k - 1](h)
-        norm = self.decoder_norms[k - 2] if k > 1 else None
-        return norm(out, training=training) if norm else out
+        return self.decoder_norms[k - 2](out, training=training) if k > 1 else out
 
 
 def with_weights(layer: keras.Layer, shape: tuple, ours: nn.Module) -> keras.Layer:
@@ -114,6 +104,8 @@ def with_weights(layer: keras.Layer, shape: tuple, ours: nn.Module) -> keras.Lay
 
 
 def batch_normalization(norm: nn.Module) -> keras.Layer:
+    if isinstance(norm, nn.Identity):
+        return keras.layers.Identity()
     layer = keras.layers.BatchNormalization(momentum=0.99, epsilon=1e-3)
     return with_weights(layer, (None, None, None, len(norm.weight)), norm)
 
@@ -138,11 +130,11 @@ def assert_same(ours: Tensor, theirs, tolerance: float = 1e-5) -> None:
     np.testing.assert_allclose(ours, np.asarray(theirs), rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize("settings", MODELS, ids=name)
+@pytest.mark.parametrize("settings", MODELS, ids=str)
 @torch.no_grad()
 def test_activations_at_every_level(settings: dict) -> None:
     model = autoencoder(**settings).eval()
-    twin, before = Twin(model), copy.deepcopy(model.state_dict())
+    twin = Twin(model)
     levels = twin.encode(IMAGES)
     for k in range(1, model.depth + 1):
         assert_same(model.encode(torch_images(), depth=k), levels[k - 1])
@@ -151,10 +143,9 @@ def test_activations_at_every_level(settings: dict) -> None:
         ours, theirs = model.decode_level(k, ours), twin.decode_level(k, theirs)
         assert_same(ours, theirs)
     assert_same(model.reconstruct(torch_images()), theirs)
-    assert all(value.equal(before[key]) for key, value in model.state_dict().items())
 
 
-@pytest.mark.parametrize("settings", NORMED, ids=name)
+@pytest.mark.parametrize("settings", NORMED, ids=str)
 def test_losses_and_running_statistics_of_a_training_pass(settings: dict) -> None:
     model = autoencoder(**settings).train()
     twin = Twin(model)
@@ -192,7 +183,7 @@ def mean_squared_error(a, b) -> float:
     return float(np.mean(np.square(np.asarray(a) - np.asarray(b))))
 
 
-@pytest.mark.parametrize("settings", STEPS, ids=name)
+@pytest.mark.parametrize("settings", STEPS, ids=str)
 def test_one_training_step(settings: dict) -> None:
     """One Adam over all losses takes the step that Keras takes with one Adam a (sub-)model: both
     are as near to the step in double precision as single precision comes."""
@@ -202,9 +193,7 @@ def test_one_training_step(settings: dict) -> None:
     ours = our_step(model, torch.float32)
     with plain_formulation():
         single, double = our_step(model, torch.float32), our_step(model, torch.float64)
-    layers = [*twin.encoder, *twin.decoder]
-    if settings.get("norm"):
-        layers += twin.encoder_norms
+    layers = [*twin.encoder, *twin.decoder, *twin.encoder_norms]
     before = [value for layer in layers for value in layer.get_weights()]
     if settings["training"] == "recursive":
         step_sub_models(twin)
@@ -238,9 +227,7 @@ def our_step(model: Autoencoder, dtype: torch.dtype) -> list[Tensor]:
     optimiser.step()
 
     def values(model: Autoencoder) -> list[np.ndarray]:
-        parts = [*model.encoder, *model.decoder]
-        if model.settings.norm != "none":
-            parts += model.encoder_norms
+        parts = [*model.encoder, *model.decoder, *model.encoder_norms]
         return [keras_layout(value) for part in parts for value in part.state_dict().values()]
 
     pairs = zip(values(model), values(before), strict=True)
@@ -250,14 +237,11 @@ def our_step(model: Autoencoder, dtype: torch.dtype) -> list[Tensor]:
 def step_sub_models(twin: Twin) -> None:
     """The paper's procedure: sub-model k is encoder levels 1 to k, all but the last frozen, and
     decoder level k, which recreates what encoder level k-1 puts out, before any norm or step."""
-    levels = [
-        [layer] if norm is None else [layer, norm]
-        for layer, norm in zip(twin.encoder, twin.encoder_norms, strict=True)
-    ]
+    levels = list(zip(twin.encoder, twin.encoder_norms, strict=True))
     targets, h = [IMAGES], IMAGES
-    for layer, *norm in levels[:-1]:
+    for layer, norm in levels[:-1]:
         targets.append(np.asarray(layer(h)))
-        h = norm[0](targets[-1]) if norm else targets[-1]
+        h = norm(targets[-1])
     # Deepest first: no sub-model sees an encoder already updated.
     for k in range(len(twin.encoder), 0, -1):
         for number, level in enumerate(levels, start=1):

@@ -17,7 +17,8 @@ from stages.common.errors import PipelineError
 from stages.common.settings import Training
 from stages.data.faces import Faces
 from stages.model import side_by_side
-from tests.conftest import ROOT, python, small
+from tests.conftest import ROOT, python, tree
+from tests.model.test_store import training
 
 DASK = str(Path(sys.executable).with_name("dask"))
 KILLED = """
@@ -56,13 +57,8 @@ def write(faces: Faces, folder: Path) -> None:
     (folder / "faces.csv").write_text("\n".join(lines), encoding="utf-8")
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
 def trainings(faces: Faces) -> list[Training]:
-    settings = small(epochs=3)
-    return [Training(settings=settings, seed=seed, faces=faces.hash) for seed in range(3)]
+    return [training(faces, seed, epochs=3) for seed in range(3)]
 
 
 @pytest.mark.slow
@@ -76,10 +72,7 @@ def test_a_worker_that_is_killed_costs_its_trainings_alone(
 ) -> None:
     Client = pytest.importorskip("distributed").Client
     monkeypatch.setenv("DVC_ROOT", str(tmp_path / "alone"))
-    alone = {
-        training.seed: contents(side_by_side.obtain(training, faces))
-        for training in trainings(faces)
-    }
+    alone = [tree(side_by_side.obtain(each, faces)) for each in trainings(faces)]
     monkeypatch.delenv("DVC_ROOT")
     port = free_port()
     address = f"tcp://127.0.0.1:{port}"
@@ -108,7 +101,7 @@ def test_a_worker_that_is_killed_costs_its_trainings_alone(
         assert first.wait(timeout=30) == -signal.SIGKILL
     assert len([*tmp_path.glob("first/.dvc/trainings/*/state.safetensors")]) == 1
     assert not [*tmp_path.glob("first/.dvc/trainings/*/epochs*")]
-    assert {seed: contents(folder) for seed, folder in enumerate(found)} == alone
+    assert [tree(folder) for folder in found] == alone
     assert capfd.readouterr().out.count("held-out error") == 3
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import psutil
@@ -18,13 +19,14 @@ import torch
 import yaml
 
 from stages import train_variant
-from stages.common.settings import Training
 from stages.data.faces import Faces
 from stages.model import checkpoint, side_by_side, store
 from stages.model.network import DEVICE
 from stages.model.side_by_side import obtain
+from tests import faults
 from tests.conftest import ROOT, ended, small, tree
 from tests.model.test_on_dask import write
+from tests.model.test_store import training
 
 OUTPUTS = {"last_step.safetensors", "averaged.safetensors", "curve.csv", "machine.json"}
 LONG = 10**6  # epochs
@@ -35,13 +37,12 @@ class Stage(subprocess.Popen[str]):
     """`python -m stages.train_variant` in a group of its own, as a terminal starts it."""
 
     def __init__(self, *words: str) -> None:
-        own = {k: v for k, v in os.environ.items() if k not in ("DVC_ROOT", "DVC_STAGE")}
         super().__init__(
             [sys.executable, "-m", "stages.train_variant", *words],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=own | {"PYTHONPATH": str(ROOT)},
+            env=faults.environment(ROOT),
             start_new_session=True,
         )
         self.processes = [psutil.Process(self.pid)]
@@ -53,10 +54,7 @@ class Stage(subprocess.Popen[str]):
             assert self.poll() is None, self.communicate()
             assert time.monotonic() < end
             time.sleep(0.02)
-        self.processes = [
-            *self.processes[:1],
-            *self.processes[0].children(recursive=True),
-        ]
+        self.processes[1:] = self.processes[0].children(recursive=True)
 
     def workers(self) -> list[psutil.Process]:
         """The processes that train, among whatever short-lived ones it has started."""
@@ -70,12 +68,11 @@ class Stage(subprocess.Popen[str]):
     def ends(self, within: float = SECONDS) -> tuple[int, str, str]:
         """Its exit status, output and errors, once it and all that it started have ended."""
         assert ended(self.processes[1:], within)
-        self.wait(within)
-        output, errors = self.communicate()
+        output, errors = self.communicate(timeout=within)
         return self.returncode, output, errors
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def prepared(tmp_path: Path, faces: Faces, monkeypatch: pytest.MonkeyPatch) -> None:
     """The present folder has prepared faces."""
     monkeypatch.delenv("DVC_ROOT", raising=False)
@@ -84,7 +81,7 @@ def prepared(tmp_path: Path, faces: Faces, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.fixture
-def stage(prepared: None) -> Iterator[Callable[..., Stage]]:
+def stage() -> Iterator[Callable[..., Stage]]:
     """Start the stage; what is left of it goes in the end."""
     begun: list[Stage] = []
 
@@ -107,15 +104,6 @@ def configure(name: str, seeds: tuple[int, ...] = (0,), **changes: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     values = settings | {"seeds": [*seeds], "released_seeds": []}
     path.write_text(yaml.safe_dump(values), encoding="utf-8")
-
-
-def training(faces: Faces, seed: int = 0, **changes: Any) -> Training:
-    return Training(settings=small(**changes), seed=seed, faces=faces.hash)
-
-
-def begun() -> bool:
-    """Whether a training has finished an epoch."""
-    return any(Path(".dvc/trainings").glob("*/state.safetensors"))
 
 
 def test_seeds_and_names_add_up_and_a_diverged_seed_stands_beside_the_others(
@@ -185,7 +173,7 @@ def test_a_killed_worker_is_told_in_one_line_and_finished_trainings_stay(
 def test_an_interrupt_ends_all_in_two_seconds_with_one_line(stage: Callable[..., Stage]) -> None:
     configure("one", seeds=(0, 1), epochs=LONG)
     process = stage("one")
-    process.wait_for(begun)
+    process.wait_for(lambda: [*Path(".dvc/trainings").glob("*/state.safetensors")])
     os.killpg(process.pid, signal.SIGINT)
     started = time.monotonic()
     status, output, errors = process.ends()
@@ -215,7 +203,6 @@ EARLY = "the faces changed during the training"  # they had not been read yet
     ("changed", "told"), [("settings", LATE), ("faces", LATE), ("faces", EARLY)]
 )
 def test_what_was_trained_for_other_settings_or_faces_is_not_put_in_place(
-    prepared: None,
     faces: Faces,
     changed: str,
     told: str,
@@ -238,9 +225,6 @@ def test_what_was_trained_for_other_settings_or_faces_is_not_put_in_place(
     assert store.is_whole(store.finished(training(faces)), training(faces)) is (told == LATE)
 
 
-NO_GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-
-
 @pytest.mark.parametrize(
     ("words", "chosen", "told"),
     [
@@ -249,14 +233,10 @@ NO_GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
         ("../one", "cpu", "'../one' is no variant's name"),
         ("one big", "cpu", "big: 40 faces to train on are fewer than a batch of 64; lower its b"),
         ("one", "gpu", f"{DEVICE} is 'gpu': it should be auto, cpu or cuda"),
-        pytest.param(
-            *("one", "cuda", f"{DEVICE} is cuda, but PyTorch finds no GPU here; auto takes the"),
-            marks=NO_GPU,
-        ),
+        ("one", "cuda", f"{DEVICE} is cuda, but PyTorch finds no GPU here; auto takes the"),
     ],
 )
 def test_what_cannot_be_trained_is_told_before_anything_is(
-    prepared: None,
     words: str,
     chosen: str,
     told: str,
@@ -267,6 +247,7 @@ def test_what_cannot_be_trained_is_told_before_anything_is(
     if "big" in words:
         configure("big", batch_size=64)
     monkeypatch.setenv(DEVICE, chosen)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert_one_line(told, words, capsys)
     assert not Path(".dvc").exists()
 
@@ -282,15 +263,12 @@ def assert_one_line(told: str, words: str, capsys: pytest.CaptureFixture[str]) -
 
 
 def test_a_full_gpu_is_told_with_what_to_lower(
-    prepared: None,
     in_process: None,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def full(*_: object, **__: object) -> None:
-        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
-
     configure("one")
-    monkeypatch.setattr(torch.optim.Adam, "__init__", full)
+    full = torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+    monkeypatch.setattr(torch.optim.Adam, "__init__", Mock(side_effect=full))
     told = "the GPU's memory does not hold a training with batches of 16; lower train.batch_size, "
     assert_one_line(f"{told}or set {DEVICE}=cpu\n", "one", capsys)
