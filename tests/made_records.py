@@ -109,17 +109,13 @@ def with_mean_picture(records: Records, error: float) -> Records:
 
 
 def write(
-    root: Path,
-    described: Mapping[str, Made],
-    released: Mapping[str, Made] | None = None,
-    dataset: str = DATASET,
+    root: Path, described: Mapping[str, Made], released: Mapping[str, Made] | None = None
 ) -> Path:
     """The same as everything that `plot` reads, under `root`; returns `root`."""
     (root / "configs/variants").mkdir(parents=True)
-    text = yaml.safe_dump({"dataset": dataset})
-    (root / "configs/download.yaml").write_text(text, encoding="utf-8")
-    records = make(described, released, dataset)
-    write_references(records.references, dataset, "faces", SPLITS, root)
+    (root / "configs/download.yaml").write_text(f"dataset: {DATASET}\n", encoding="utf-8")
+    records = make(described, released)
+    write_references(records.references, DATASET, "faces", SPLITS, root)
     for name in described:
         settings = _settings(name, described, released)
         config = root / f"configs/variants/{name}.yaml"

@@ -119,11 +119,9 @@ def test_what_was_found_is_written_where_readme_has_a_place_for_it(
         Path("README.md").write_text(before, encoding="utf-8")
     found = find(make(as_in_the_paper(), dataset=dataset))
     plot.write_findings(found)
-    if not written:
-        assert [path.read_text("utf-8") for path in tmp_path.iterdir()] == [before] * bool(before)
-        return
-    expected = BLOCK.replace("old\n", readme_block(found))
-    assert Path("README.md").read_text(encoding="utf-8") == expected
+    expected = BLOCK.replace("old\n", readme_block(found)) if written else before
+    left = [path.read_text(encoding="utf-8") for path in tmp_path.iterdir()]
+    assert left == ([] if before is None else [expected])
 
 
 def test_start_up_needs_no_torch():

@@ -98,17 +98,12 @@ def test_arms_are_compared_seed_by_seed_at_equal_epochs_and_seconds() -> None:
     assert "| 150 ± 71; 1 diverged |" in page and "reach_2_cosine, 20" not in page
 
 
-def test_an_arm_without_a_pace_is_drawn_against_epochs_alone() -> None:
-    frame = made({name: {1: 2.0, 2: 2.0} for name in ("stacked", "mine")})
-    against_epochs, against_seconds = longer.draw(frame, {"stacked": 1.0}).axes[:2]
-    assert (len(against_epochs.lines), len(against_seconds.lines)) == (2, 1)
-
-
-def test_no_two_arms_are_drawn_alike() -> None:
+def test_no_two_arms_are_drawn_alike_and_one_without_a_pace_against_epochs_alone() -> None:
     names = [*longer.ARMS, "greedy_cosine"]
     frame = made({name: {1: 2.0, 2: 2.0} for name in names})
-    lines = longer.draw(frame, {}).axes[0].lines
-    assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == len(names)
+    against_epochs, against_seconds = longer.draw(frame, {"stacked": 1.0}).axes[:2]
+    looks = {(line.get_color(), line.get_linestyle()) for line in against_epochs.lines}
+    assert len(looks) == len(names) and len(against_seconds.lines) == 1
 
 
 def test_the_pace_of_every_variant_is_measured(
