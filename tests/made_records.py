@@ -3,6 +3,8 @@
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import product, starmap
 from pathlib import Path
 from typing import Any
 
@@ -56,24 +58,19 @@ def around(error: float, spread: float = 0.002, seeds: int = 3) -> list[float]:
 
 def as_in_the_paper(seeds: int = 3) -> dict[str, Made]:
     """Models of which all nine claims hold."""
-
-    def stacked(error: float, **measures: float) -> Made:
-        return Made(around(error, 0.001, seeds), **measures)  # type: ignore[arg-type]
-
-    def recursive(error: float, **measures: float) -> Made:
-        return Made(around(error, 0.02, seeds), **measures)  # type: ignore[arg-type]
-
+    stacked = partial(around, spread=0.001, seeds=seeds)
+    recursive = partial(around, spread=0.02, seeds=seeds)
     return {
-        "stacked": stacked(258),
-        "recursive": recursive(239, high_frequency_ratio=0.4, grid_ratio=1.5),
-        "stacked_bn": stacked(467),
-        "recursive_bn": recursive(7831, contrast_ratio=0.3),
-        "stacked_shared_bn": stacked(643),
-        "recursive_shared_bn": recursive(455, high_frequency_ratio=0.4, grid_ratio=1.1),
-        "stacked_shared_bn_relu": stacked(643),
-        "recursive_shared_bn_relu": recursive(2020, grid_ratio=4.0),
-        "stacked_vae": stacked(421, high_frequency_ratio=0.1, samples_found=0.9),
-        "recursive_vae": recursive(3979, samples_found=0.0),
+        "stacked": Made(stacked(258)),
+        "recursive": Made(recursive(239), high_frequency_ratio=0.4, grid_ratio=1.5),
+        "stacked_bn": Made(stacked(467)),
+        "recursive_bn": Made(recursive(7831), contrast_ratio=0.3),
+        "stacked_shared_bn": Made(stacked(643)),
+        "recursive_shared_bn": Made(recursive(455), high_frequency_ratio=0.4, grid_ratio=1.1),
+        "stacked_shared_bn_relu": Made(stacked(643)),
+        "recursive_shared_bn_relu": Made(recursive(2020), grid_ratio=4.0),
+        "stacked_vae": Made(stacked(421), high_frequency_ratio=0.1, samples_found=0.9),
+        "recursive_vae": Made(recursive(3979), samples_found=0.0),
     }
 
 
@@ -85,21 +82,23 @@ def make(
     """Records of these models; those `released` are also among the described, by name."""
     found: dict[Model, Record] = {}
     missing: dict[Model, str] = {}
-    for name in sorted(described):
-        made = {"described": described[name], "released": (released or {}).get(name)}
-        settings = _settings(name, made["described"], made["released"])
-        for implementation in sorted(IMPLEMENTATIONS):
-            for weights in sorted(WEIGHTS):
-                model = Model(name, implementation, weights)
-                one = made[implementation]
-                if one:
-                    key = repr((model, settings, one))
-                    if key not in KEPT:
-                        KEPT[key] = _record(model, settings, one)
-                    found[model] = KEPT[key]
-                else:
-                    missing[model] = "not trained (no released_seeds)"
+    for model in sorted(starmap(Model, product(described, IMPLEMENTATIONS, WEIGHTS))):
+        made = {"described": described, "released": released or {}}[model.implementation]
+        if model.variant not in made:
+            missing[model] = "not trained (no released_seeds)"
+            continue
+        settings = _settings(model.variant, described, released)
+        key = repr((model, settings, made[model.variant]))
+        if key not in KEPT:
+            KEPT[key] = _record(model, settings, made[model.variant])
+        found[model] = KEPT[key]
     return Records(found, missing, _references(), "faces", dataset, dict(SPLITS))
+
+
+def averaged(models: Mapping[str, Made]) -> dict[str, Record]:
+    """Those as described, with averaged weights, by name."""
+    found = make(models).found
+    return {name: found[Model(name, "described", "averaged")] for name in sorted(models)}
 
 
 def with_mean_picture(records: Records, error: float) -> Records:
@@ -110,19 +109,15 @@ def with_mean_picture(records: Records, error: float) -> Records:
 
 
 def write(
-    root: Path,
-    described: Mapping[str, Made],
-    released: Mapping[str, Made] | None = None,
-    dataset: str = DATASET,
+    root: Path, described: Mapping[str, Made], released: Mapping[str, Made] | None = None
 ) -> Path:
     """The same as everything that `plot` reads, under `root`; returns `root`."""
     (root / "configs/variants").mkdir(parents=True)
-    text = yaml.safe_dump({"dataset": dataset})
-    (root / "configs/download.yaml").write_text(text, encoding="utf-8")
-    records = make(described, released, dataset)
-    write_references(records.references, dataset, "faces", SPLITS, root)
-    for name, made in described.items():
-        settings = _settings(name, made, (released or {}).get(name))
+    (root / "configs/download.yaml").write_text(f"dataset: {DATASET}\n", encoding="utf-8")
+    records = make(described, released)
+    write_references(records.references, DATASET, "faces", SPLITS, root)
+    for name in described:
+        settings = _settings(name, described, released)
         config = root / f"configs/variants/{name}.yaml"
         config.write_text(yaml.safe_dump(settings.model_dump()), encoding="utf-8")
         own = [record for model, record in records.found.items() if model.variant == name]
@@ -136,7 +131,12 @@ def faces(count: int) -> np.ndarray:
     return coarse[:count].repeat(16, axis=1).repeat(16, axis=2)
 
 
-def _settings(name: str, described: Made, released: Made | None) -> Variant:
+def _settings(
+    name: str, described: Mapping[str, Made], released: Mapping[str, Made] | None
+) -> Variant:
+    def seeds(models: Mapping[str, Made]) -> list[int]:
+        return [*range(len(models[name].errors("averaged")))] if name in models else []
+
     values = {
         "training": "stacked" if name.startswith("stacked") else "recursive",
         "norm": "shared" if "shared" in name else "batch" if "_bn" in name else "none",
@@ -145,10 +145,10 @@ def _settings(name: str, described: Made, released: Made | None) -> Variant:
         "epochs": 2,
         "batch_size": 32,
         "lr": 0.001,
-        "seeds": list(range(len(described.errors("averaged")))),
-        "released_seeds": list(range(len(released.errors("averaged")))) if released else [],
+        "seeds": seeds(described),
+        "released_seeds": seeds(released or {}),
     }
-    return Variant.model_validate(values | described.settings)
+    return Variant.model_validate(values | described[name].settings)
 
 
 def _record(model: Model, variant: Variant, made: Made) -> Record:
@@ -162,29 +162,24 @@ def _record(model: Model, variant: Variant, made: Made) -> Record:
     test_error = hardness * rng.normal(1, 0.01, (len(seeds), IMAGES))
     test_error *= errors[:, None] / test_error.mean(1, keepdims=True)
 
-    rows: list[tuple[str, str, int, float, float, int]] = []
-    for seed, error in zip(seeds, errors, strict=True):
-        rows += _measured(seed, float(error), made, settings.variational)
-    curve = []
-    last_step = made.errors("last_step")
-    for seed, error, last in zip(seeds, made.errors("averaged"), last_step, strict=True):
-        for epoch in (1, 2) if np.isfinite(error) else ():
+    rows, curve = [], []
+    both = (made.errors(weights) for weights in ("averaged", "last_step"))
+    for seed, own, averaged, last in zip(seeds, errors, *both, strict=True):
+        rows += _measured(seed, float(own), made, settings.variational)
+        for epoch in (1, 2) if np.isfinite(averaged) else ():
             stacked = epoch > 2 - settings.stacked_epochs
             losses = ["reconstruction"] if stacked else [f"level_{k}" for k in range(1, 8)]
             curve += [(seed, epoch, "train", loss, k / epoch) for k, loss in enumerate(losses, 1)]
             curve.append((seed, epoch, "train", "total", 28 / epoch))
             curve.append((seed, epoch, "test", "error", last * (3 - epoch)))
-            curve.append((seed, epoch, "test", "averaged_error", error * (3 - epoch)))
+            curve.append((seed, epoch, "test", "averaged_error", averaged * (3 - epoch)))
     shown = model.faces if converged.any() else 0
+    diverged = [seed for seed, fine in zip(seeds, converged, strict=True) if not fine]
     return Record(
         model=model,
         settings=settings,
         seeds=seeds,
-        diverged={
-            seed: "total became nan in epoch 1"
-            for seed, fine in zip(seeds, converged, strict=True)
-            if not fine
-        },
+        diverged=dict.fromkeys(diverged, "total became nan in epoch 1"),
         measures=pd.DataFrame(rows, columns=[*MEASURED])
         .set_index(["split", "measure", "seed"])
         .sort_index(),
@@ -205,17 +200,16 @@ def _measured(
             ("test", "error", seed, error, float("nan"), IMAGES),
             ("train", "error", seed, error, float("nan"), 1000),
         ]
-    sharpness = min(made.high_frequency_ratio, 1 / made.high_frequency_ratio)
-    measures = {
-        "error": (error, error / 20),
-        "high_frequency_ratio": (made.high_frequency_ratio, made.high_frequency_ratio / 500),
-        "sharpness": (sharpness, sharpness / 500),
-        "grid_ratio": (made.grid_ratio, made.grid_ratio / 500),
-        "contrast_ratio": (made.contrast_ratio, made.contrast_ratio / 500),
-        "ssim": (made.ssim, 0.001),
-        "faces_found": (made.faces_found, 0.01),
+    ratios = {
+        "high_frequency_ratio": made.high_frequency_ratio,
+        "sharpness": min(made.high_frequency_ratio, 1 / made.high_frequency_ratio),
+        "grid_ratio": made.grid_ratio,
+        "contrast_ratio": made.contrast_ratio,
     }
+    measures = {name: (value, value / 500) for name, value in ratios.items()}
     measures |= {f"depth_error_{k}": (error * k / 7, 1.0) for k in range(1, 8)}
+    measures["error"] = error, error / 20
+    measures |= {"ssim": (made.ssim, 0.001), "faces_found": (made.faces_found, 0.01)}
     rows = [("test", name, seed, *value, IMAGES) for name, value in measures.items()]
     rows.append(("train", "error", seed, error * 0.99, 1.0, 1000))
     if variational:

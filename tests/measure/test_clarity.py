@@ -140,18 +140,8 @@ def measured(after: np.ndarray, before: np.ndarray) -> dict[str, float]:
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_measure_sees_its_own_fault_alone(pictures, fault):
     found = measured(pixels(FAULTS[fault](pictures / 255)), pictures)
-    for measure, bounds in (LITTLE | EXPECTED[fault]).items():
-        low, high = bounds
+    for measure, (low, high) in (LITTLE | EXPECTED[fault]).items():
         assert low <= found[measure] <= high, measure
-
-
-def test_blur_and_noise_move_sharpness_by_how_strong_they_are(pictures):
-    x = pictures / 255
-    changed = [blurred(x, reach) for reach in (3, 2, 1, 0.5)] + [
-        noisy(x, deviation) for deviation in (0, 0.02, 0.05, 0.1)
-    ]
-    found = [measured(pixels(each), pictures)["high_frequency_ratio"] for each in changed]
-    assert found == sorted(found)
 
 
 @pytest.mark.parametrize(

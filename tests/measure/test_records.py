@@ -7,6 +7,7 @@ import shutil
 import struct
 import zlib
 from collections.abc import Callable
+from itertools import product, starmap
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,8 @@ from PIL import Image
 from stages.common.errors import PipelineError
 from stages.common.settings import IMPLEMENTATIONS, WEIGHTS
 from stages.measure.records import Model, Records, read, write_references
-from tests.conftest import flip, python
-from tests.made_records import Made, make, write
+from tests.conftest import flip
+from tests.made_records import DATASET, SPLITS, Made, make, write
 
 DESCRIBED = {
     "stacked_vae": Made(),
@@ -42,10 +43,9 @@ def assert_same(one: Records, other: Records) -> None:
             again = getattr(right, name)
             if isinstance(value, pd.DataFrame):
                 keys = [key for key in ("seed", "epoch", "split", "loss") if key in value.columns]
-                frames = [
-                    f.sort_values(keys, ignore_index=True) if keys else f for f in (value, again)
-                ]
-                assert_frame_equal(*frames, rtol=1e-5)
+                if keys:
+                    value, again = (f.sort_values(keys, ignore_index=True) for f in (value, again))
+                assert_frame_equal(value, again, rtol=1e-5)
             elif isinstance(value, np.ndarray):
                 assert value.dtype == again.dtype, name
                 np.testing.assert_array_equal(value, again, name)
@@ -80,11 +80,7 @@ def refused(root: Path) -> str:
     return message
 
 
-FAULTS: dict[str, Callable[[Path], object]] = {
-    "a flipped bit": flip,
-    "nothing": lambda path: path.write_bytes(b""),
-    "missing": Path.unlink,
-}
+FAULTS: list[Callable[[Path], object]] = [flip, lambda path: path.write_bytes(b""), Path.unlink]
 FILES = [
     "records/recursive/curve.csv",
     "records/recursive/described_last_step.csv",
@@ -94,8 +90,7 @@ FILES = [
     "references/measures.csv",
     "references/inputs.png",
 ]
-CASES = [(file, fault) for file in FILES for fault in FAULTS.values()]
-CASES += [("records/recursive/contents.yaml", fault) for fault in [*FAULTS.values()][:-1]]
+CASES = [*product(FILES, FAULTS), *product(["records/recursive/contents.yaml"], FAULTS[:-1])]
 
 
 @pytest.mark.parametrize(("file", "fault"), CASES)
@@ -119,16 +114,17 @@ def packed(**arrays: np.ndarray) -> bytes:
 
 def png(width: int, height: int) -> bytes:
     """A picture of so many pixels, of which the file has none."""
-    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)), (b"IDAT", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-        for name, data in chunks
-    )
+    made = b"\x89PNG\r\n\x1a\n"
+    for chunk in (b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0), b"IDAT"):
+        made += struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    return made
 
 
-def sealed(text: bytes) -> bytes:
-    """The contents of a record with this text."""
-    return text + SEAL + hashlib.sha256(text).hexdigest().encode() + b"\n"
+def reseal(root: Path, old: bytes, new: bytes) -> None:
+    """Change the contents of a record, and seal them again."""
+    contents = root / "reports" / CONTENTS
+    text = contents.read_bytes().partition(SEAL)[0].replace(old, new)
+    contents.write_bytes(text + SEAL + hashlib.sha256(text).hexdigest().encode() + b"\n")
 
 
 def replaced(old: bytes, new: bytes) -> Callable[[bytes], bytes]:
@@ -168,34 +164,28 @@ def test_a_record_of_others_making_is_refused_in_one_line(
     written: Path, file: str, change: Callable[[bytes], bytes], capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Its hashes are right, its content is not."""
-    path, contents = written / "reports" / file, written / "reports" / CONTENTS
+    path = written / "reports" / file
     before = path.read_bytes()
     after = change(before.partition(SEAL)[0])
     path.write_bytes(after)
-    text = contents.read_bytes().partition(SEAL)[0]
-    text = text.replace(*(hashlib.sha256(x).hexdigest().encode() for x in (before, after)))
-    contents.write_bytes(sealed(text))
+    reseal(written, *(hashlib.sha256(x).hexdigest().encode() for x in (before, after)))
     assert after != before
     assert "evaluate@recursive" in refused(written)
     assert capfd.readouterr() == ("", "")
 
 
 def test_a_file_elsewhere_is_never_read(written: Path, tmp_path: Path) -> None:
-    contents = written / "reports" / CONTENTS
     os.mkfifo(tmp_path / "waits")  # who opens it, hangs
-    text = contents.read_bytes().partition(SEAL)[0]
-    text = text.replace(b"files:\n", b"files:\n  ../../../waits: abc\n")
-    contents.write_bytes(sealed(text))
+    reseal(written, b"files:\n", b"files:\n  ../../../waits: abc\n")
     assert_same(read(written), make(DESCRIBED, RELEASED))
 
 
 def test_a_variant_without_records_is_missing(written: Path) -> None:
     shutil.rmtree(written / "reports/records/recursive")
     records = read(written)
-    lacking = [Model("recursive", how, kind) for how in IMPLEMENTATIONS for kind in WEIGHTS]
-    for model in lacking:
+    for model in starmap(Model, product(["recursive"], IMPLEMENTATIONS, WEIGHTS)):
         assert records.missing[model] == "not evaluated: no reports/records/recursive"
-    assert not {*lacking} & {*records.found}
+        assert model not in records.found
 
 
 def test_no_bit_of_the_contents_can_flip_unseen(written: Path) -> None:
@@ -227,11 +217,10 @@ def test_a_record_of_other_settings_is_refused(
 
 
 def test_records_of_other_faces_are_refused(written: Path) -> None:
-    images = {"train": 9600, "test": 60}
-    write_references(make(DESCRIBED).references, "lfw-deepfunneled", "others", images, written)
+    write_references(make(DESCRIBED).references, DATASET, "others", SPLITS, written)
     assert "other faces" in refused(written)
     (written / "configs/download.yaml").write_text("dataset: lfw\n", encoding="utf-8")
-    assert "of dataset lfw-deepfunneled, not of lfw" in refused(written)
+    assert f"of dataset {DATASET}, not of lfw" in refused(written)
 
 
 def test_a_variant_that_is_no_longer_configured_is_not_read(written: Path) -> None:
@@ -252,9 +241,3 @@ def test_what_was_not_measured_is_an_empty_table(original: Path) -> None:
         assert not len(found) and list(found) == ["value", "standard_error", "n"]
         assert found.index.name == "seed" and np.isnan(record.mean(measure, split))
     assert "ssim" in records.measures and "coherence" not in records.measures
-
-
-def test_reading_takes_no_torch() -> None:
-    code = "import sys, stages.measure.records, stages.measure.measures as m; "
-    code += "sys.exit('torch' in sys.modules or not m.MEASURES)"
-    python("-c", code)

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import product
 
 import pandas as pd
 import pytest
@@ -51,8 +52,7 @@ def test_what_was_asked_afterwards_is_told_and_enters_no_verdict():
     before = verdicts(make(as_in_the_paper()))
     records = make(changed("recursive_shared_bn", high_frequency_ratio=0.3))
     assert verdicts(records) == before
-    section = report(find(records), ()).partition("### Asked afterwards")[2]
-    asked = section.partition("\n## ")[0]
+    asked = report(find(records), ()).partition("### Asked afterwards")[2].partition("\n## ")[0]
     for _, questions in AFTERWARDS:
         for question in questions:
             assert asked.count(f"| {question.question} |") == len(WEIGHTS)
@@ -103,8 +103,7 @@ def test_sensitivity_follows_the_spread_over_seeds_and_variants(wild, verdict):
 
 
 def test_each_kind_of_weights_has_a_verdict_of_its_own():
-    models = changed("recursive", last_step_error=around(300))
-    found = judge_all(make(models))
+    found = judge_all(make(changed("recursive", last_step_error=around(300))))
     assert (found["last_step"][2].verdict, found["averaged"][2].verdict) == (FAILS, HOLDS)
 
 
@@ -113,17 +112,14 @@ def test_with_one_seed_nothing_is_decided():
 
 
 def test_a_finding_says_how_sure_it_is_and_what_would_decide():
-    (finding,) = judge(make(as_in_the_paper()), "averaged", CLAIMS[2:3])[0].described
-    assert finding.p <= ALPHA
-    assert f"; p = {finding.p:.2g}; chance that one seed agrees: 100%" in finding.evidence
+    (sure,) = judge(make(as_in_the_paper()), "averaged", CLAIMS[2:3])[0].described
+    assert sure.p <= ALPHA
+    assert f"; p = {sure.p:.2g}; chance that one seed agrees: 100%" in sure.evidence
     records = make(changed("recursive", error=around(239, 0.15)))
-    (third,) = judge(records, "averaged", CLAIMS[2:3])
-    assert third.verdict == UNDECIDED
-    (finding,) = third.described
-    assert finding.answer == "unclear" and finding.p > ALPHA
-    assert re.search(
-        "chance that one seed agrees: 67%; about .* seeds would find a factor", finding.evidence
-    )
+    (unsure,) = judge(records, "averaged", CLAIMS[2:3])[0].described
+    assert unsure.answer == "unclear" and unsure.p > ALPHA
+    needed = "chance that one seed agrees: 67%; about .* seeds would find a factor"
+    assert re.search(needed, unsure.evidence)
 
 
 def test_a_diverged_seed_is_told_and_takes_part():
@@ -158,11 +154,9 @@ def test_models_that_were_not_trained_are_named_together_with_the_reason():
 
 
 def test_other_seeds_are_judged_as_if_there_were_no_more():
-    models = {
-        name: replace(made, error=[1.0, 1.0, 1.0, *list(made.error)])
-        for name, made in as_in_the_paper().items()
-    }
-    records = make(models, as_in_the_paper())
+    models = as_in_the_paper()
+    longer = {name: replace(one, error=[1.0] * 3 + [*one.error]) for name, one in models.items()}
+    records = make(longer, models)
     others = without_seeds(records, {0, 1, 2})
     assert verdicts(records)[3] != HOLDS
     assert all(record.seeds == [3, 4, 5] for record in others.found.values())
@@ -205,33 +199,29 @@ def test_robustness_gives_every_verdict_under_every_reading():
 def test_other_statistics_of_norms_are_readings_of_the_errors_alone():
     """With the statistics of the batch claim 5 fails; stacked batch norm alone is better so."""
     records = make(as_in_the_paper(), as_in_the_paper())
-    rows = [
-        (model.variant, seed, model.weights, 400.0, {"stacked_bn": 200.0}.get(model.variant, 400.0))
-        for model, record in records.found.items()
-        if model.implementation == "described" and record.settings.norm != "none"
-        for seed in record.seeds
-    ]
-    norms = pd.DataFrame(rows, columns=["variant", "seed", "weights", "running", "of_batch"])
-    norms = norms.assign(population=norms["of_batch"].where(norms["seed"] == 0))
+    normed = [name for name in as_in_the_paper() if "_bn" in name]
+    rows = [*product(normed, range(3), WEIGHTS)]
+    norms = pd.DataFrame(rows, columns=["variant", "seed", "weights"]).assign(running=400.0)
+    norms["of_batch"] = norms["running"].where(norms["variant"] != "stacked_bn", 200.0)
+    norms["population"] = norms["of_batch"].where(norms["seed"] == 0)
     of_batch, better, population = (
         with_statistics(records, norms, kinds) for kinds in STATISTICS.values()
     )
     stacked = Model("stacked_bn", "described", "averaged")
     before = records.found[stacked]
     for changed in (of_batch, better):
-        assert changed.found[stacked].mean("error") == pytest.approx(before.mean("error") / 2)
-        scaled = changed.found[stacked].test_error
-        assert scaled == pytest.approx(before.test_error / 2)
+        half = changed.found[stacked]
+        assert half.mean("error") == pytest.approx(before.mean("error") / 2)
+        assert half.test_error == pytest.approx(before.test_error / 2)
     readings = robustness(records, {"with others": of_batch})["averaged"]["with others"]
-    batch_norm = [HOLDS] * 3 + ["not all measured", FAILS, *["not all measured"] * 2]
-    assert readings[:7] == batch_norm
+    lacks = "not all measured"
+    assert readings[:7] == [HOLDS, HOLDS, HOLDS, lacks, FAILS, lacks, lacks]
     assert population.found[stacked].seeds == [0] != before.seeds
     assert {*population.found[stacked].per_seed("error").index} == {0}
     lacking = with_statistics(records, norms[norms["variant"] != "stacked_bn"], ["of_batch"])
     assert "these statistics" in lacking.missing[stacked]
-    found = find(
-        records, Studies(norms={"rows": [], "errors": norms, "shared": dict.fromkeys(KINDS)})
-    )
+    study = {"rows": [], "errors": norms, "shared": dict.fromkeys(KINDS)}
+    found = find(records, Studies(norms=study))
     *whole, one_seed = map("with {}".format, STATISTICS)
     assert found.depends[4] == f"both: {FAILS} {', '.join(whole)}; {UNDECIDED} {one_seed}"
     assert "| as described, the statistics of the batch |" in report(found, ())

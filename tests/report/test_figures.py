@@ -48,10 +48,9 @@ def face(sheet: Image.Image, row: int, column: int) -> np.ndarray:
 def test_every_figure_is_drawn(drawn):
     assert set(drawn) == set(FIGURES)
     for name, image in drawn.items():
-        assert image.format == "PNG", name
-        assert image.width >= 2 * SIDE, name
-        extremes = image.convert("L").getextrema()
-        assert extremes[0] < 50 and extremes[1] == 255, f"{name} is blank"
+        assert image.format == "PNG" and image.width >= 2 * SIDE, name
+        darkest, brightest = image.convert("L").getextrema()
+        assert darkest < 50 and brightest == 255, f"{name} is blank"
 
 
 def test_no_committed_figure_is_heavy():
@@ -100,32 +99,30 @@ def test_levels_have_a_panel_for_each_model_and_no_empty_one():
 def test_samples_show_the_latents_of_variational_models_only(drawn):
     sheet = drawn["figure4_samples.png"]
     assert sheet.height == ROW
-    first, *_ = shown = faces(sheets.SAMPLES)
-    assert np.array_equal(face(sheet, 0, 0), first)
-    for place, sample in enumerate(shown):
-        left = sheets.GAP + SIDE + sheets.GAP + place * SIDE
-        pixels = np.asarray(sheet)[sheets.CAPTION : sheets.CAPTION + SIDE, left : left + SIDE]
-        assert np.array_equal(pixels[::2, ::2], sample)
+    shown = faces(sheets.SAMPLES)
+    assert np.array_equal(face(sheet, 0, 0), shown[0])
+    left = sheets.GAP + SIDE + sheets.GAP
+    averaged = np.asarray(sheet)[sheets.CAPTION :, left:][:SIDE, : sheets.SAMPLES * SIDE]
+    assert np.array_equal(averaged[::2, ::2], np.concatenate(shown, axis=1))
 
 
 def test_hero_ends_with_the_lowest_error_beyond_the_paper_that_did_not_diverge(records, drawn):
-    assert drawn["hero.png"].width == 4 * (SIDE + sheets.GAP) + sheets.GAP
-    assert drawn["hero.png"].width > 1.5 * drawn["hero.png"].height
-    assert np.array_equal(face(drawn["hero.png"], 0, 0), records.references.inputs[0])
+    hero = drawn["hero.png"]
+    assert hero.width == size_of(1, 4)[0] > 1.5 * hero.height
+    assert np.array_equal(face(hero, 0, 0), records.references.inputs[0])
     own = {"higher": Made(around(300)), "mine": Made(around(150)), "broken": Made([INFINITE, 1.0])}
     records = make(as_in_the_paper() | own)
     lowest = Model("mine", "described", "averaged")
     dark = replace(records.found[lowest], reconstructions=np.zeros_like(faces(8)))
     sheet = sheets.hero(replace(records, found=records.found | {lowest: dark}))
-    assert sheet.width == 5 * (SIDE + sheets.GAP) + sheets.GAP
+    assert sheet.width == size_of(1, 5)[0]
     assert not face(sheet, 0, 4).any()
 
 
 def test_each_variant_has_a_look_of_its_own_in_every_figure():
     own = ["candidate", *(f"own_{number}" for number in range(8))]
     models = as_in_the_paper() | {name: Made([1.0]) for name in own}
-    records = make(models, as_in_the_paper())
-    looks = looks_of(records)
+    looks = looks_of(make(models, as_in_the_paper()))
     assert {*looks} == {*models} and len({*looks.values()}) == len(models)
 
 
@@ -155,14 +152,12 @@ def test_error_axis_reaches_every_number(records):
     with charts.own_style():
         figure = charts.errors(records)
     low, high = figure.axes[0].get_xlim()
-    measured = [
-        value
-        for record in records.found.values()
-        for value in record.per_seed("error").value
-        if np.isfinite(value)
-    ]
-    known = [error for paper in PAPER.values() for error in paper.errors]
-    assert low < min(measured + known) and high > max(measured + known)
+    numbers = np.concatenate(
+        [record.per_seed("error").value for record in records.found.values()]
+        + [paper.errors for paper in PAPER.values()]
+    )
+    numbers = numbers[np.isfinite(numbers)]
+    assert low < numbers.min() and high > numbers.max()
     labels = [text.get_text() for text in figure.axes[0].get_yticklabels()]
     assert labels == [paper.label for paper in PAPER.values()] + ["candidate", "mine"]
 
@@ -187,16 +182,17 @@ def test_figures_depend_on_nothing_in_the_home_or_the_environment(tmp_path):
         folder.mkdir(exist_ok=True)
         (folder / "matplotlibrc").write_text(hostile, encoding="utf-8")
     inline = "module://matplotlib_inline.backend_inline"
-    hostile_environment = {"MPLBACKEND": inline, "MPLCONFIGDIR": str(tmp_path / "config")}
-    written = []
-    for number, extra in enumerate([{}, hostile_environment, {"MPLBACKEND": "no such backend"}]):
-        folder = tmp_path / str(number)
+    environments = {
+        "plain": {},
+        "hostile": {"MPLBACKEND": inline, "MPLCONFIGDIR": str(tmp_path / "config")},
+        "broken": {"MPLBACKEND": "no such backend"},
+    }
+    for name, extra in environments.items():
+        folder = tmp_path / name
         folder.mkdir()
         # A matplotlibrc beside counts, too.
-        python("-c", DRAW, str(folder), cwd=tmp_path if number == 1 else folder, **extra)
-        written.append(tree(folder))
-    assert len(written[0]) == 3
-    assert written[0] == written[1] == written[2]
+        python("-c", DRAW, str(folder), cwd=tmp_path if name == "hostile" else folder, **extra)
+        assert tree(folder) == tree(tmp_path / "plain") and len(tree(folder)) == 3
 
 
 def test_the_spread_of_seeds_is_drawn_around_their_mean():

@@ -64,15 +64,15 @@ def test_every_model_has_a_row_of_numbers(records: Records, text: str) -> None:
     (table,) = re.findall(r'<table id="table1">.*?</table>', text, re.S)
     head, body = table.split("<tbody>")
     columns = re.findall(r"<button>(.*?)</button>", head)
-    rows = [re.findall(r'data-key="([^"]*)"', row) for row in body.strip().splitlines()[:-2]]
-    assert len(rows) == len(records.found)
-    for cells in rows:
-        row = dict(zip(columns, cells, strict=True))
+    lines = body.strip().splitlines()[:-2]
+    assert len(lines) == len(records.found)
+    for line in lines:
+        row = dict(zip(columns, re.findall(r'data-key="([^"]*)"', line), strict=True))
         (record,) = (
             record
             for model, record in records.found.items()
             if model[1:] == (row["implementation"], row["weights"])
-            and f">{label(model.variant)}<" in body.splitlines()[1 + rows.index(cells)]
+            and f">{label(model.variant)}<" in line
         )
         errors = record.per_seed("error").value.drop(list(record.diverged))
         assert float(row["error"]) == pytest.approx(errors.mean())
@@ -81,21 +81,22 @@ def test_every_model_has_a_row_of_numbers(records: Records, text: str) -> None:
         assert float(row["SSIM"]) == pytest.approx(record.per_seed("ssim").value.mean())
 
 
+def section(text: str, name: str) -> str:
+    return text.partition(f'<section id="{name}"')[2].partition("</section>")[0]
+
+
 def test_every_claim_has_its_verdict_and_evidence(records: Records, text: str) -> None:
-    section = text.partition('<section id="claims"')[2].partition("</section>")[0]
-    claims = re.findall(r"<details>.*?</details>", section, re.S)
-    verdicts = judge_all(records)
-    assert len(claims) == len(verdicts["averaged"])
-    for told, judgement in zip(claims, verdicts["averaged"], strict=True):
+    claims = re.findall(r"<details>.*?</details>", section(text, "claims"), re.S)
+    for told, judgement in zip(claims, judge_all(records)["averaged"], strict=True):
         assert f"averaged: <b>{judgement.verdict}</b>" in told
         for finding in judgement.described:
             assert f"<b>{finding.answer}</b>: {finding.evidence}" in told
 
 
 def test_it_opens_with_what_was_found(text: str) -> None:
-    section = text.partition('<section id="found"')[2].partition("</section>")[0]
-    assert section.count("<li>") == 4 and "is lower than that of stacked training" in section
-    assert section.count("<img src=") == 3 and section.count("<svg") == 2
+    found = section(text, "found")
+    assert found.count("<li>") == 4 and "is lower than that of stacked training" in found
+    assert found.count("<img src=") == 3 and found.count("<svg") == 2
     assert text.index('id="found"') < text.index('id="claims"') < text.index('id="faces"')
     told = text.partition('id="claims"')[2]
     assert told.count("The error of recursive is 0.926 times (") == 1

@@ -2,7 +2,9 @@
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -31,7 +33,18 @@ def frame(records: Records) -> pd.DataFrame:
 
 
 def explained_by(records: Records, variant: str) -> str:
-    return {row.variant: row.explained_by for row in tables.table1(records)}[variant]
+    return str(frame(records).set_index("model").explained_by[variant])
+
+
+def in_short(models: Mapping[str, Made]) -> str:
+    """What README.md says."""
+    return " ".join(readme_block(find(make(models))).split())
+
+
+def beyond(models: Mapping[str, Made], pace: Mapping[str, float] | None = None) -> str:
+    """The report on what goes beyond the paper."""
+    found = find(make(models), Studies(pace=pace or {}))
+    return report(found, []).partition("## Beyond the paper")[2]
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +62,12 @@ def records() -> Records:
 @pytest.fixture(scope="module")
 def found(records) -> Findings:
     return find(records)
+
+
+@pytest.fixture(scope="module")
+def text(found) -> str:
+    """The report, without figures."""
+    return report(found, [])
 
 
 def test_table_has_the_papers_rows_in_its_order_then_all_others(records):
@@ -109,13 +128,11 @@ def test_the_paper_is_explained_by_the_implementation_that_gives_its_number(reco
     assert explained_by(flipped, "stacked") == "released"  # the last step counts
     assert explained_by(flipped, "recursive_bn") == "both"
     assert explained_by(flipped, "recursive") == explained_by(flipped, "stacked_bn") == "neither"
-    # A number that the paper copied is not held against a model.
-    models = {"stacked_shared_bn_relu": Made(around(643 * 1.2))}
-    assert explained_by(make(models), *models) == "neither"
+    copied = make({"stacked_shared_bn_relu": Made(around(643 * 1.2))})
+    assert explained_by(copied, "stacked_shared_bn_relu") == "neither"
 
 
-def test_each_number_of_the_paper_stands_beside_where_one_more_training_would_lie(records, found):
-    text = report(found, [])
+def test_each_number_of_the_paper_stands_beside_where_one_more_training_would_lie(text):
     rows = dict(re.findall(r"^\| ([\w, ]+) \| (.* \((?:Table 1|Figure 5)\).*) \|$", text, re.M))
     assert len(rows) == len(PAPER)
     ruined = "7831 (Table 1), 8336 (Figure 5) | 297 ± 1 (3) | 294 to 300 | 7753 ± 155 (3) | "
@@ -123,9 +140,12 @@ def test_each_number_of_the_paper_stands_beside_where_one_more_training_would_li
     assert "Table 1 repeats the number" in rows["stacked, shared norm, ReLU"]
     assert "not trained (no released_seeds) | - | described" in rows["stacked, shared norm"]
     few = make({"stacked": Made([258.0]), "recursive": Made([INFINITE, 239.0, 240.0])})
-    text = report(find(few), [])
-    assert "197 (Figure 5) | 255 (1) | - |" in text
-    assert "186 (Figure 5) | 237 ± 1 (2/3) | - |" in text
+    told = report(find(few), [])
+    assert "197 (Figure 5) | 255 (1) | - |" in told
+    assert "186 (Figure 5) | 237 ± 1 (2/3) | - |" in told
+    assert "8336 (Figure 5) | not among the variants | - |" in told
+    assert "one seed decides nothing about a method" in told
+    assert "258 (1)" in summary(find(few))
 
 
 def test_curves_are_the_held_out_errors_of_every_model(records):
@@ -152,15 +172,11 @@ def test_page_states_both_verdicts_and_links_only_to_figures_there_are(records, 
     assert set(re.findall(r"\(figures/(.*?)\)", everything)) == set(FIGURES) - {"hero.png"}
 
 
-def test_tables_of_the_page_have_as_many_cells_as_their_header(found):
-    text = report(found, [])
-    widths = [line.count(" | ") for line in text.splitlines() if line.startswith("| ")]
-    headers = [k for k, line in enumerate(text.splitlines()) if line.startswith("| ---")]
-    assert len(headers) == 7 + len(CLAIMS) + len(AFTERWARDS)
-    for block in text.split("\n\n"):
-        if block.startswith("| "):
-            assert len({line.count(" | ") for line in block.splitlines()}) == 1
-    assert widths
+def test_tables_of_the_page_have_as_many_cells_as_their_header(text):
+    blocks = [block for block in text.split("\n\n") if block.startswith("| ")]
+    assert len(blocks) == 7 + len(CLAIMS) + len(AFTERWARDS)
+    for block in blocks:
+        assert len({line.count(" | ") for line in block.splitlines()}) == 1
 
 
 def test_verdicts_under_every_reading_are_given():
@@ -172,24 +188,21 @@ def test_verdicts_under_every_reading_are_given():
 
 def test_claim_8_is_asked_of_the_other_training_s_weight_of_the_divergence_too():
     models = as_in_the_paper()
-    told = find(make(models))
-    assert "divergence" not in told.depends[7] and "VAEs draw" not in readme_block(told)
+    assert "divergence" not in find(make(models)).depends[7] and "VAEs draw" not in in_short(models)
     for name, other, found in (("stacked", "recursive", 0.1), ("recursive", "stacked", 0.8)):
         settings = {"variational": True, "kl_weight": 2.0}
         models[f"{name}_vae_weight_of_{other}"] = Made(samples_found=found, settings=settings)
-    told = find(make(models))
-    turned = "does not hold with the other training's weight of the divergence"
-    assert told.depends[7] == f"both: {turned}"
+    turned = "both: does not hold with the other training's weight of the divergence"
+    assert find(make(models)).depends[7] == turned
     sentence = "with the weight of the other training it is 10% (stacked) and 80% (recursive)."
-    assert sentence in " ".join(readme_block(told).split())
+    assert sentence in in_short(models)
     del models["recursive_vae"]
     models["candidate"] = Made(settings=settings)
-    assert "VAEs draw" not in readme_block(find(make(models)))
+    assert "VAEs draw" not in in_short(models)
 
 
-def test_page_compares_each_recursive_model_with_its_stacked_twin(found):
-    section = report(found, []).split("## Recursive against stacked")[1]
-    section = section.split("## Beyond the paper")[0]
+def test_page_compares_each_recursive_model_with_its_stacked_twin(text):
+    section = text.split("## Recursive against stacked")[1].split("## Beyond the paper")[0]
     told = r"\| recursive, batch norm \| stacked, batch norm \| as described \| {} \| {} "
     assert re.search(told.format("averaged", r"0\.482"), section)
     assert re.search(told.format("last step", r"0\.642"), section)
@@ -198,66 +211,50 @@ def test_page_compares_each_recursive_model_with_its_stacked_twin(found):
 
 def test_what_goes_beyond_the_paper_stands_beside_its_models():
     models = as_in_the_paper()
-    plain = make(models)
-    assert "## Beyond the paper" not in report(find(plain), [])
+    assert not beyond(models)
     settings = {"training": "joint", "norm": "tied", "averaging": 0.98}
     models["mine"] = Made(around(129), high_frequency_ratio=0.5, settings=settings)
     models["broken"] = Made([INFINITE, 300.0, 310.0])
-    records = make(models)
     pace = {"mine": 2.0, "broken": 1.0, "stacked": 1.0, "recursive": 4.0}
-    section = report(find(records, Studies(pace=pace)), []).split("## Beyond the paper")[1]
-    header, _, broken, mine = re.findall(r"^\|.*\|$", section, re.M)[:4]
-    seconds = "at equal seconds"
-    columns = (f"error over that of {name} | {seconds}" for name in ("stacked", "recursive"))
-    assert f"{' | '.join(columns)} |" in header
-    tuned = make(models | {"stacked_tuned": Made(around(215))})
-    section = report(find(tuned), []).split("## Beyond the paper")[1]
-    references = ("stacked", "stacked_tuned", "recursive")
-    assert f" | {seconds} | ".join(f"error over that of {name}" for name in references) in section
+    header, _, broken, mine = re.findall(r"^\|.*\|$", beyond(models, pace), re.M)[:4]
     assert "settings, unlike stacked |" in header
+    told = "error over that of {} | at equal seconds |"
+    assert f"{told.format('stacked')} {told.format('recursive')}" in header
+    tuned = beyond(models | {"stacked_tuned": Made(around(215))})
+    references = ("stacked", "stacked_tuned", "recursive")
+    assert " ".join(map(told.format, references)) in tuned
     assert mine.startswith("| mine | training joint, norm tied, averaging 0.98 |")
     # After its first of two epochs an error is twice as large.
     times = (r"0\.5", "1"), (r"0\.54", r"0\.27")
     cells = " \\| ".join(rf"{one} \([^|]*\) \| {same} \([^|]*\)" for one, same in times)
     assert re.search(rf"\| 129 ± 0 \(3\) \| {cells} \|", mine)
     assert "| 2.5 (" in mine
-    assert re.search(r"\| 305 ± 7 \(2/3\) \| [^|]+ \| - \| [^|]+ \| - \|", broken), (
-        "a seed diverged"
-    )
-    planned = {"schedule": "cosine"}
-    records = make(models | {"mine": Made(around(129), settings=planned)})
-    section = report(find(records, Studies(pace=pace)), []).split("## Beyond the paper")[1]
-    mine = re.findall(r"^\| mine .*", section, re.M)[0]
+    diverged = r"\| 305 ± 7 \(2/3\) \| [^|]+ \| - \| [^|]+ \| - \|"
+    assert re.search(diverged, broken)
+    planned = models | {"mine": Made(around(129), settings={"schedule": "cosine"})}
+    mine = re.findall(r"^\| mine .*", beyond(planned, pace), re.M)[0]
     assert re.search(r"\| 0\.5 \([^|]*\) \| - \| 0\.54 \([^|]*\) \| 0\.27 \(", mine)
-
-
-def test_missing_variants_and_single_seeds_are_told():
-    records = make({"stacked": Made([258.0]), "recursive": Made([239.0])})
-    text = report(find(records), [])
-    assert "8336 (Figure 5) | not among the variants | - |" in text
-    assert "one seed decides nothing about a method" in text
-    assert "258 (1)" in summary(find(records))
 
 
 def test_provenance_counts_images_steps_and_seeds(records, found):
     text = " ".join(summary(found).split())
-    assert "of 12 other people." in report(find(replace(records, people=12)), [])
     assert "Dataset lfw-deepfunneled: 9,600 training images; " in text
     assert f"{IMAGES} held-out images" in text
     assert "2 epochs (600 training steps)" in text
     assert "1 to 3 seed(s)" in text
     assert "Trained with some processor (AVX2), torch 2.0.0." in text
+    assert "of 12 other people." in report(find(replace(records, people=12)), [])
     assert "training steps" not in summary(find(replace(records, images=None)))
 
 
-def test_caveats_follow_the_data_and_the_training(records, found):
-    assert "**These are" not in report(found, []) and "not converged" not in report(found, [])
+def test_caveats_follow_the_data_and_the_training(records, text):
+    assert "**These are" not in text and "not converged" not in text
     images = {"train": 1600, "test": IMAGES}  # 100 steps
     brief = replace(records, images=images, dataset="synthetic")
-    text = report(find(brief), [])
-    assert "**These are synthetic pictures" in text and "## The nine claims" in text
-    assert "**The norms of recursive, batch norm have not converged: after 100 " in text
-    assert "keep 37% of their start" in text
+    told = report(find(brief), [])
+    assert "**These are synthetic pictures" in told and "## The nine claims" in told
+    assert "**The norms of recursive, batch norm have not converged: after 100 " in told
+    assert "keep 37% of their start" in told
     normless = {model: one for model, one in records.found.items() if model.variant == "stacked"}
     assert "not converged" not in report(find(replace(brief, found=normless)), [])
 
@@ -272,24 +269,20 @@ def test_summary_fits_a_terminal_and_ends_with_the_verdicts(records, found):
 @pytest.mark.parametrize("template", ["curves", "errors"])
 def test_plots_of_dvc_yaml_fit_the_tables_and_their_templates(records, template):
     """What `dvc plots show` does with the tables, without its start-up."""
-    found = {
-        "reports/table1.csv": frame(records),
-        "reports/curves.csv": tables.curves_csv(records),
-    }
+    found = {"table1": frame(records), "curves": tables.curves_csv(records)}
     plots = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["plots"]
     titled = [item for each in plots if isinstance(each, dict) for item in each.items()]
     ((title, plot),) = (item for item in titled if item[1]["template"] == template)
     ((path, y),) = ({title: plot["y"]} if isinstance(plot["y"], str) else plot["y"]).items()
     x = plot["x"] if isinstance(plot["x"], str) else plot["x"][path]
-    points = found[path].to_dict("records")
-    renderer = VegaRenderer(
-        points, title, template=template, template_dir=ROOT / ".dvc/plots", x=x, y=y, title=title
-    )
+    table = found[Path(path).stem]
+    where = {"template": template, "template_dir": ROOT / ".dvc/plots"}
+    renderer = VegaRenderer(table.to_dict("records"), title, **where, x=x, y=y, title=title)
     filled = json.dumps(renderer.get_filled_template())
     assert "<DVC_METRIC" not in filled
     fields = set(re.findall(r'"field": "(\w+)"', filled))
     assert {y} <= fields and x in filled
-    assert fields <= {*found[path].columns, "rev", "kind", "held_out"}
+    assert fields <= {*table.columns, "rev", "kind", "held_out"}
 
 
 def test_what_comes_from_files_is_shown_as_it_is(records):
@@ -303,32 +296,27 @@ def test_what_comes_from_files_is_shown_as_it_is(records):
 
 
 def test_what_is_found_follows_the_numbers():
-    def block(models: dict[str, Made]) -> str:
-        return " ".join(readme_block(find(make(models))).split())
-
     models = as_in_the_paper()
     told = "the error of recursive training is {} that of stacked training: {}".format
-    lower = block(models)
+    lower = in_short(models)
     assert told("lower than", "0.926 times (95% interval over 3 seeds: 0.88") in lower
     assert "Batch norm as the paper's text describes it ruins recursive training" in lower
     assert "| 3 | Recursive has a slightly lower error than stacked | **holds** |" in lower
     models["recursive"], models["recursive_bn"] = Made(around(516)), Made(around(600))
-    higher = block(models)
+    higher = in_short(models)
     assert told("higher than", "2 times (") in higher and "does not ruin" in higher
     models["recursive"] = Made(around(258, 0.2))
-    assert told("not clearly different from", "") in block(models)
-    assert "error of recursive training" not in block({"recursive": Made([1.0])})
+    assert told("not clearly different from", "") in in_short(models)
+    assert "error of recursive training" not in in_short({"recursive": Made([1.0])})
 
 
-def test_each_verdict_stands_beside_the_question_that_decides_it(found):
-    text = report(found, [])
+def test_each_verdict_stands_beside_the_question_that_decides_it(text):
     told = re.findall(r"^\| \d \| .* \| \*\*.*\*\* \| \*\*.*\*\* \| .* \| (.*) \|$", text, re.M)
     assert len(told) == len(CLAIMS)
     assert told[2].startswith("The error of recursive is 0.926 times (") and told[2] in text
     assert told[3].endswith("that of recursive; the claim asks for more than 2 times.")
-    assert told[7].startswith(
-        "The rate of faces found in samples of stacked VAE is 0.410 higher than"
-    )
+    rate = "The rate of faces found in samples of stacked VAE is 0.410 higher than"
+    assert told[7].startswith(rate)
     assert told[8].startswith("The spread of the error over variants of recursive training is ")
 
 

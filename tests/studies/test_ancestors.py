@@ -8,13 +8,14 @@ import torch
 
 from stages.common.errors import PipelineError
 from stages.common.settings import Training
-from stages.model.network import Autoencoder
+from stages.model.network import Autoencoder, state
 from studies import ancestors, longer
 from studies.longer import Arm
-from tests.conftest import model_settings
+from tests.conftest import small
+from tests.model.test_training import trained
 from tests.studies.conftest import Prepare
 
-SMALL = model_settings(training="recursive", epochs=2, size=32)
+SMALL = small(epochs=2)
 
 
 def test_both_are_trained_measured_and_told(
@@ -73,9 +74,5 @@ def test_denoising_without_noise_is_recursive_training(prepare: Prepare) -> None
     people = prepare("recursive", SMALL)
     training = Training(settings=SMALL, seed=3, faces=people.hash)
     ours = ancestors.denoising(training, people, noise=0.0)
-    trainer = ancestors.Trainer(training, people)
-    while trainer.epoch < SMALL.epochs:
-        trainer.run_epoch()
-    theirs = trainer.average.model
-    for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+    theirs = trained(people, seed=3, epochs=2).average.model
+    torch.testing.assert_close(state(ours), state(theirs), rtol=1e-5, atol=1e-6)

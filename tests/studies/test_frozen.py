@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from torch import nn
+from torch.nn.utils import parameters_to_vector
 
 from stages.model.network import Autoencoder
 from studies import frozen, longer
@@ -36,14 +36,11 @@ def test_decoders_are_trained_on_each_encoder(
     for own, fresh, gone_on in zip(models[2::3], models[3::3], models[4::3], strict=True):
         for other in (fresh, gone_on):
             assert all(map(torch.equal, own.encoder.parameters(), other.encoder.parameters()))
-        near, far = (distance(own.decoder, other.decoder) for other in (gone_on, fresh))
-        assert 0 < near < far / 2
+        start, near, far = (
+            parameters_to_vector(one.decoder.parameters()) for one in (own, gone_on, fresh)
+        )
+        assert 0 < torch.dist(start, near) < torch.dist(start, far) / 2
     found = pd.read_csv(tmp_path / "reports/studies/frozen.csv", dtype={"faces": str})
     assert [*found["variant"]] == [name for name in sorted([*arms, "random"]) for _ in range(2)]
     assert found[["own", "gone_on"]].isna().sum().tolist() == [2, 2]
     assert found["fresh"].nunique() == 6
-
-
-def distance(one: nn.Module, other: nn.Module) -> float:
-    pairs = zip(one.parameters(), other.parameters(), strict=True)
-    return sum((a - b).square().sum().item() for a, b in pairs) ** 0.5

@@ -1,9 +1,9 @@
 """New faces from fitted latents: the densities, the distances, and a run on small models."""
 
-import csv
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -57,11 +57,10 @@ def test_all_densities_of_a_variant_are_measured_and_told(
     checkpoint.save(tensors, folder / "averaged.safetensors", training, "averaged")
     latents.main()
     folder = tmp_path / "reports/studies"
-    with open(folder / "latents.csv", encoding="utf-8", newline="") as file:
-        table = [*csv.DictReader(file)]
-    rows = [(row["variant"], row["density"]) for row in table]
-    assert {row["faces"] for row in table} == {people.hash[:12]}
+    table = pd.read_csv(folder / "latents.csv", keep_default_na=False, dtype={"faces": str})
+    assert {*table["faces"]} == {people.hash[:12]}
+    assert [*table["variant"]] == ["", *["vae"] * 4]
     densities = ["reconstructions", "Gaussian", "mixture", "standard normal"]
-    assert rows == [("", "held-out faces"), *(("vae", density) for density in densities)]
+    assert [*table["density"]] == ["held-out faces", *densities]
     assert "| vae | standard normal | 1 |" in (folder / "latents.md").read_text(encoding="utf-8")
     assert (folder / "latents.png").exists()

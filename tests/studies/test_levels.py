@@ -9,24 +9,24 @@ import torch
 
 from studies import levels, longer
 from studies.longer import Arm
-from tests.conftest import made_faces, made_model, model_settings
+from tests.conftest import made_faces, made_model, small
 from tests.studies.conftest import Prepare
 
 
 def test_every_training_is_looked_at_and_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prepare: Prepare
 ) -> None:
-    prepare("recursive", model_settings(training="recursive", size=32))
+    prepare("recursive", small())
     arms = {"mine": Arm("recursive", longer.COSINE, (1,), range(2))}
     monkeypatch.setattr(levels, "ARMS", arms)
     monkeypatch.setattr(levels, "LOOKED_AT", (("mine", 1),))
-    (tmp_path / "reports/studies").mkdir(parents=True)
+    table = tmp_path / "reports/studies/levels.csv"
+    table.parent.mkdir(parents=True)
     levels.main()
-    found = pd.read_csv(tmp_path / "reports/studies/levels.csv")
-    assert [*found["level"]] == [*range(1, 6)] * 2 and (
-        found[[*levels.MEASURED]] > 0
-    ).to_numpy().all()
-    page = (tmp_path / "reports/studies/levels.md").read_text(encoding="utf-8")
+    found = pd.read_csv(table)
+    assert [*found["level"]] == [*range(1, 6)] * 2
+    assert (found[[*levels.MEASURED]] > 0).all(axis=None)
+    page = table.with_suffix(".md").read_text(encoding="utf-8")
     assert "| mine | 1 | 5 | " in page and page.endswith(" | 2 |\n")
 
 

@@ -1,10 +1,8 @@
 """The hyperparameter search: what counts, what it writes, resuming, and workers that die."""
 
-import csv
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -13,12 +11,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 
 from stages.common.errors import PipelineError
 from stages.common.settings import read_params
 from tests.conftest import ROOT, made_faces, small
+from tests.model.test_on_dask import free_port, write
 
 optuna = pytest.importorskip("optuna")
 
@@ -34,8 +34,6 @@ SETTINGS = small(reach=2, schedule="cosine", epochs=20).model_dump(exclude_none=
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with few faces of 64 pixels prepared, where the search is run."""
-    from tests.model.test_on_dask import write
-
     write(made_faces(96, 64), tmp_path / "data")
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -64,10 +62,11 @@ def test_the_finalist_of_the_lowest_error_wins_and_dvc_takes_it(
 ) -> None:
     from dvc.utils.hydra import apply_overrides
 
+    folder = tmp_path / "search"
     trials = [(100.0, 0, None), (130.0, 0, None), (90.0, 0, None)]
     finals = [(99.0, 1, 0), (129.0, 1, 1), (98.0, 1, 2)]
-    search.write(tmp_path / "search", [made_study(*trials, *finals)], "own")
-    text = (tmp_path / "search/by_levels.yaml").read_text(encoding="utf-8")
+    search.write(folder, [made_study(*trials, *finals)], "own")
+    text = (folder / "by_levels.yaml").read_text(encoding="utf-8")
     name = "recursive_reach_2_searched"
     entry = yaml.safe_load(text)[name]
     assert entry["lr"] == 0.003 and f"by_levels: {name}, trial 2 of 6" in capsys.readouterr().out
@@ -76,16 +75,12 @@ def test_the_finalist_of_the_lowest_error_wins_and_dvc_takes_it(
     command = next(line for line in text.splitlines() if line.startswith("# dvc exp run"))
     apply_overrides(params, [command.split("'")[1]])
     variant = read_params(params).variants[name].model_dump(exclude_none=True)
-    assert variant == {key: entry[key] for key in variant} | {"seeds": [*range(5)]} | {
-        "released_seeds": []
-    }
-    with open(tmp_path / "search/trials.csv", encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [row["user_attrs_final_of"] for row in rows] == ["", "", "", "0", "1", "2"]
-    assert [(row["side"], row["number"]) for row in rows] == [
-        ("by_levels", str(k)) for k in range(6)
-    ]
-    assert {path.suffix for path in (tmp_path / "search").iterdir()} == {".csv", ".yaml", ".png"}
+    seeds = {"seeds": [*range(5)], "released_seeds": []}
+    assert variant == {key: entry[key] for key in variant} | seeds
+    table = pd.read_csv(folder / "trials.csv")
+    assert [*table["user_attrs_final_of"].fillna(-1)] == [-1, -1, -1, 0, 1, 2]
+    assert {*table["side"]} == {"by_levels"} and [*table["number"]] == [*range(6)]
+    assert {path.suffix for path in folder.iterdir()} == {".csv", ".yaml", ".png"}
 
 
 def test_the_mean_of_a_finalist_s_seeds_counts() -> None:
@@ -158,15 +153,11 @@ def postgresql() -> Iterator[str]:
     """The URL of a server of Debian's packages, which must not run as root."""
     assert BIN is not None
     # Where that user can go, whatever TMPDIR is.
-    with tempfile.TemporaryDirectory(dir="/tmp") as name, socket.socket() as probe:
-        folder = Path(name)
-        user = []
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        folder, port, user = Path(name), free_port(), []
         if os.getuid() == 0:
             shutil.chown(folder, "postgres", "postgres")
             user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-        probe.close()
         data = folder / "data"
         initdb = [BIN / "initdb", "-D", data, "--username=search", "--auth=trust"]
         subprocess.run([*user, *initdb], check=True, cwd=folder, stdout=subprocess.DEVNULL)
