@@ -96,6 +96,18 @@ class Project:
             return {row["model"]: row for row in csv.DictReader(file)}
 
 
+def copy_checkout(folder: Path) -> None:
+    """The project's files as they are here, without reports, tests and what dvc has of them."""
+    listed = ("git", "ls-files", "-co", "--exclude-standard", "-z")
+    names = subprocess.run(listed, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout
+    for name in filter(None, names.split("\0")):
+        left_out = name.startswith(("reports/", "tests/", "dvc.lock"))
+        if (ROOT / name).is_file() and (not left_out or name.startswith("reports/studies/")):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    take_compiled_kernels(ROOT, folder)
+
+
 def edit(project: Project, section: str, changes: dict[str, object]) -> None:
     path = project.folder / "params.yaml"
     params = read_yaml(path)
@@ -109,19 +121,7 @@ def reproduced(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, set[s
     it ran."""
     folders = (tmp_path_factory.mktemp(name) for name in ("project", "site-cache"))
     project = Project(next(folders), environment(next(folders)))
-    listed = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard", "-z"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    for name in filter(None, listed.split("\0")):
-        left_out = name.startswith(("reports/", "tests/", "dvc.lock"))
-        if (ROOT / name).is_file() and (not left_out or name.startswith("reports/studies/")):
-            (project.folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, project.folder / name)
-    take_compiled_kernels(ROOT, project.folder)
+    copy_checkout(project.folder)
     path = project.folder / "params.yaml"
     params = read_yaml(path) | {"training": "recursive", "norm": "none", "activation": "selu"}
     params |= {"variational": False}  # whatever is tried in this checkout
