@@ -1,9 +1,5 @@
 """That the benchmark runs, and what it says of itself."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -11,7 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from bench.anatomy import flops_per_image
 from stages.model.losses import losses
 from stages.model.network import Autoencoder
-from tests.conftest import model_settings
+from tests.conftest import model_settings, python
 
 
 @pytest.mark.parametrize("training", ["recursive", "stacked"])
@@ -25,9 +21,7 @@ def test_operations_per_image_are_those_that_torch_counts(training: str) -> None
 
 @pytest.mark.slow
 def test_a_smoke_run_measures_all_there_is() -> None:
-    command = [sys.executable, "-m", "bench.run", "--smoke"]
-    done = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+    said = python("-m", "bench.run", "--smoke")
     for row in ("| this project, 1 seeds", "| level 7 |", "| preprocess |", "| evaluate |"):
-        assert row in done.stdout
-    assert "not measured" not in done.stdout
+        assert row in said
+    assert "not measured" not in said

@@ -1,14 +1,12 @@
 """Every command that the documents and the Makefile name is run by a test.
 
 A new command in a document needs a line in RUN, to be run here, or in ELSEWHERE, which names the
-test that runs it.
+test that runs it. Of a study, a test in tests/studies calls the `main`.
 """
 
-import os
 import re
 import shutil
 import subprocess
-import sys
 from itertools import chain
 from pathlib import Path
 
@@ -17,14 +15,15 @@ import torch
 from PIL import Image
 
 from stages.common.yaml_files import read_yaml, to_yaml
-from tests.conftest import take_compiled_kernels
+from tests.conftest import ROOT
+from tests.test_pipeline import Project, copy_checkout, environment
 
-ROOT = Path(__file__).parents[1]
 DOCUMENTS = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "pictures/README.md", "Makefile")),
     *(ROOT / "docs").glob("*.md"),
     *(ROOT / "studies").glob("*.py"),
 ]
+MODELS = (ROOT / "docs/models.md").read_text(encoding="utf-8")
 COMMAND = re.compile(
     r"(?:[A-Z_]+=\S+ |nice -n \d+ )*"
     r"(?:make|dvc|git|pip|uv|pre-commit|dask|printf|export|python3?|\S+/python) [^=]\S*.*"
@@ -92,34 +91,6 @@ ELSEWHERE = {
     "data/test_lfw.py": {
         r"LFW_ARCHIVE=.* make repro": "test_a_copy_of_every_kind_gives_the_canonical_tar",
     },
-    "studies/test_ancestors.py": {
-        r"python -m studies\.ancestors( \[.*)?": "test_both_are_trained_measured_and_told",
-    },
-    "studies/test_depth.py": {
-        r"python -m studies\.depth": "test_both_trainings_are_compared_level_by_level",
-    },
-    "studies/test_frozen.py": {
-        r"python -m studies\.frozen": "test_decoders_are_trained_on_each_encoder",
-    },
-    "studies/test_latents.py": {
-        r"python -m studies\.latents": "test_all_densities_of_a_variant_are_measured_and_told",
-    },
-    "studies/test_levels.py": {
-        r"python -m studies\.levels": "test_every_training_is_looked_at_and_told",
-    },
-    "studies/test_longer.py": {
-        r"python -m studies\.longer .*": "test_arms_are_trained_measured_and_told",
-        r"python -m studies\.pace": "test_the_pace_of_every_variant_is_measured",
-    },
-    "studies/test_norms.py": {
-        r"python -m studies\.norms": "test_all_kinds_of_statistics_are_measured",
-    },
-    "studies/test_reach.py": {
-        r"python -m studies\.reach": "test_every_reach_is_trained_measured_and_told",
-    },
-    "studies/test_published.py": {
-        r"python -m studies\.published .*": "test_each_difference_is_felt",
-    },
     "test_commands.py": {
         r"python -m studies\.averaging SEED .*": "test_a_command_runs",
         r"(nice -n 10 )?python -m studies\.search.*|make search .*": "test_a_command_runs",
@@ -162,6 +133,9 @@ def documented(path: Path) -> set[str]:
 def test_every_command_is_run_by_a_test() -> None:
     found = {command: path.name for path in DOCUMENTS for command in documented(path)}
     patterns = [*map(re.escape, RUN), *chain.from_iterable(ELSEWHERE.values()), NOT_RUN]
+    studies = "".join(path.read_text("utf-8") for path in (ROOT / "tests/studies").glob("*.py"))
+    called = re.findall(r"(\w+)\.main\(", studies)
+    patterns += [rf"python -m studies\.{name}( .*)?" for name in called]
     for command, name in found.items():
         assert any(re.fullmatch(p, command) for p in patterns), f"{name}: no test runs `{command}`"
     for pattern in patterns:
@@ -175,13 +149,7 @@ def test_every_command_is_run_by_a_test() -> None:
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The files of this checkout with four variants of one seed, to train on drawn faces."""
     folder = tmp_path_factory.mktemp("project")
-    listed = ("git", "ls-files", "-co", "--exclude-standard")
-    names = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for name in names.splitlines():
-        if (ROOT / name).is_file() and not name.startswith(("reports/", "dvc.lock")):
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, folder / name)
-    take_compiled_kernels(ROOT, folder)
+    copy_checkout(folder)
     params = read_yaml(ROOT / "params.yaml") | {"publish": ["stacked"]}
     params["download"] |= {"dataset": "synthetic", "count": 128}
     params["preprocess"]["held_out"] = 0.2
@@ -193,8 +161,6 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "recursive_shared_bn": {"norm": "shared"},
     }
     (folder / "params.yaml").write_text(to_yaml(params), encoding="utf-8")
-    (folder / "reports/studies").mkdir(parents=True)
-    (folder / "reports/studies/README.md").touch()  # git has no empty folder
     (folder / "holiday").mkdir()
     for name in ("photo.jpg", "holiday/beach.png"):
         Image.effect_noise((160, 200), 60).save(folder / name)
@@ -202,22 +168,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(command: str, folder: Path, **changes: str) -> str:
-    who = {"NAME": "tester", "EMAIL": "tester@localhost"}
-    names = {f"GIT_{role}_{key}": who[key] for role in ("AUTHOR", "COMMITTER") for key in who}
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
-    environment = kept | names | changes
-    environment |= {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    environment |= {"DVC_NO_ANALYTICS": "1", "DVC_SITE_CACHE_DIR": str(folder / ".dvc/site")}
-    done = subprocess.run(
-        ["bash", "-e", "-o", "pipefail", "-c", command],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+def run(command: str, folder: Path) -> str:
+    words = ("bash", "-e", "-o", "pipefail", "-c", command)
+    return Project(folder, environment(folder / ".dvc/site")).run(*words)
 
 
 @pytest.mark.slow
@@ -228,8 +181,7 @@ def test_a_command_runs(command: str, project: Path) -> None:
 
 def test_the_library_makes_mkl_compute_as_on_zen(tmp_path: Path) -> None:
     """Which processor MKL then takes instructions for, it alone knows."""
-    text = (ROOT / "docs/models.md").read_text(encoding="utf-8")
-    [block] = re.findall(r"^(printf .*?)^make one-seed", text, re.M | re.S)
+    [block] = re.findall(r"^(printf .*?)^make one-seed", MODELS, re.M | re.S)
     functions = "x.mkl_serv_intel_cpu_true(), x.mkl_serv_cpuiszen()"
     code = f"import ctypes; x = ctypes.CDLL(None); print({functions})"
     if shutil.which("cc") is None:
@@ -238,8 +190,7 @@ def test_the_library_makes_mkl_compute_as_on_zen(tmp_path: Path) -> None:
 
 
 def test_other_weights_are_seen_in_the_records(tmp_path: Path) -> None:
-    text = (ROOT / "docs/models.md").read_text(encoding="utf-8")
-    [command] = re.findall(r"^(git diff -U0 .*?)  #", text, re.M)
+    [command] = re.findall(r"^(git diff -U0 .*?)  #", MODELS, re.M)
     records = "reports/records/stacked/contents.yaml"
     (tmp_path / records).parent.mkdir(parents=True)
     before = (ROOT / records).read_text(encoding="utf-8")
@@ -251,11 +202,10 @@ def test_other_weights_are_seen_in_the_records(tmp_path: Path) -> None:
 
 
 def test_the_python_of_the_documents_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = (ROOT / "docs/models.md").read_text(encoding="utf-8")
-    [code] = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
+    [code] = re.findall(r"^```python\n(.*?)^```", MODELS, re.M | re.S)
     (tmp_path / "holiday").mkdir()
-    Image.effect_noise((160, 200), 60).save(tmp_path / "holiday/beach.png")
-    Image.effect_noise((160, 200), 60).save(tmp_path / "holiday/hills.png")
+    for name in ("beach", "hills"):
+        Image.effect_noise((160, 200), 60).save(tmp_path / f"holiday/{name}.png")
     monkeypatch.chdir(tmp_path)
     pairs = [(torch.nn.Linear(8, 4), torch.nn.Linear(4, 8))]
     names = {"pictures": torch.rand(40, 3, 32, 32), "pairs": pairs, "x": torch.rand(5, 8)}

@@ -10,8 +10,8 @@ import pytest
 from stages import configure
 from stages.common.settings import CONFIGS, PUBLISH, VARIANTS, read_params
 from stages.common.yaml_files import read_yaml, to_yaml
+from tests.conftest import ROOT
 
-ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "settings").glob("*.yaml"))
 
 

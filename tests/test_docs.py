@@ -5,10 +5,10 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
-import yaml
 
 from stages.common.settings import (
     BEYOND,
@@ -20,8 +20,9 @@ from stages.common.settings import (
     Variant,
     read_params,
 )
+from stages.common.yaml_files import read_yaml
+from tests.conftest import ROOT
 
-ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
 
@@ -45,13 +46,10 @@ def test_every_setting_is_described_once() -> None:
     text = (ROOT / "docs/settings.md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| `([\w.]+)` \| .* \| (.*) \|$", text, re.M))
     assert rows == described()
-    params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    given = [*(key for key in params if not isinstance(params[key], dict))]
-    given += [
-        f"{section}.{key}"
-        for section in ("download", "preprocess", "train")
-        for key in params[section]
-    ]
+    params: Any = read_yaml(ROOT / "params.yaml")
+    given = [key for key in params if not isinstance(params[key], dict)]
+    for section in ("download", "preprocess", "train"):
+        given += [f"{section}.{key}" for key in params[section]]
     assert sorted(given) == sorted(rows)
 
 
@@ -105,15 +103,14 @@ def test_make_takes_the_versions_of_python_that_readme_names(tmp_path: Path) -> 
         if first <= minor <= last:
             assert said.stdout.startswith(f"{python} -m venv .venv\n")
         else:
-            error = (
-                f"error: {python} is Python 3.{minor}, requirements.txt needs 3.{first} to 3.{last}"
-            )
-            assert not said.stdout and said.stderr.startswith(error)
+            told = f"3.{minor}, requirements.txt needs 3.{first} to 3.{last}"
+            assert not said.stdout
+            assert said.stderr.startswith(f"error: {python} is Python {told}")
 
 
 def test_every_stage_is_in_the_tree() -> None:
-    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-    for stage in stages:
+    pipeline: Any = read_yaml(ROOT / "dvc.yaml")
+    for stage in pipeline["stages"]:
         assert stage.replace("-", "_") in README, stage
 
 

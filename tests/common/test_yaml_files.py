@@ -10,7 +10,8 @@ from stages.common.yaml_files import parse_yaml, read_yaml, to_yaml
 
 
 @pytest.mark.parametrize(
-    "text", ["a: 010", "a: 0o17", "1e5: 1", "a: 1e-5", "a: yes", "a: &x [1]\nb: *x", "a: 1_000"]
+    "text",
+    ["a: [010, 0o17, 1_000, 1e-5, 1e-05, 1.0e-5]", "1e5: 1", "a: yes", "a: &x [1]\nb: *x"],
 )
 def test_values_are_those_of_dvc(text: str) -> None:
     assert parse_yaml(text.encode(), "file") == dvc_s(text, "file")

@@ -12,12 +12,9 @@ PICTURES = {
     for name in PEOPLE
     for index in (2, 1)
 }
-CLUTTER = {
-    ".DS_Store": b"x",
-    "README.txt": b"x",
-    "Zoe/._Zoe_0001.jpg": b"x",
-    "Zoe/Abel_0001.jpg": b"x",
-}
+CLUTTER = dict.fromkeys(
+    (".DS_Store", "README.txt", "Zoe/._Zoe_0001.jpg", "Zoe/Abel_0001.jpg"), b"x"
+)
 
 
 def tar_bytes(files: dict[str, bytes], mode: str = "w:gz") -> bytes:
@@ -54,8 +51,6 @@ def write_copy(kind: str, folder: Path, files: dict[str, bytes]) -> Path:
     path = folder / f"my-copy{kind}"
     if not kind:
         return write_files(path, files)
-    if kind == ".zip":
-        path.write_bytes(zip_bytes(files))
-    else:
-        path.write_bytes(tar_bytes(files, "w" if kind == ".tar" else "w:gz"))
+    tar = "w" if kind == ".tar" else "w:gz"
+    path.write_bytes(zip_bytes(files) if kind == ".zip" else tar_bytes(files, tar))
     return path

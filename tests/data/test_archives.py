@@ -35,42 +35,29 @@ def below(top: str, files: dict[str, bytes]) -> dict[str, bytes]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_archive_gives_its_files(kind: str, tmp_path: Path) -> None:
     path = write_copy(kind, tmp_path, FILES)
-    if kind == ".tar":
-        old = without_magic(path.read_bytes())
-        (tmp_path / "v7.tar").write_bytes(old)
-        (tmp_path / "v7.tgz").write_bytes(gzip.compress(old))
-        assert contents(tmp_path / "v7.tar") == contents(tmp_path / "v7.tgz") == FILES
     found = contents(path)
     assert (found if kind else below("my-copy", found)) == FILES
-    assert {member.name: member.size for member in members(path)} == {
-        name: len(content) for name, content in found.items()
-    }
+    sizes = {name: len(content) for name, content in found.items()}
+    assert {member.name: member.size for member in members(path)} == sizes
 
 
-def without_magic(tar: bytes) -> bytes:
-    """As the oldest tars were: every header ends behind the name of what it links to."""
-    old = bytearray(tar)
+def test_the_oldest_tars_are_read(tmp_path: Path) -> None:
+    """Every header ends behind the name of what it links to."""
+    old = bytearray(SOUND)
     for start in range(0, len(old), 512):
         if old[start + 257 : start + 262] == b"ustar":
             old[start + 257 : start + 512] = bytes(255)
             old[start + 148 : start + 156] = b" " * 8
             old[start + 148 : start + 156] = b"%06o\0 " % sum(old[start : start + 512])
-    return bytes(old)
+    for name, content in (("v7.tar", bytes(old)), ("v7.tgz", gzip.compress(old))):
+        (tmp_path / name).write_bytes(content)
+        assert contents(tmp_path / name) == FILES
 
 
 def test_folders_are_read_in_the_natural_order_of_names(tmp_path: Path) -> None:
     names = ["a2.jpg", "a10.jpg", "A/1.jpg", "A/x/2.jpg", "B/3.jpg", "C/4.jpg", "C/y/5.jpg"]
     write_files(tmp_path / "top", {name: name.encode() for name in reversed(names)})
     assert [*below("top", contents(tmp_path / "top"))] == names
-
-
-def test_backslashes_of_windows_are_slashes(tmp_path: Path) -> None:
-    name = r"top\Zoe\Zoe_0001.jpg"
-    (tmp_path / "faces.tar").write_bytes(tar_bytes({name: b"x"}, "w"))
-    # zipfile replaces them on the way in where it runs on Windows, and there alone.
-    (tmp_path / "faces.zip").write_bytes(zip_bytes({name: b"x"}))
-    for kind in ("tar", "zip"):
-        assert contents(tmp_path / f"faces.{kind}") == {"top/Zoe/Zoe_0001.jpg": b"x"}
 
 
 def test_links_in_folders_are_followed_once_and_nothing_but_files_is_opened(
@@ -152,8 +139,7 @@ def test_a_damaged_or_hostile_archive_is_refused_in_one_line(kind: str, tmp_path
     path.write_bytes(HOSTILE[kind])
     with pytest.raises(PipelineError, match=f"{kind} cannot be read: .") as refused:
         contents(path)
-    assert "\n" not in str(refused.value)
-    assert " at 0x" not in str(refused.value)
+    assert not any(part in str(refused.value) for part in (" at 0x", "\n"))
 
 
 def test_sizes_that_an_archive_claims_are_told_before_anything_is_read(tmp_path: Path) -> None:
@@ -259,8 +245,8 @@ def test_whatever_the_bytes_a_reader_ends_or_refuses(
         assert sum(found) < 1_000_000
 
 
-def test_hostile_names_stay_names(tmp_path: Path) -> None:
-    names = ("../../Up/Up_0001.jpg", "/Root/Root_0001.jpg", "A/../../B_0001.jpg")
+def test_hostile_names_stay_names_and_backslashes_of_windows_are_slashes(tmp_path: Path) -> None:
+    names = ("../../Up/Up_0001.jpg", "/Root/Root_0001.jpg", r"A\..\../B_0001.jpg")
     buffer = io.BytesIO(tar_bytes(dict.fromkeys(names, b"x"), "w"))
     with tarfile.open(fileobj=buffer, mode="a") as tar:
         for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE):
@@ -271,7 +257,8 @@ def test_hostile_names_stay_names(tmp_path: Path) -> None:
     (inside / "hostile.zip").write_bytes(zip_bytes(dict.fromkeys(names, b"x")))
     for kind in ("tar", "zip"):
         found = list(members(inside / f"hostile.{kind}"))
-        assert {member.name for member in found if not member.repeats} == set(names)
+        named = {member.name for member in found if not member.repeats}
+        assert named == {name.replace("\\", "/") for name in names}
         links = [member for member in found if member.repeats]
         assert len(links) == (kind == "tar")
         for link in links:

@@ -33,25 +33,22 @@ def encoded(image: Image.Image | np.ndarray, kind: str = "PNG", **options: objec
     return file.getvalue()
 
 
-def decoded(picture: bytes) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(picture)).convert("RGB"))
-
-
 def difference(crop: np.ndarray, expected: np.ndarray) -> float:
     return float(np.abs(crop.astype(float) - expected.astype(float)).max())
 
 
-def test_a_crop_is_rows_and_columns_61_to_188_of_250() -> None:
-    picture = encoded(noise(250, 250, 3), "JPEG", quality=95)
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize(
+    ("height", "width", "top", "left"), [(250, 250, 61, 61), (128, 200, 0, 36)]
+)
+def test_a_crop_is_the_central_pixels_in_rgb(
+    mode: str, height: int, width: int, top: int, left: int
+) -> None:
+    picture = encoded(Image.fromarray(noise(height, width, 3)).convert(mode), "JPEG", quality=95)
+    whole = np.asarray(Image.open(io.BytesIO(picture)).convert("RGB"))
     crop = centre_crop(picture)
     assert crop.dtype == np.uint8
-    np.testing.assert_array_equal(crop, decoded(picture)[61:189, 61:189])
-
-
-@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
-def test_a_crop_of_other_sizes_is_central_and_rgb(mode: str) -> None:
-    picture = encoded(Image.fromarray(noise(128, 200, 3)).convert(mode), "JPEG")
-    np.testing.assert_array_equal(centre_crop(picture), decoded(picture)[:, 36:164])
+    np.testing.assert_array_equal(crop, whole[top : top + 128, left : left + 128])
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -92,16 +89,11 @@ def test_the_shorter_side_fits_and_the_centre_is_kept(
     assert difference(crop, np.asarray(expected)) < 6
 
 
-@pytest.mark.parametrize("mode", ["RGB", "L", "LA", "I;16", "1", "P"])
+@pytest.mark.parametrize("mode", ["RGB", "L", "LA", "1", "P"])
 def test_every_mode_becomes_rgb(mode: str) -> None:
     image = smooth(128, 128)
-    if mode == "I;16":
-        image = image.convert("L")
-        picture = encoded(np.asarray(image).astype(np.uint16) * 257)
-    else:
-        image = image.quantize(16) if mode == "P" else image.convert(mode)
-        picture = encoded(image)
-    assert difference(fit(picture), np.asarray(image.convert("RGB"))) == 0
+    image = image.quantize(16) if mode == "P" else image.convert(mode)
+    assert difference(fit(encoded(image)), np.asarray(image.convert("RGB"))) == 0
 
 
 def png(
@@ -122,9 +114,11 @@ def png(
     return crops.PNG + body + chunk(b"IEND", b"")
 
 
-def test_sixteen_bits_of_colour_are_scaled() -> None:
-    pixels = np.asarray(smooth(128, 128)).astype(np.uint16) * 257
-    assert difference(fit(png(pixels.astype(">u2"), 16, 2)), pixels >> 8) == 0
+@pytest.mark.parametrize(("mode", "colour"), [("L", 0), ("RGB", 2)])
+def test_sixteen_bits_are_scaled(mode: str, colour: int) -> None:
+    image = smooth(128, 128).convert(mode)
+    pixels = (np.asarray(image).astype(np.uint16) * 257).astype(">u2")
+    assert difference(fit(png(pixels, 16, colour)), np.asarray(image.convert("RGB"))) == 0
 
 
 def test_transparent_parts_are_white() -> None:
@@ -179,6 +173,9 @@ def test_damaged_exif_data_lose_no_picture() -> None:
 
 
 NOISE = encoded(noise(250, 250, 3), "JPEG")
+# The size stands in the frame's header: 16 bits of height, and of width.
+SIZE_AT = NOISE.index(b"\xff\xc0") + 5
+VAST = NOISE[:SIZE_AT] + b"\xff" * 4 + NOISE[SIZE_AT + 4 :]
 
 
 @pytest.mark.parametrize(
@@ -189,23 +186,14 @@ NOISE = encoded(noise(250, 250, 3), "JPEG")
         (NOISE[: len(NOISE) // 2], "cannot be decoded: .*truncated"),
         (encoded(noise(127, 250, 3), "JPEG"), "is 250x127 pixels; at least 128x128 needed"),
         (encoded(noise(250, 127, 3), "JPEG"), "is 127x250 pixels; at least 128x128 needed"),
+        (VAST, "is 65535x65535 pixels; at most 67,108,864 in all"),  # before it is decoded
     ],
 )
 @pytest.mark.parametrize("crop", [centre_crop, fit])
 def test_what_cannot_be_used_is_explained(crop: crops.Crop, picture: bytes, message: str) -> None:
     with pytest.raises(PipelineError, match=message) as refused:
         crop(picture)
-    assert " at 0x" not in str(refused.value)
-    assert "\n" not in str(refused.value)
-
-
-@pytest.mark.parametrize("crop", [centre_crop, fit])
-def test_a_picture_of_many_pixels_is_refused_before_it_is_decoded(crop: crops.Crop) -> None:
-    whole = bytearray(NOISE)
-    at = whole.index(b"\xff\xc0") + 5  # the frame's header: 16 bits of height, and of width
-    whole[at : at + 4] = b"\xff\xff\xff\xff"
-    with pytest.raises(PipelineError, match="is 65535x65535 pixels; at most 67,108,864 in all"):
-        crop(bytes(whole))
+    assert not any(part in str(refused.value) for part in (" at 0x", "\n"))
 
 
 def test_damaged_pictures_of_every_kind_are_refused_or_decoded() -> None:

@@ -1,17 +1,12 @@
 """The faces that the project draws itself."""
 
 import io
-from pathlib import Path
 
 import numpy as np
-import pytest
 from PIL import Image
 
-from stages import download
-from stages.data.pictures import read_tar
 from stages.data.sources.synthetic.drawn_faces import draw
 from stages.measure import clarity
-from tests.data.made_archives import write_files
 
 
 def test_drawn_faces_are_reproducible_and_grow_with_the_count() -> None:
@@ -30,11 +25,3 @@ def test_drawn_faces_pass_for_faces() -> None:
         assert (image.format, image.mode, image.size) == ("JPEG", "RGB", (250, 250))
         crops.append(np.asarray(image)[61:189, 61:189])
     assert clarity.detect(np.stack(crops)).mean() > 0.9
-
-
-def test_they_need_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    write_files(tmp_path, {"configs/download.yaml": b"dataset: synthetic\ncount: 64"})
-    download.main()
-    assert [path.name for path in (tmp_path / "data").iterdir()] == ["synthetic.tar"]
-    assert dict(read_tar(tmp_path / "data/synthetic.tar")) == dict(draw(64))

@@ -15,10 +15,9 @@ from tests.test_pipeline import ROOT, RUNNING, Project, edit, environment
 class DataProject(Project):
     """The pipeline's code and a folder of pictures, without git."""
 
-    def ran(self, *arguments: str, fails: bool = False) -> list[str]:
+    def repro(self, *arguments: str) -> list[str]:
         """The stages that `dvc repro` with these arguments ran, in their order."""
-        self.said = self.run("dvc", "repro", *arguments, fails=fails)
-        return RUNNING.findall(self.said)
+        return RUNNING.findall(self.run("dvc", "repro", *arguments))
 
     def change_code(self, *modules: str) -> None:
         for module in modules:
@@ -41,15 +40,15 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> DataProject:
     project = DataProject(folder, environment(folder / "site-cache") | nowhere)
     project.run("dvc", "init", "--no-scm", "-q")
     edit(project, "download", {"dataset": "own", "pictures": "photos"})
-    assert project.ran("preprocess") == ["configure", "download", "preprocess"]
+    assert project.repro("preprocess") == ["configure", "download", "preprocess"]
     assert project.faces() == 40
     return project
 
 
 def test_a_new_picture_is_noticed(project: DataProject) -> None:
-    assert project.ran("preprocess") == []
+    assert project.repro("preprocess") == []
     write_files(project.folder / "photos", {"New/new.jpg": dict(draw(41)).popitem()[1]})
-    assert project.ran("preprocess") == ["download", "preprocess"]
+    assert project.repro("preprocess") == ["download", "preprocess"]
     assert project.faces() == 41
 
 
@@ -57,31 +56,29 @@ def test_other_settings_and_other_datasets_code_rerun_nothing(project: DataProje
     drawing, own = "sources/synthetic/drawn_faces.py", "sources/own/own_pictures.py"
     edit(project, "download", {"count": 77})
     project.change_code(drawing, "sources/lfw/dataset.yaml", "fetch.py")
-    assert project.ran("preprocess") == ["configure"]
+    assert project.repro("preprocess") == ["configure"]
     project.change_code(own)
-    assert project.ran("--dry", "preprocess") == ["download"]
+    assert project.repro("--dry", "preprocess") == ["download"]
     edit(project, "download", {"dataset": "synthetic", "count": 64})
-    project.ran("download")
+    project.repro("download")
     project.change_code(own)
-    assert project.ran("--dry", "download") == []
+    assert project.repro("--dry", "download") == []
     project.change_code(drawing)
-    assert project.ran("--dry", "download") == ["download"]
+    assert project.repro("--dry", "download") == ["download"]
 
 
 @pytest.mark.slow
 def test_what_messages_advise_works(project: DataProject) -> None:
     edit(project, "download", {"dataset": "own", "pictures": "photos"})
-    project.ran("preprocess")
+    project.repro("preprocess")
     expected = project.faces()
     (project.folder / "data/faces.npy").write_bytes(b"damage")
-    message = faces.REMEDY
-    command = re.search(r"`dvc repro (.*)`", message)
-    assert command
-    assert project.ran(*command[1].split()) == ["preprocess"]
+    (command,) = re.findall(r"`dvc repro (.*)`", faces.REMEDY)
+    assert project.repro(*command.split()) == ["preprocess"]
     assert project.faces() == expected
     (project.folder / "data/own.tar").write_bytes(b"damage")
-    project.ran("download")
-    assert project.ran("preprocess") == []
+    project.repro("download")
+    assert project.repro("preprocess") == []
     assert project.faces() == expected
 
 
@@ -89,6 +86,6 @@ def test_lfw_that_is_here_is_not_fetched_again(project: DataProject) -> None:
     """Nor deleted where it cannot be: LFW_ARCHIVE, and with it any fetching, leads to nothing."""
     write_tar(dict(draw(40)), project.folder / "data/lfw.tar")
     edit(project, "download", {"dataset": "lfw"})
-    project.ran("download", fails=True)
-    assert "LFW_ARCHIVE: /no/such/archive does not exist" in project.said
+    said = project.run("dvc", "repro", "download", fails=True)
+    assert "LFW_ARCHIVE: /no/such/archive does not exist" in said
     assert (project.folder / "data/lfw.tar").exists()

@@ -21,15 +21,10 @@ LAYOUT = {
     "five five.bmp": b"5",
     "six.jfif": b"6",
 }
-CLUTTER = {
-    "README.md": b"",
-    ".hidden.jpg": b"",
-    "Ann/._one.jpg": b"",
-    "__MACOSX/Ann/one.jpg": b"",
-}
+CLUTTER = dict.fromkeys(("README.md", ".hidden.jpg", "Ann/._one.jpg", "__MACOSX/Ann/one.jpg"), b"")
 
 
-@pytest.mark.parametrize("kind", [".tgz", ".tar", ".zip", ""])
+@pytest.mark.parametrize("kind", [".tgz", ""])
 @pytest.mark.parametrize("top", ["", "my pictures/", "a/b/"])
 def test_names_are_paths_below_the_folders_that_all_share(
     kind: str, top: str, tmp_path: Path
@@ -41,32 +36,30 @@ def test_names_are_paths_below_the_folders_that_all_share(
 
 
 def test_one_person_s_pictures_are_each_on_their_own(tmp_path: Path) -> None:
-    write_files(tmp_path / "top", {"Ann/a.jpg": b"1", "Ann/b.jpg": b"2"})
-    assert dict(own_pictures.read(tmp_path / "top", tmp_path)[0]) == {"a.jpg": b"1", "b.jpg": b"2"}
-    write_files(tmp_path / "top", {"Bob/a.jpg": b"3"})
-    assert set(own_pictures.read(tmp_path / "top", tmp_path)[0]) == {
-        *("Ann/a.jpg", "Ann/b.jpg", "Bob/a.jpg")
-    }
+    alone = {"Ann/a.jpg": b"1", "Ann/b.jpg": b"2"}
+    top = write_files(tmp_path / "top", alone)
+    assert dict(own_pictures.read(top, tmp_path)[0]) == {"a.jpg": b"1", "b.jpg": b"2"}
+    write_files(top, {"Bob/a.jpg": b"3"})
+    assert {*own_pictures.read(top, tmp_path)[0]} == {*alone, "Bob/a.jpg"}
 
 
 def test_what_is_left_out_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    leads_out = "has a path that leads out of the archive"
-    no_text = "has characters in its path that are no text"
     bad = {
-        "/etc/a.jpg": ("/etc/a.jpg", leads_out),
-        "../../b.jpg": ("../../b.jpg", leads_out),
-        "c\n.jpg": (r"'c\n.jpg'", no_text),
-        "d\udc80.jpg": (r"'d\udc80.jpg'", no_text),
-        "large.png": ("large.png", "has 60 bytes, 50 are allowed"),
-        "e.heic": ("e.heic", "ends in .heic"),
-        "e": ("e", "has no ending"),
+        "/etc/a.jpg": "has a path that leads out of the archive",
+        "../../b.jpg": "has a path that leads out of the archive",
+        "c\n.jpg": "has characters in its path that are no text",
+        "d\udc80.jpg": "has characters in its path that are no text",
+        "large.png": "has 60 bytes, 50 are allowed",
+        "e.heic": "ends in .heic",
+        "e": "has no ending",
     }
     files = dict.fromkeys(["fine.png", *bad], b"x") | {"large.png": b"x" * 60}
     (tmp_path / "some.tar").write_bytes(tar_bytes(files, "w"))
     monkeypatch.setattr(own_pictures, "PICTURE_BYTES", 50)
     pictures, skipped = own_pictures.read(tmp_path / "some.tar", tmp_path)
     assert dict(pictures) == {"fine.png": b"x"}
-    assert skipped == [*bad.values()]
+    told = [(name if name.isprintable() else ascii(name), why) for name, why in bad.items()]
+    assert skipped == told
 
 
 def test_a_tar_s_second_name_of_a_picture_is_told(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """data/faces.npy and faces.csv: written whole or not at all, and as the other stages see them."""
 
-import csv
 import io
 import tempfile
 from pathlib import Path
@@ -10,12 +9,12 @@ import pytest
 import torch
 from PIL import Image
 
-from stages import preprocess
+from stages import download, preprocess
 from stages.common.errors import PipelineError
 from stages.data import faces
 from stages.data.crops import centre_crop, fit
 from stages.data.people import held_out_people
-from stages.data.pictures import store, tell_skipped, write_tar
+from stages.data.pictures import read_tar, store, tell_skipped
 from stages.data.preparation import BATCH, prepare
 from stages.data.sources.synthetic.drawn_faces import draw
 from tests.data.made_archives import write_files
@@ -97,30 +96,27 @@ def test_a_split_without_people_is_refused(drawn: dict[str, bytes], tmp_path: Pa
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.fixture
-def project(drawn: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Drawn faces, downloaded."""
-    monkeypatch.chdir(tmp_path)
-    configs = {"download": b"dataset: synthetic", "preprocess": b"held_out: 0.4"}
-    write_files(tmp_path, {f"configs/{name}.yaml": text for name, text in configs.items()})
-    write_tar(drawn, tmp_path / "data/synthetic.tar")
-    return tmp_path
-
-
-def test_the_stage_reads_the_dataset_that_is_configured(
-    drawn: dict[str, bytes], project: Path
+def test_drawn_faces_need_no_network_and_are_prepared(
+    drawn: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)
+    download_config = f"dataset: synthetic\ncount: {len(drawn)}".encode()
+    configs = {"download": download_config, "preprocess": b"held_out: 0.4"}
+    write_files(tmp_path, {f"configs/{name}.yaml": text for name, text in configs.items()})
+    download.main()
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["synthetic.tar"]
+    assert dict(read_tar(tmp_path / "data/synthetic.tar")) == drawn
     preprocess.main()
     written = faces.load()
     assert written.images.shape == (len(drawn), 128, 128, 3)
     assert set(written.people[written.rows("test")]) == held_out_people(drawn, 0.4)
-    with (project / "data/faces.csv").open(newline="", encoding="utf-8") as file:
-        assert next(csv.reader(file)) == ["path", "person", "split"]
+    table = (tmp_path / "data/faces.csv").read_text(encoding="utf-8")
+    assert table.startswith("path,person,split\n")
     with pytest.raises(ValueError, match="read-only"):
         written.images[0] = 0
     with pytest.raises(ValueError, match="'validation'"):
         written.rows("validation")
-    (project / "data/synthetic.tar").unlink()
+    (tmp_path / "data/synthetic.tar").unlink()
     with pytest.raises(SystemExit):
         preprocess.main()
 
