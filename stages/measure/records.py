@@ -14,7 +14,7 @@ LFW 24 kB. So the model as described with averaged weights keeps eight faces, ea
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
@@ -109,7 +109,7 @@ class Record:
         return self.settings.size or SIZE
 
     @cached_property
-    def _by_measure(self) -> dict[tuple[str, str], pd.DataFrame]:
+    def _by_measure(self) -> dict[tuple[Hashable, ...], pd.DataFrame]:
         rows = self.measures.reset_index(["split", "measure"])
         groups = rows.groupby(["split", "measure"])[[*VALUE]]
         return defaultdict(lambda: rows.iloc[:0][[*VALUE]], dict(iter(groups)))
@@ -150,7 +150,7 @@ class Records:
     references: References
     faces: str
     dataset: str
-    images: dict[str, int] | None
+    images: dict[str, int]
     people: int | None = None
 
     @property

@@ -60,8 +60,6 @@ PAPER = {
 
 IMPLEMENTATION_LABELS = {name: f"as {name}" for name in IMPLEMENTATIONS}
 WEIGHTS_LABELS = {name: name.replace("_", " ") for name in WEIGHTS}
-# Of a training's curve: the held-out error with each kind of weights.
-LOSSES: dict[Weights, str] = {"last_step": "error", "averaged": "averaged_error"}
 Kind = tuple[Implementation, Weights]
 KINDS: list[Kind] = [(how, weights) for how in IMPLEMENTATIONS for weights in WEIGHTS]
 # Whose pictures are shown first.
@@ -137,6 +135,12 @@ def valid(record: Record, measure: str, split: str = "test") -> pd.DataFrame:
     """`measure` of the seeds that did not diverge: columns value, standard_error, n."""
     rows = record.per_seed(measure, split)
     return rows[~rows.index.isin(list(record.diverged))]
+
+
+def error_by_epoch(record: Record, weights: Weights) -> pd.DataFrame:
+    """The rows of a model's curve with the held-out error of these weights, of all seeds."""
+    loss = {"last_step": "error", "averaged": "averaged_error"}[weights]
+    return record.curve[(record.curve.split == "test") & (record.curve.loss == loss)]
 
 
 class Mean(NamedTuple):

@@ -9,12 +9,12 @@ from stages.common.settings import IMPLEMENTATIONS, Implementation
 from stages.measure.records import Model, Record, Records
 from stages.report.catalogue import (
     KINDS,
-    LOSSES,
     PAPER,
     Kind,
     Mean,
     PaperModel,
     absence,
+    error_by_epoch,
     label,
     mean_of,
     valid,
@@ -153,12 +153,9 @@ def curves_csv(records: Records) -> pd.DataFrame:
 
     Columns variant, implementation, weights, seed, epoch, error.
     """
+    columns = [*Model._fields, "seed", "epoch", "error"]
     tables = []
     for model, record in records.found.items():
-        rows = record.curve[record.curve.split == "test"]
-        rows = rows[rows.loss == LOSSES[model.weights]]
-        table = rows[["seed", "epoch"]].assign(error=rows.value)
-        for place, (column, value) in enumerate(model._asdict().items()):
-            table.insert(place, column, value)
-        tables.append(table)
+        rows = error_by_epoch(record, model.weights)
+        tables.append(rows.assign(**model._asdict(), error=rows.value)[columns])
     return pd.concat(tables, ignore_index=True)

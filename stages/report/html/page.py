@@ -16,6 +16,7 @@ import pandas as pd
 from markupsafe import Markup, escape
 from PIL import Image
 
+from stages.common.settings import WEIGHTS
 from stages.measure.measures import MEASURES
 from stages.measure.records import Record, Records
 from stages.report.catalogue import (
@@ -23,11 +24,11 @@ from stages.report.catalogue import (
     FIRST,
     IMPLEMENTATION_LABELS,
     KINDS,
-    LOSSES,
     OWN_COLOURS,
     WEIGHTS_LABELS,
     Kind,
     distinct,
+    error_by_epoch,
     label,
     looks_of,
     mean_of,
@@ -174,20 +175,21 @@ def _curves(records: Records, first: list[str]) -> dict[str, Any]:
     looks = looks_of(records)
     order = [*first, *(one.model.variant for one in shown if one.model.variant not in first)]
     colours = dict(zip(order, cycle([*COLOURS.values(), *OWN_COLOURS]), strict=False))
-    tables = {one.model.variant: one.curve[one.curve.split == "test"] for one in shown}
-    last = max((table.epoch.max() for table in tables.values() if len(table)), default=1)
+    tests = [one.curve[one.curve.split == "test"] for one in shown]
+    last = max((table.epoch.max() for table in tests if len(table)), default=1)
     epochs = range(1, int(last) + 1)
     series = []
     for one in shown:
-        name, table = one.model.variant, tables[one.model.variant]
+        name = one.model.variant
         found: dict[str, Any] = {
             "label": _named(name),
             "colour": colours[name],
             "dash": [2 * length for length in looks[name].dash],  # pixels
             "shown": name in first,
         }
-        for weights, loss in LOSSES.items():
-            own = table[(table.loss == loss) & ~table.seed.isin(list(one.diverged))]
+        for weights in WEIGHTS:
+            own = error_by_epoch(one, weights)
+            own = own[~own.seed.isin([*one.diverged])]
             over_seeds = own.groupby("epoch").value.agg(["mean", "min", "max"]).reindex(epochs)
             found[weights] = {
                 end: [None if pd.isna(value) else float(f"{value:.5g}") for value in column]
