@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -40,6 +40,7 @@ EMPTY = dict.fromkeys(("copies", "population", *DECODERS), "")  # columns that m
 BY_DEPTH = ["size", "faces", "weights", "levels"]
 DAMAGED = "{0} cannot be read; `git checkout {0}` brings it back"
 Study = dict[str, Any]
+Told = TypeVar("Told")
 
 
 @dataclass(frozen=True)
@@ -98,15 +99,24 @@ def read(faces: str, folder: Path = FOLDER) -> Studies:
 
     Raises PipelineError where a table is damaged.
     """
+    own = short_hash(faces)
+
+    def of(name: str, told: Callable[[pd.DataFrame], Study]) -> Study | None:
+        def of_own(table: pd.DataFrame) -> Study | None:
+            rows = table[(table["faces"] == own) & (table["variant"] != "")]
+            return told(rows) if len(rows) else None
+
+        return _told(folder / f"{name}.csv", of_own)
+
     return Studies(
-        latents=_told(folder / "latents.csv", faces, _latents),
-        norms=_told(folder / "norms.csv", faces, _norms),
-        published=_told(folder / "published.csv", faces, _published),
-        longer=_told(folder / "longer.csv", faces, _longer),
-        frozen=_told(folder / "frozen.csv", faces, _frozen),
-        noise=_told(folder / "noise.csv", faces, _noise),
-        levels=_told(folder / "levels.csv", faces, _levels),
-        depth=_depth(folder / "depth.csv", faces),
+        latents=of("latents", _latents),
+        norms=of("norms", _norms),
+        published=of("published", _published),
+        longer=of("longer", _longer),
+        frozen=of("frozen", _frozen),
+        noise=of("noise", _noise),
+        levels=of("levels", _levels),
+        depth=_told(folder / "depth.csv", lambda table: _depth(table, own)) or (),
         pace=pace(folder / "pace.csv"),
     )
 
@@ -114,41 +124,33 @@ def read(faces: str, folder: Path = FOLDER) -> Studies:
 def pace(path: Path) -> dict[str, float]:
     """Seconds of a core that an epoch takes, by variant; empty where nothing was measured. Raises
     PipelineError where the table is damaged."""
-    if not path.exists():
-        return {}
-    try:
-        table = pd.read_csv(path).set_index("variant")["epoch_seconds"]
-        return {str(name): float(value) for name, value in table.items()}
-    except (KeyError, ValueError, TypeError):
-        raise PipelineError(DAMAGED.format(path)) from None
+
+    def seconds(table: pd.DataFrame) -> dict[str, float]:
+        pairs = zip(table["variant"], table["epoch_seconds"], strict=True)
+        return {name: float(value) for name, value in pairs}
+
+    return _told(path, seconds) or {}
 
 
-def _told(path: Path, faces: str, told: Callable[[pd.DataFrame], Study]) -> Study | None:
+def _told(path: Path, told: Callable[[pd.DataFrame], Told]) -> Told | None:
+    """What `told` makes of a table; None where there is no table."""
     if not path.exists():
         return None
     try:
         # A variant may be called nan.
-        rows = pd.read_csv(path, keep_default_na=False, na_values=EMPTY, dtype=TEXT)
-        rows = rows[(rows["faces"] == short_hash(faces)) & (rows["variant"] != "")]
-        return told(rows) if len(rows) else None
+        return told(pd.read_csv(path, keep_default_na=False, na_values=EMPTY, dtype=TEXT))
     except (KeyError, ValueError, TypeError):
         raise PipelineError(DAMAGED.format(path)) from None
 
 
-def _depth(path: Path, faces: str) -> list[dict[str, object]]:
-    """The ratios by depth on averaged weights, of pictures of all sizes, where these faces have
-    been measured."""
-    if not path.exists():
-        return []
-    try:
-        table = pd.read_csv(path, dtype=TEXT)
-        ratios = ratios_by_depth(table[table["weights"] == "averaged"])
-    except (KeyError, ValueError, TypeError):
-        raise PipelineError(DAMAGED.format(path)) from None
-    own = ratios["faces"] == short_hash(faces)
+def _depth(table: pd.DataFrame, own: str) -> list[dict[str, object]]:
+    """The ratios by depth on averaged weights, of pictures of all sizes, where the faces with this
+    short hash have been measured."""
+    ratios = ratios_by_depth(table[table["weights"] == "averaged"])
+    sizes = ratios[ratios["faces"] == own]["size"]
     # Beside these, faces of other sizes: not others of the same.
-    shown = ratios[own | ~ratios["size"].isin(ratios[own]["size"])] if own.any() else ratios[own]
-    return shown.to_dict("records")  # type: ignore[return-value]
+    shown = ratios[(ratios["faces"] == own) | ~ratios["size"].isin(sizes)]
+    return shown.to_dict("records") if len(sizes) else []  # type: ignore[return-value]
 
 
 def ratios_by_depth(measured: pd.DataFrame) -> pd.DataFrame:
@@ -368,8 +370,5 @@ def _of_finished(values: pd.Series) -> str:
     if finite.empty:
         return "-" if values.empty else "diverged"
     lost = len(values) - len(finite)
-    return _mean_sd(finite) + (f" but for {lost} that diverged" if lost else "")
-
-
-def _mean_sd(values: pd.Series) -> str:
-    return f"{values.mean():.0f}" + (f" ± {values.std():.0f}" if len(values) > 1 else "")
+    spread = f" ± {finite.std():.0f}" if len(finite) > 1 else ""
+    return f"{finite.mean():.0f}{spread}" + (f" but for {lost} that diverged" if lost else "")

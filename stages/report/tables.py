@@ -34,28 +34,20 @@ ELSEWHERE = {
 
 @dataclass(frozen=True)
 class Row:
-    """One variant. means: of each of its four models, by the names of MEASURES and ELSEWHERE, of
-    no seed where it is not evaluated. absent: why a model is not. one_more: at the last step, where
-    the error of one more training would lie on the training images. explained_by: which
-    implementation gives the paper's numbers, see `_explained_by`. unlearnt: the models that are no
+    """One variant. paper: without numbers where it is not the paper's. means: of each of its four
+    models, by the names of MEASURES and ELSEWHERE, of no seed where it is not evaluated. absent:
+    why a model is not. one_more: at the last step, where the error of one more training would lie
+    on the training images. explained_by: see `_explained_by`. unlearnt: the models that are no
     better than the mean training picture."""
 
     variant: str
     label: str
-    paper: PaperModel | None
+    paper: PaperModel
     means: dict[Kind, dict[str, Mean]]
     absent: dict[Kind, str]
     one_more: dict[Implementation, Interval | None]
     explained_by: str
     unlearnt: frozenset[Kind]
-
-    @property
-    def paper_table1(self) -> int | None:
-        return self.paper.table1 if self.paper else None
-
-    @property
-    def paper_figure5(self) -> int | None:
-        return self.paper.figure5 if self.paper else None
 
 
 def table1(records: Records) -> list[Row]:
@@ -78,7 +70,7 @@ def _row(records: Records, variant: str) -> Row:
     return Row(
         variant,
         label(variant),
-        PAPER.get(variant),
+        PAPER.get(variant, PaperModel(variant, None, None)),
         means,
         {kind: absence(records, models[kind]) for kind, record in found.items() if not record},
         {how: _one_more(found[how, "last_step"]) for how in IMPLEMENTATIONS},
@@ -140,8 +132,8 @@ def table1_csv(rows: list[Row]) -> pd.DataFrame:
                 numbers |= {name: mean.value for name, mean in means.items()}
             line |= {f"{prefix(kind)}{name}": value for name, value in numbers.items()}
         line |= {
-            "paper_table1": row.paper_table1 or np.nan,
-            "paper_figure5": row.paper_figure5 or np.nan,
+            "paper_table1": row.paper.table1 or np.nan,
+            "paper_figure5": row.paper.figure5 or np.nan,
             "explained_by": row.explained_by,
         }
         lines.append(line)
