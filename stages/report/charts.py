@@ -158,9 +158,10 @@ def curves(records: Records) -> Figure:
     for axes, weights in zip(panels, WEIGHTS, strict=True):
         for record in shown[weights]:
             name = record.model.variant
-            _error_by_epoch(axes, record, _line(looks[name], "described"), label(name))
+            band(axes, *_by_epoch(record), _line(looks[name], "described"), label(name))
         log_axis(axes)
         axes.set(xlabel="epoch", title=WEIGHTS_LABELS[weights])
+        whole_epochs(axes)
     panels[0].set_ylabel(ERROR)
     handles, labels = panels[0].get_legend_handles_labels()
     upper.legend(handles, labels, loc="outside right center", handlelength=3)
@@ -200,11 +201,11 @@ def spectrum(records: Records) -> Figure:
     frequency = np.arange(1, len(reference) + 1)
     black: dict[str, Any] = {"color": "black", "linewidth": 1.2, "zorder": 3}
 
-    def power(axes: Axes, record: Record, line: dict[str, Any], name: str) -> None:
-        band(axes, frequency, record.spectrum[:, 1:], line, name)
+    def power(record: Record) -> Points:
+        return frequency, record.spectrum[:, 1:]
 
-    def ratio(axes: Axes, record: Record, line: dict[str, Any], name: str) -> None:
-        band(axes, frequency, record.spectrum[:, 1:] / reference, line)
+    def ratio(record: Record) -> Points:
+        return frequency, record.spectrum[:, 1:] / reference
 
     cycles = "cycles across the image"
     rows: list[Row] = [
@@ -227,37 +228,41 @@ def spectrum(records: Records) -> Figure:
 
 def depth(records: Records) -> Figure:
     """Held-out error by epoch, and by the level from which the image is reconstructed."""
-    deepest = max(record.settings.depth for record in records.found.values())
-
-    def by_depth(axes: Axes, record: Record, line: dict[str, Any], name: str) -> None:
-        levels = range(1, record.settings.depth + 1)
-        depths = {k: valid(record, f"depth_error_{k}").value for k in levels}
-        table = pd.DataFrame({k: values for k, values in depths.items() if len(values)})
-        band(axes, table.columns, table.to_numpy(), line)
-        axes.set_xticks(range(1, deepest + 1))
-
     rows: list[Row] = []
     for weights in WEIGHTS:
         told = f"{ERROR}, {WEIGHTS_LABELS[weights]}"
-        rows.append((weights, _error_by_epoch, "epoch", told))
-        rows.append((weights, by_depth, "reconstructed from level", told))
+        rows.append((weights, _by_epoch, "epoch", told))
+        rows.append((weights, _by_depth, "reconstructed from level", told))
     figure = _by_family(records, rows)
+    deepest = max(record.settings.depth for record in records.found.values())
     for axes in figure.axes:
         log_axis(axes)
+        if axes.get_xlabel() == "epoch":
+            whole_epochs(axes)
+        else:
+            axes.set_xticks(range(1, deepest + 1))
     return figure
 
 
-def _error_by_epoch(axes: Axes, record: Record, line: dict[str, Any], name: str) -> None:
+Points = tuple[Any, np.ndarray]  # x (n,) and a value of each seed there (seeds, n)
+
+
+def _by_epoch(record: Record) -> Points:
     rows = error_by_epoch(record, record.model.weights)
     rows = rows[~rows.seed.isin([*record.diverged])]
     table = rows.pivot(index="seed", columns="epoch", values="value")
-    band(axes, table.columns, table.to_numpy(), line, name)
-    whole_epochs(axes)
+    return table.columns, table.to_numpy()
 
 
-# Of which weights, how a model is drawn, and the labels of both axes.
-Draw = Callable[[Axes, Record, dict[str, Any], str], None]
-Row = tuple[Weights, Draw, str, str]
+def _by_depth(record: Record) -> Points:
+    levels = range(1, record.settings.depth + 1)
+    depths = {k: valid(record, f"depth_error_{k}").value for k in levels}
+    table = pd.DataFrame({k: values for k, values in depths.items() if len(values)})
+    return table.columns, table.to_numpy()
+
+
+# Of which weights, what is drawn of a model, and the labels of both axes.
+Row = tuple[Weights, Callable[[Record], Points], str, str]
 
 
 def _by_family(records: Records, rows: Sequence[Row], extra_key: Sequence[Line2D] = ()) -> Figure:
@@ -265,7 +270,7 @@ def _by_family(records: Records, rows: Sequence[Row], extra_key: Sequence[Line2D
     columns, looks = families(records), looks_of(records)
     figure = Figure(figsize=(max(2.45 * len(columns) + 0.8, 7), 2.75 * len(rows) + 0.5))
     grid = figure.subplots(len(rows), len(columns), sharey="row", sharex="row", squeeze=False)
-    for row, (weights, draw, x_label, y_label) in enumerate(rows):
+    for row, (weights, points, x_label, y_label) in enumerate(rows):
         shown = [
             record
             for implementation in IMPLEMENTATIONS
@@ -276,7 +281,7 @@ def _by_family(records: Records, rows: Sequence[Row], extra_key: Sequence[Line2D
                 if family(record) == name:
                     variant, implementation, _ = record.model
                     told = "" if variant in PAPER else label(variant)
-                    draw(axes, record, _line(looks[variant], implementation), told)
+                    band(axes, *points(record), _line(looks[variant], implementation), told)
             axes.set_xlabel(x_label)
             if row == 0:
                 axes.set_title(name)

@@ -398,8 +398,7 @@ def answer(
     if not common_seeds(*found):
         return Finding(question, "no seed in common", "missing")
     diverged = [
-        f"{sum(seed in record.diverged for seed in record.seeds)} of {len(record.seeds)} seeds of "
-        f"{record.model.variant} diverged"
+        f"{len(record.diverged)} of {len(record.seeds)} seeds of {record.model.variant} diverged"
         for record in found
         if record.diverged
     ]

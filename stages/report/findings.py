@@ -1,6 +1,5 @@
 """Everything that the report says, computed once; text/ and html/ lay it out."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -39,8 +38,8 @@ from stages.report.claims import (
     judge_all,
     robustness,
 )
-from stages.report.statistics import CONFIDENCE, Compared, compare, number, t_interval
-from stages.report.studies import Studies, with_statistics
+from stages.report.statistics import Compared, compare, number
+from stages.report.studies import Studies, paired_ratio, with_statistics
 from stages.report.tables import Row, table1
 
 # What an unspoilt picture has of a measure.
@@ -119,11 +118,11 @@ class Findings:
     def samples(self) -> dict[str, float]:
         """How often a face is found in samples, averaged weights, of the paper's VAES and of those
         with the other's weight; empty where not all four were measured."""
-        means = {row.variant: row.means["described", "averaged"] for row in self.table}
         names = [*VAES, *OTHER_WEIGHT]
-        drawn = {name: means.get(name, {}).get("sample_faces_found") for name in names}
-        values = {name: mean.value for name, mean in drawn.items() if mean and mean.n}
-        return values if len(values) == len(names) else {}
+        means = {row.variant: row.means["described", "averaged"] for row in self.table}
+        drawn = [means.get(name, {}).get("sample_faces_found") for name in names]
+        values = [mean.value for mean in drawn if mean and mean.n]
+        return dict(zip(names, values, strict=True)) if len(values) == len(names) else {}
 
 
 def find(records: Records, studies: Studies = NO_STUDIES) -> Findings:
@@ -196,7 +195,6 @@ def _statistics(records: Records, others: Mapping[str, Records]) -> dict[int, li
             if any(finding.answer != "missing" for finding in line[2])
         ]
         for claim in CLAIMS
-        if of
     }
 
 
@@ -237,9 +235,7 @@ def _start(records: Records) -> tuple[str, int, float] | None:
 
 
 def _span(values: Sequence[float]) -> str:
-    return " to ".join(
-        f"{value:g}" for value in sorted({min(values), max(values)} if values else ())
-    )
+    return " to ".join(f"{value:g}" for value in sorted({min(values), max(values)}))
 
 
 def _steps(records: Records, record: Record) -> int:
@@ -265,19 +261,17 @@ def _pairs(records: Records) -> list[list[object]]:
 
 def _pair(recursive: Record, stacked: Record) -> list[object]:
     variant, how, weights = recursive.model
-    named: list[object] = [label(variant), label(stacked.model.variant)]
-    named += [IMPLEMENTATION_LABELS[how], WEIGHTS_LABELS[weights]]
-    effect = compare("error", recursive, stacked)
-    if effect is None:
-        return [*named, "not compared", *["-"] * 4]
-    return [
-        *named,
-        number(float(np.exp(effect.mean))),
-        effect.interval(effect.seeds) if effect.seeds else "one seed",
-        effect.interval(effect.images),
-        effect.n,
-        f"{effect.agreement('lower'):.0%}" if effect.n > 1 else "-",
-    ]
+    compared: list[object] = ["not compared", *["-"] * 4]
+    if effect := compare("error", recursive, stacked):
+        compared = [
+            number(float(np.exp(effect.mean))),
+            effect.interval(effect.seeds) if effect.seeds else "one seed",
+            effect.interval(effect.images),
+            effect.n,
+            f"{effect.agreement('lower'):.0%}" if effect.n > 1 else "-",
+        ]
+    models = label(variant), label(stacked.model.variant)
+    return [*models, IMPLEMENTATION_LABELS[how], WEIGHTS_LABELS[weights], *compared]
 
 
 def _beyond(records: Records, pace: Mapping[str, float]) -> Table:
@@ -321,20 +315,16 @@ def _at_equal_seconds(one: Record, other: Record, pace: Mapping[str, float]) -> 
     if one is other or one.diverged or other.diverged or not {*names} <= pace.keys():
         return "-"
     time = min(record.settings.epochs * pace[record.model.variant] for record in (one, other))
-    logs = []
+    errors = []
     for record in (one, other):
         settings, curve = record.settings, error_by_epoch(record, "averaged")
         epoch = int(time / pace[record.model.variant] + 1e-9)
         planned = settings.schedule != "constant" or settings.stacked_epochs
         if epoch < settings.epochs and (planned or not epoch):
             return "-"
-        errors = curve[curve["epoch"] == epoch].set_index("seed")["value"]
-        logs.append(errors.map(math.log))
-    differences = (logs[0] - logs[1]).dropna()
-    interval = t_interval(differences, CONFIDENCE)
-    if interval is None:
-        return "-"
-    return "{} ({} to {})".format(*map(number, np.exp([differences.mean(), *interval])))
+        errors.append(curve[curve["epoch"] == epoch].set_index("seed")["value"])
+    ratio = paired_ratio(*errors)
+    return "{} ({} to {})".format(*map(number, ratio[:3])) if ratio else "-"
 
 
 def _clarity(records: Records, table: Sequence[Row]) -> Table:

@@ -265,7 +265,8 @@ def _frozen(rows: pd.DataFrame) -> Study:
         for name, own in rows.groupby("variant", sort=False)
     ]
     of = {name: rows[rows["variant"] == name] for name in ("recursive_cosine", "stacked_cosine")}
-    return {"rows": table, "gone_on": {k: _ratio(v["own"], v["gone_on"]) for k, v in of.items()}}
+    gone_on = {name: paired_ratio(own["own"], own["gone_on"]) for name, own in of.items()}
+    return {"rows": table, "gone_on": gone_on}
 
 
 def _levels(rows: pd.DataFrame) -> Study:
@@ -286,7 +287,7 @@ def _levels(rows: pd.DataFrame) -> Study:
         {level: own.set_index("seed")["error"] for level, own in rows[of].groupby("level")}
         for of in ((rows["variant"] == name) & (rows["epochs"] == last) for name in rates)
     ]
-    drift = {k: _ratio(*(of[k] for of in by_level)) for k in by_level[0] if k in by_level[1]}
+    drift = {k: paired_ratio(*(of[k] for of in by_level)) for k in by_level[0] if k in by_level[1]}
     found = {"rows": table, "epochs": last, "drift": drift}
     return found | {"lost": [lost.get((name, last)) for name in rates]}
 
@@ -304,7 +305,7 @@ def _longer(rows: pd.DataFrame) -> Study:
         "cosine": compared(rows, ("recursive_cosine", last), ("stacked_cosine", last)),
     }
     constant = ("recursive_constant", last)
-    ratios["noise"] = _ratio(
+    ratios["noise"] = paired_ratio(
         *(_by_seed(rows, measure, constant) for measure in ("error", "averaged_error"))
     )
     clearer = {
@@ -350,10 +351,10 @@ def compared(
 
     rows: of longer.csv. None where they share no two seeds, or where one of them diverged.
     """
-    return _ratio(*(_by_seed(rows, "averaged_error", of) for of in (first, second)))
+    return paired_ratio(*(_by_seed(rows, "averaged_error", of) for of in (first, second)))
 
 
-def _ratio(first: pd.Series, second: pd.Series) -> Compared | None:
+def paired_ratio(first: pd.Series, second: pd.Series) -> Compared | None:
     """Of what two trainings have, seed by seed: the geometric mean and its interval. None where
     they share no two seeds, or where one of them diverged."""
     logs = np.log(pd.concat([first, second], axis=1).dropna().to_numpy())

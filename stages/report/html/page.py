@@ -72,7 +72,11 @@ def page(records: Records, found: Findings) -> str:
         faces=faces,
         size=records.size,
         rule=_rule(found),
-        data={"noun": noun, "faces": _faces(records, shown), "curves": _curves(records, chosen)},
+        data={
+            "noun": noun,
+            "faces": _faces(records, shown),
+            "curves": _curves(records, described, chosen),
+        },
         **{
             name.replace(".", "_"): Markup((HERE / name).read_text(encoding="utf-8"))
             for name in ("page.css", "page.js", "uPlot.min.css", "uPlot.iife.min.js")
@@ -154,12 +158,11 @@ def _cell(value: float | None) -> Cell:
     return ("", "") if value is None or pd.isna(value) else (number(value), float(value))
 
 
-def _curves(records: Records, first: list[str]) -> dict[str, Any]:
-    """Held-out error by epoch of the models as described: over seeds the mean, and the ends.
+def _curves(records: Records, shown: list[Record], first: list[str]) -> dict[str, Any]:
+    """Held-out error by epoch of the models shown: over seeds the mean, and the ends.
 
     first: those that are shown at first. Every model has a colour of its own here.
     """
-    shown = distinct(models(records, "described", "averaged"))
     looks = looks_of(records)
     order = [*first, *(one.model.variant for one in shown if one.model.variant not in first)]
     colours = dict(zip(order, cycle([*COLOURS.values(), *OWN_COLOURS]), strict=False))
