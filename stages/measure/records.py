@@ -150,7 +150,7 @@ class Records:
     references: References
     faces: str
     dataset: str
-    images: dict[str, int] | None
+    images: dict[str, int]
     people: int | None = None
 
     @property

@@ -60,8 +60,6 @@ PAPER = {
 
 IMPLEMENTATION_LABELS = {name: f"as {name}" for name in IMPLEMENTATIONS}
 WEIGHTS_LABELS = {name: name.replace("_", " ") for name in WEIGHTS}
-# Of a training's curve: the held-out error with each kind of weights.
-LOSSES: dict[Weights, str] = {"last_step": "error", "averaged": "averaged_error"}
 Kind = tuple[Implementation, Weights]
 KINDS: list[Kind] = [(how, weights) for how in IMPLEMENTATIONS for weights in WEIGHTS]
 # Whose pictures are shown first.
@@ -81,11 +79,7 @@ def rank(variant: str) -> tuple[int, str]:
 
 def models(records: Records, implementation: Implementation, weights: Weights) -> list[Record]:
     """Those of one implementation and kind of weights, in the order of every table and figure."""
-    chosen = [
-        record
-        for model, record in records.found.items()
-        if (model.implementation, model.weights) == (implementation, weights)
-    ]
+    chosen = [one for one in records.found.values() if one.model[1:] == (implementation, weights)]
     return sorted(chosen, key=lambda record: rank(record.model.variant))
 
 
@@ -104,39 +98,36 @@ def twins(records: Sequence[Record]) -> list[tuple[Record, Record]]:
     """Each recursive model with the stacked one of otherwise the same settings."""
     pairs = []
     for one in records:
-        if one.settings.training != "recursive":
-            continue
-        alike = [other for other in records if _are_twins(one, other)]
-        namesake = one.model.variant.replace("recursive", "stacked")
-        alike.sort(key=lambda other: other.model.variant != namesake)
-        if alike:
-            pairs.append((one, alike[0]))
+        if one.settings.training == "recursive":
+            twin = one.settings.model_copy(update={"training": "stacked"}), *one.model[1:]
+            alike = [other for other in records if _setting(other) == twin]
+            namesake = one.model.variant.replace("recursive", "stacked")
+            alike.sort(key=lambda other: other.model.variant != namesake)
+            pairs += [(one, other) for other in alike[:1]]
     return pairs
-
-
-def _are_twins(recursive: Record, other: Record) -> bool:
-    stacked = recursive.settings.model_copy(update={"training": "stacked"})
-    return other.settings == stacked and other.model[1:] == recursive.model[1:]
 
 
 def distinct(records: Sequence[Record]) -> list[Record]:
     """Without the candidate where another variant has its very settings."""
-    return [
-        one
-        for one in records
-        if one.model.variant != CANDIDATE
-        or not any(
-            one.settings == other.settings and one.model[1:] == other.model[1:]
-            for other in records
-            if other is not one
-        )
-    ]
+    named = [_setting(one) for one in records if one.model.variant != CANDIDATE]
+    return [one for one in records if one.model.variant != CANDIDATE or _setting(one) not in named]
+
+
+def _setting(record: Record) -> tuple[object, ...]:
+    """All that a model is, but for its name."""
+    return record.settings, *record.model[1:]
 
 
 def valid(record: Record, measure: str, split: str = "test") -> pd.DataFrame:
     """`measure` of the seeds that did not diverge: columns value, standard_error, n."""
     rows = record.per_seed(measure, split)
     return rows[~rows.index.isin(list(record.diverged))]
+
+
+def error_by_epoch(record: Record, weights: Weights) -> pd.DataFrame:
+    """The rows of a model's curve with the held-out error of these weights, of all seeds."""
+    loss = {"last_step": "error", "averaged": "averaged_error"}[weights]
+    return record.curve[(record.curve.split == "test") & (record.curve.loss == loss)]
 
 
 class Mean(NamedTuple):
@@ -166,8 +157,7 @@ def mean_of(record: Record | None, measure: str = "error", split: str = "test") 
     if record is None:
         return Mean(np.nan, np.nan, np.nan, 0, 0)
     rows = valid(record, measure, split)
-    values = rows.value
-    error = rows.standard_error.mean()
+    values, error = rows.value, rows.standard_error.mean()
     return Mean(values.mean(), values.std(), error, len(values), len(record.diverged))
 
 
@@ -224,9 +214,7 @@ def looks_of(records: Records) -> dict[str, Look]:
     dashes = dashes_of(one.training for one in settings.values())
     own = cycle(OWN_COLOURS)
     looks = {}
-    for variant in variants(records):
-        if variant not in settings:
-            continue
+    for variant in sorted(settings, key=rank):
         s = settings[variant]
         key = (s.norm, s.activation, s.variational)
         is_papers = variant in PAPER and key in COLOURS

@@ -22,12 +22,12 @@ from stages.measure.measures import MEASURES
 from stages.measure.records import Model, Record, Records
 from stages.report.catalogue import (
     IMPLEMENTATION_LABELS,
-    LOSSES,
     PAPER,
     WEIGHTS_LABELS,
     Look,
     dashes_of,
     distinct,
+    error_by_epoch,
     families,
     family,
     label,
@@ -38,8 +38,9 @@ from stages.report.catalogue import (
 )
 
 ERROR = f"held-out {MEASURES['error'].label}"
-MARKERS: dict[Weights, str] = {"last_step": "o", "averaged": "D"}
+MARKERS: dict[Weights, tuple[str, float]] = {"last_step": ("o", 5.5), "averaged": ("D", 4.5)}
 # Above and below a row's middle, in rows: the paper, then each kind of models.
+GREY = "#444444"  # of keys
 PAPER_LANE = -0.36
 LANES: dict[tuple[Implementation, Weights], float] = {
     ("described", "last_step"): -0.16,
@@ -112,10 +113,7 @@ def _seeds(axes: Axes, record: Record, y: float, colour: str) -> None:
     values = valid(record, "error").value
     filled = record.model.implementation == "described"
     look: dict[str, Any] = {"mec": colour, "mfc": colour if filled else "white"}
-    marker, size = (
-        MARKERS[record.model.weights],
-        5.5 if record.model.weights == "last_step" else 4.5,
-    )
+    marker, size = MARKERS[record.model.weights]
     axes.plot(values, [y] * len(values), marker, ms=size, mew=1.1, alpha=0.75, **look)
     if len(values):
         axes.plot(values.mean(), y, "|", ms=11, mew=1.6, **look)
@@ -134,13 +132,13 @@ def _errors_key(records: Records) -> list[Line2D]:
         counts = sorted({len(record.seeds) for record in found})
         n = f"n = {counts[0]}" + (f" to {counts[-1]}" if len(counts) > 1 else "")
         told = f"{IMPLEMENTATION_LABELS[implementation]}, {WEIGHTS_LABELS[weights]}, {n}"
-        look: dict[str, Any] = {"marker": MARKERS[weights], "linestyle": "", "ms": 6}
-        look["mfc"] = "#444444" if implementation == "described" else "white"
-        key.append(Line2D([], [], color="#444444", label=told, **look))
+        look: dict[str, Any] = {"marker": MARKERS[weights][0], "linestyle": "", "ms": 6}
+        look["mfc"] = GREY if implementation == "described" else "white"
+        key.append(Line2D([], [], color=GREY, label=told, **look))
     mark: dict[str, Any] = {"color": "black", "linestyle": ""}
     return [
         *key,
-        Line2D([], [], color="#444444", linestyle="", marker="|", ms=12, mew=1.6, label="mean"),
+        Line2D([], [], color=GREY, linestyle="", marker="|", ms=12, mew=1.6, label="mean"),
         Line2D([], [], **mark, marker="v", ms=6, label="paper, Table 1"),
         Line2D([], [], **mark, marker="1", ms=9, label="paper, Figure 5"),
     ]
@@ -159,15 +157,8 @@ def curves(records: Records) -> Figure:
     panels = upper.subplots(1, len(WEIGHTS), sharey=True)
     for axes, weights in zip(panels, WEIGHTS, strict=True):
         for record in shown[weights]:
-            table = _error_by_epoch(record)
-            name = label(record.model.variant)
-            band(
-                axes,
-                table.columns,
-                table.to_numpy(),
-                line_of(record, looks[record.model.variant]),
-                name,
-            )
+            name = record.model.variant
+            band(axes, *_by_epoch(record), _line(looks[name], "described"), label(name))
         log_axis(axes)
         axes.set(xlabel="epoch", title=WEIGHTS_LABELS[weights])
         whole_epochs(axes)
@@ -182,10 +173,10 @@ def curves(records: Records) -> Figure:
 def _level_losses(figure: Any, by_level: Sequence[Record], rows: int, columns: int) -> None:
     grid = [*figure.subplots(rows, columns, sharey=True, squeeze=False).flat]
     levels = max(record.settings.depth for record in by_level)
-    shades = matplotlib.colormaps["viridis"](np.linspace(0, 0.92, levels))
+    shades = [*enumerate(matplotlib.colormaps["viridis"](np.linspace(0, 0.92, levels)), start=1)]
     for axes, record in zip(grid, by_level, strict=False):
         losses = record.curve[record.curve.split == "train"]
-        for level, shade in enumerate(shades, start=1):
+        for level, shade in shades:
             means = losses[losses.loss == f"level_{level}"].groupby("epoch").value.mean()
             axes.plot(means.index, means, color=shade, linewidth=1.8)
         axes.set_title(label(record.model.variant), fontsize=10)
@@ -199,7 +190,7 @@ def _level_losses(figure: Any, by_level: Sequence[Record], rows: int, columns: i
         log_axis(axes)
     key = [
         Line2D([], [], color=shade, linewidth=1.8, label=f"level {level}")
-        for level, shade in enumerate(shades, start=1)
+        for level, shade in shades
     ]
     figure.legend(handles=key, loc="outside right center")
 
@@ -210,11 +201,11 @@ def spectrum(records: Records) -> Figure:
     frequency = np.arange(1, len(reference) + 1)
     black: dict[str, Any] = {"color": "black", "linewidth": 1.2, "zorder": 3}
 
-    def power(axes: Axes, record: Record, line: dict[str, Any], name: str) -> None:
-        band(axes, frequency, record.spectrum[:, 1:], line, name)
+    def power(record: Record) -> Points:
+        return frequency, record.spectrum[:, 1:]
 
-    def ratio(axes: Axes, record: Record, line: dict[str, Any], name: str) -> None:
-        band(axes, frequency, record.spectrum[:, 1:] / reference, line)
+    def ratio(record: Record) -> Points:
+        return frequency, record.spectrum[:, 1:] / reference
 
     cycles = "cycles across the image"
     rows: list[Row] = [
@@ -237,42 +228,41 @@ def spectrum(records: Records) -> Figure:
 
 def depth(records: Records) -> Figure:
     """Held-out error by epoch, and by the level from which the image is reconstructed."""
-    deepest = max(record.settings.depth for record in records.found.values())
-
-    def by_epoch(axes: Axes, record: Record, line: dict[str, Any], name: str) -> None:
-        table = _error_by_epoch(record)
-        band(axes, table.columns, table.to_numpy(), line, name)
-        whole_epochs(axes)
-
-    def by_depth(axes: Axes, record: Record, line: dict[str, Any], name: str) -> None:
-        levels = range(1, record.settings.depth + 1)
-        depths = {k: valid(record, f"depth_error_{k}").value for k in levels}
-        table = pd.DataFrame({k: values for k, values in depths.items() if len(values)})
-        band(axes, table.columns, table.to_numpy(), line)
-        axes.set_xticks(range(1, deepest + 1))
-
     rows: list[Row] = []
     for weights in WEIGHTS:
         told = f"{ERROR}, {WEIGHTS_LABELS[weights]}"
-        rows.append((weights, by_epoch, "epoch", told))
-        rows.append((weights, by_depth, "reconstructed from level", told))
+        rows.append((weights, _by_epoch, "epoch", told))
+        rows.append((weights, _by_depth, "reconstructed from level", told))
     figure = _by_family(records, rows)
+    deepest = max(record.settings.depth for record in records.found.values())
     for axes in figure.axes:
         log_axis(axes)
+        if axes.get_xlabel() == "epoch":
+            whole_epochs(axes)
+        else:
+            axes.set_xticks(range(1, deepest + 1))
     return figure
 
 
-def _error_by_epoch(record: Record) -> pd.DataFrame:
-    """Held-out error of the seeds that did not diverge: a row a seed, a column an epoch."""
-    curve = record.curve
-    rows = curve[(curve.split == "test") & (curve.loss == LOSSES[record.model.weights])]
+Points = tuple[Any, np.ndarray]  # x (n,) and a value of each seed there (seeds, n)
+
+
+def _by_epoch(record: Record) -> Points:
+    rows = error_by_epoch(record, record.model.weights)
+    rows = rows[~rows.seed.isin([*record.diverged])]
     table = rows.pivot(index="seed", columns="epoch", values="value")
-    return table[~table.index.isin(list(record.diverged))]
+    return table.columns, table.to_numpy()
 
 
-# Of which weights, how a model is drawn, and the labels of both axes.
-Draw = Callable[[Axes, Record, dict[str, Any], str], None]
-Row = tuple[Weights, Draw, str, str]
+def _by_depth(record: Record) -> Points:
+    levels = range(1, record.settings.depth + 1)
+    depths = {k: valid(record, f"depth_error_{k}").value for k in levels}
+    table = pd.DataFrame({k: values for k, values in depths.items() if len(values)})
+    return table.columns, table.to_numpy()
+
+
+# Of which weights, what is drawn of a model, and the labels of both axes.
+Row = tuple[Weights, Callable[[Record], Points], str, str]
 
 
 def _by_family(records: Records, rows: Sequence[Row], extra_key: Sequence[Line2D] = ()) -> Figure:
@@ -280,7 +270,7 @@ def _by_family(records: Records, rows: Sequence[Row], extra_key: Sequence[Line2D
     columns, looks = families(records), looks_of(records)
     figure = Figure(figsize=(max(2.45 * len(columns) + 0.8, 7), 2.75 * len(rows) + 0.5))
     grid = figure.subplots(len(rows), len(columns), sharey="row", sharex="row", squeeze=False)
-    for row, (weights, draw, x_label, y_label) in enumerate(rows):
+    for row, (weights, points, x_label, y_label) in enumerate(rows):
         shown = [
             record
             for implementation in IMPLEMENTATIONS
@@ -289,9 +279,9 @@ def _by_family(records: Records, rows: Sequence[Row], extra_key: Sequence[Line2D
         for axes, name in zip(grid[row], columns, strict=True):
             for record in shown:
                 if family(record) == name:
-                    own = record.model.variant not in PAPER
-                    told = label(record.model.variant) if own else ""
-                    draw(axes, record, line_of(record, looks[record.model.variant]), told)
+                    variant, implementation, _ = record.model
+                    told = "" if variant in PAPER else label(variant)
+                    band(axes, *points(record), _line(looks[variant], implementation), told)
             axes.set_xlabel(x_label)
             if row == 0:
                 axes.set_title(name)
@@ -303,28 +293,23 @@ def _by_family(records: Records, rows: Sequence[Row], extra_key: Sequence[Line2D
     return figure
 
 
-def line_of(record: Record, look: Look) -> dict[str, Any]:
+def _line(look: Look, implementation: Implementation) -> dict[str, Any]:
     """How a model's line is drawn, as keywords of matplotlib's plot."""
-    released = record.model.implementation == "released"
-    return {
-        "color": look.colour,
-        "linestyle": (0, look.dash) if look.dash else "-",
-        "linewidth": 1.1 if released else 2.0,
-        "alpha": 0.6 if released else 1.0,
-    }
+    width, alpha = (2.0, 1.0) if implementation == "described" else (1.1, 0.6)
+    dashes = (0, look.dash) if look.dash else "-"
+    return {"color": look.colour, "linestyle": dashes, "linewidth": width, "alpha": alpha}
 
 
 def _line_key(records: Records, extra: Sequence[Line2D] = ()) -> list[Line2D]:
     """What the lines mean, for a legend."""
-    grey: dict[str, Any] = {"color": "#444444"}
     dashes = dashes_of(record.settings.training for record in records.found.values())
     key = [
-        Line2D([], [], **grey, linestyle=(0, dash) if dash else "-", linewidth=2.0, label=training)
+        Line2D([], [], label=training, **_line(Look(GREY, dash), "described"))
         for training, dash in dashes.items()
     ]
     if models(records, "released", "last_step"):
-        thin: dict[str, Any] = {"linestyle": "-", "linewidth": 1.1, "alpha": 0.6}
-        key.append(Line2D([], [], **grey, **thin, label=IMPLEMENTATION_LABELS["released"]))
+        released = IMPLEMENTATION_LABELS["released"]
+        key.append(Line2D([], [], label=released, **_line(Look(GREY, ()), "released")))
     return [*key, *extra]
 
 
@@ -345,8 +330,8 @@ def band(axes: Axes, x: Any, values: np.ndarray, line: dict[str, Any], name: str
 def log_axis(axes: Axes, which: str = "y") -> None:
     """A logarithmic axis with plain numbers, at least at every power of ten."""
     axes.set(**{f"{which}scale": "log"})
-    low, high = axes.get_ylim() if which == "y" else axes.get_xlim()
     axis = axes.yaxis if which == "y" else axes.xaxis
+    low, high = axis.get_view_interval()
     axis.set_major_locator(LogLocator(subs=(1,) if high > 300 * low else (1, 2, 5)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_locator(NullLocator())

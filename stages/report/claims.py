@@ -15,6 +15,7 @@ from stages.measure.records import Model, Record, Records
 from stages.report.catalogue import PAPER, WEIGHTS_LABELS, absence, label, without_seeds
 from stages.report.statistics import (
     ALPHA,
+    Compared,
     Effect,
     Over,
     Relation,
@@ -98,6 +99,11 @@ def _paper(*variants: str) -> str:
     return f"Error: {'; '.join(said)}."
 
 
+def _samples(variant: str, relation: Relation) -> Comparison:
+    """How often a face is found in samples, beside real faces."""
+    return Comparison(variant, relation, "faces_found", factor=FACES, split="samples")
+
+
 RECURSIVE_MODELS = ("recursive", "recursive_bn", "recursive_shared_bn", "recursive_shared_bn_relu")
 STACKED_MODELS = tuple(name.replace("recursive", "stacked") for name in RECURSIVE_MODELS)
 
@@ -174,9 +180,9 @@ CLAIMS = (
         "Stacked VAE samples are blurry faces, recursive ones none",
         "By eye: “blurry”; “did not look like human faces at all”.",
         (
-            Comparison("stacked_vae", "higher", "faces_found", factor=FACES, split="samples"),
+            _samples("stacked_vae", "higher"),
             Comparison("stacked_vae", "lower", "high_frequency_ratio", factor=BLURRED),
-            Comparison("recursive_vae", "lower", "faces_found", factor=FACES, split="samples"),
+            _samples("recursive_vae", "lower"),
         ),
         figure="figure4_samples.png",
     ),
@@ -215,20 +221,8 @@ AFTERWARDS: tuple[tuple[str, tuple[Comparison | Spread, ...]], ...] = (
         "over what a loss recreates, it weighs 64 times less in recursive training. With the "
         "other's weight:",
         (
-            Comparison(
-                "stacked_vae_weight_of_recursive",
-                "higher",
-                "faces_found",
-                factor=FACES,
-                split="samples",
-            ),
-            Comparison(
-                "recursive_vae_weight_of_stacked",
-                "lower",
-                "faces_found",
-                factor=FACES,
-                split="samples",
-            ),
+            _samples("stacked_vae_weight_of_recursive", "higher"),
+            _samples("recursive_vae_weight_of_stacked", "lower"),
         ),
     ),
     (
@@ -271,6 +265,11 @@ class Finding:
     p: float | None = None
     effect: Effect | None = field(default=None, compare=False)
 
+    @property
+    def compared(self) -> Compared | None:
+        """None where the models cannot be compared, or on one seed."""
+        return self.effect.compared if self.effect else None
+
 
 @dataclass(frozen=True)
 class Judgement:
@@ -282,15 +281,17 @@ class Judgement:
     released: list[Finding]
 
     @property
-    def described_verdict(self) -> str:
-        """What the models as described say, whatever those as released do."""
-        return {None: UNDECIDED, True: HOLDS, False: FAILS}[_all_yes(self.described)]
+    def verdict(self) -> str:
+        holds = _all_yes(self.described)
+        if holds is False and _all_yes(self.released):
+            return ONLY_RELEASED
+        return {None: UNDECIDED, True: HOLDS, False: FAILS}[holds]
 
     @property
-    def verdict(self) -> str:
-        if self.described_verdict == FAILS and _all_yes(self.released):
-            return ONLY_RELEASED
-        return self.described_verdict
+    def deciding(self) -> Finding:
+        """The first answer as described that is no, else unclear, else missing, else the first."""
+        order = ("no", "unclear", "missing", "yes")
+        return min(self.described, key=lambda finding: order.index(finding.answer))
 
 
 Verdicts = dict[Weights, list[Judgement]]  # in the order of the claims
@@ -404,8 +405,7 @@ def answer(
     if not common_seeds(*found):
         return Finding(question, "no seed in common", "missing")
     diverged = [
-        f"{sum(seed in record.diverged for seed in record.seeds)} of {len(record.seeds)} seeds of "
-        f"{record.model.variant} diverged"
+        f"{len(record.diverged)} of {len(record.seeds)} seeds of {record.model.variant} diverged"
         for record in found
         if record.diverged
     ]

@@ -85,9 +85,7 @@ FIGURES: dict[str, Drawing] = {
 
 
 # The others compare with the paper.
-OF_OWN_PICTURES = (
-    "hero.png", "figure6_reconstructions.png", "other_variants.png", "curves.png"
-)  # fmt: skip
+OF_OWN_PICTURES = ("hero.png", "figure6_reconstructions.png", "other_variants.png", "curves.png")
 
 
 def draw_all(records: Records, folder: Path, names: Iterable[str] = FIGURES) -> list[str]:

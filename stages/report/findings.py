@@ -1,9 +1,8 @@
 """Everything that the report says, computed once; text/ and html/ lay it out."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,11 +13,11 @@ from stages.measure.records import Model, Record, Records
 from stages.report.catalogue import (
     IMPLEMENTATION_LABELS,
     KINDS,
-    LOSSES,
     PAPER,
     WEIGHTS_LABELS,
     Mean,
     distinct,
+    error_by_epoch,
     label,
     mean_of,
     models,
@@ -39,8 +38,8 @@ from stages.report.claims import (
     judge_all,
     robustness,
 )
-from stages.report.statistics import CONFIDENCE, Compared, compare, number, t_interval
-from stages.report.studies import Studies, with_statistics
+from stages.report.statistics import Compared, compare, number
+from stages.report.studies import Studies, paired_ratio, with_statistics
 from stages.report.tables import Row, table1
 
 # What an unspoilt picture has of a measure.
@@ -51,10 +50,23 @@ TUNED = "stacked_tuned"  # the stacked training that was searched for
 VAES = ("stacked_vae", "recursive_vae")
 # The same, with the weight of the divergence that the other has beside the summed error.
 OTHER_WEIGHT = {f"{vae}_weight_of_{o.removesuffix('_vae')}": vae for vae, o in (VAES, VAES[::-1])}
-SPLITS, SPANNED = ("test", "train"), ("epochs", "batch_size", "lr")
+SPANNED = ("epochs", "batch_size", "lr")  # settings of which the report tells the span
 MOMENTUM = 0.99  # what a norm's running statistic keeps of itself at every training step
 UNCONVERGED = 0.01  # of its initial value still in a running statistic
 NO_STUDIES = Studies()
+# What the sentences on top compare, by name.
+ERROR = Comparison("recursive", "lower", "error", "stacked")
+LONGER = Comparison("recursive_20_epochs", "lower", "error", "stacked_20_epochs")
+FREQUENCIES = Comparison("recursive_shared_bn", "lower", "high_frequency_ratio", "stacked")
+BATCH_NORM = Comparison("recursive_bn", "lower", "error", "recursive")
+FACTS: dict[str, tuple[Comparison, Implementation, Weights]] = {
+    "last_step": (ERROR, "described", "last_step"),
+    "averaged": (ERROR, "described", "averaged"),
+    "twenty": (LONGER, "described", "averaged"),
+    "frequencies": (FREQUENCIES, "described", "averaged"),
+    "batch_norm": (BATCH_NORM, "described", "last_step"),
+    "as_released": (BATCH_NORM, "released", "last_step"),
+}
 # How else norms may normalise in evaluation: the best of these KINDS of statistics is chosen.
 STATISTICS = {
     "the statistics of the batch": ("of_batch",),
@@ -68,23 +80,6 @@ IN_PLACE = {
 }
 
 
-class Answer(NamedTuple):
-    """A verdict, and what decides it: the first answer that is no, else unclear, else missing, else
-    the first."""
-
-    judgement: Judgement
-    finding: Finding
-
-    @property
-    def question(self) -> Comparison | Spread:
-        return self.finding.question
-
-    @property
-    def compared(self) -> Compared | None:
-        """None where the models cannot be compared, or on one seed."""
-        return self.finding.effect.compared if self.finding.effect else None
-
-
 Asked = tuple[str, Weights, list[Finding]]  # a question, and an answer of each that is asked
 Table = tuple[list[str], list[list[object]]]  # its header and its rows
 
@@ -92,16 +87,16 @@ Table = tuple[list[str], list[list[object]]]  # its header and its rows
 @dataclass(frozen=True)
 class Findings:
     """provenance: what the numbers are of; what differs between models as a span, "10 to 40".
-    answers: by claim, of each kind of weights. readings: see `robustness`; depends: what they say
-    of each claim, in words. statistics: by claim, what models with a norm answer with each of
-    STATISTICS. afterwards: of each reason to ask, what each implementation answers. start: the
-    model with a norm that was trained for the fewest steps, these, and what its running statistics
-    keep of their start, where that matters. facts: the numbers of the sentences on top, by name."""
+    start: the model with a norm that was trained for the fewest steps, these, and what its running
+    statistics keep of their start, where that matters. facts: the numbers of the sentences on top,
+    by name. judgements: by claim, of each kind of weights. readings: see `robustness`; depends:
+    what they say of each claim, in words. statistics: by claim, what models with a norm answer with
+    each of STATISTICS. afterwards: of each reason to ask, what each implementation answers."""
 
     provenance: dict[str, Any]
     start: tuple[str, int, float] | None
     facts: dict[str, Compared | None]
-    answers: list[tuple[Answer, ...]]
+    judgements: list[tuple[Judgement, ...]]
     readings: Readings
     depends: list[str]
     statistics: dict[int, list[Asked]]
@@ -123,11 +118,11 @@ class Findings:
     def samples(self) -> dict[str, float]:
         """How often a face is found in samples, averaged weights, of the paper's VAES and of those
         with the other's weight; empty where not all four were measured."""
-        means = {row.variant: row.means["described", "averaged"] for row in self.table}
         names = [*VAES, *OTHER_WEIGHT]
-        drawn = {name: means.get(name, {}).get("sample_faces_found") for name in names}
-        values = {name: mean.value for name, mean in drawn.items() if mean and mean.n}
-        return values if len(values) == len(names) else {}
+        means = {row.variant: row.means["described", "averaged"] for row in self.table}
+        drawn = [means.get(name, {}).get("sample_faces_found") for name in names]
+        values = [mean.value for mean in drawn if mean and mean.n]
+        return dict(zip(names, values, strict=True)) if len(values) == len(names) else {}
 
 
 def find(records: Records, studies: Studies = NO_STUDIES) -> Findings:
@@ -145,11 +140,11 @@ def find(records: Records, studies: Studies = NO_STUDIES) -> Findings:
     return Findings(
         provenance=_provenance(records),
         start=_start(records),
-        facts=_facts(records),
-        answers=[
-            tuple(_decided(judgement) for judgement in claim)
-            for claim in zip(*judge_all(records).values(), strict=True)
-        ],
+        facts={
+            name: answer(question, records, how, weights).compared
+            for name, (question, how, weights) in FACTS.items()
+        },
+        judgements=[*zip(*judge_all(records).values(), strict=True)],
         readings=readings,
         statistics=_statistics(records, statistics),
         depends=dependence(readings),
@@ -200,44 +195,14 @@ def _statistics(records: Records, others: Mapping[str, Records]) -> dict[int, li
             if any(finding.answer != "missing" for finding in line[2])
         ]
         for claim in CLAIMS
-        if of
     }
-
-
-def _decided(judgement: Judgement) -> Answer:
-    findings = judgement.described
-    answers = [finding.answer for finding in findings]
-    place = next((answers.index(one) for one in ("no", "unclear", "missing") if one in answers), 0)
-    return Answer(judgement, findings[place])
-
-
-def _facts(records: Records) -> dict[str, Compared | None]:
-    described: Implementation = "described"
-    asked: dict[str, tuple[str, str, str, Implementation, Weights]] = {
-        "last_step": ("recursive", "error", "stacked", described, "last_step"),
-        "averaged": ("recursive", "error", "stacked", described, "averaged"),
-        "twenty": ("recursive_20_epochs", "error", "stacked_20_epochs", described, "averaged"),
-        "frequencies": (
-            *("recursive_shared_bn", "high_frequency_ratio", "stacked", described, "averaged"),
-        ),
-        "batch_norm": ("recursive_bn", "error", "recursive", described, "last_step"),
-        "as_released": ("recursive_bn", "error", "recursive", "released", "last_step"),
-    }
-    facts = {}
-    for name, (one, measure, other, how, weights) in asked.items():
-        question = Comparison(one, "lower", measure, other)
-        effect = answer(question, records, how, weights).effect
-        facts[name] = effect.compared if effect else None
-    return facts
 
 
 def _provenance(records: Records) -> dict[str, Any]:
     found = list(records.found.values())
-    errors = {split: [one.per_seed("error", split).n for one in found] for split in SPLITS}
-    settings = [record.settings for record in found]
-    spans = {name: [getattr(one, name) for one in settings] for name in SPANNED}
-    images, described = records.images, models(records, "described", "last_step")
-    spans["steps"] = [_steps(images, record) for record in described if images]
+    described = models(records, "described", "last_step")
+    spans = {name: [getattr(one.settings, name) for one in found] for name in SPANNED}
+    spans["steps"] = [_steps(records, record) for record in described]
     spans["seeds"] = [len(record.seeds) for record in found]
     return {
         "dataset": records.dataset,
@@ -247,8 +212,11 @@ def _provenance(records: Records) -> dict[str, Any]:
         "too_small_for": [one.label for one in MEASURES.values() if one.smallest > records.size],
         "people": records.people,
         "mean_picture": records.references.measures["value"].get(("mean", "error")),
-        "training_images": images and images["train"],
-        "measured": {split: int(max(n.max() for n in counts)) for split, counts in errors.items()},
+        "training_images": records.images["train"],
+        "measured": {
+            split: int(max(record.per_seed("error", split).n.max() for record in found))
+            for split in ("test", "train")
+        },
         "released": bool(models(records, "released", "last_step")),
         "machines": sorted({machine for record in found for machine in record.machines}),
         **{name: _span(values) for name, values in spans.items()},
@@ -256,11 +224,8 @@ def _provenance(records: Records) -> dict[str, Any]:
 
 
 def _start(records: Records) -> tuple[str, int, float] | None:
-    images = records.images
-    if images is None:
-        return None
     normed = [
-        (_steps(images, record), label(record.model.variant))
+        (_steps(records, record), label(record.model.variant))
         for record in models(records, "described", "last_step")
         if record.settings.norm != "none"
     ]
@@ -270,14 +235,12 @@ def _start(records: Records) -> tuple[str, int, float] | None:
 
 
 def _span(values: Sequence[float]) -> str:
-    return " to ".join(
-        f"{value:g}" for value in sorted({min(values), max(values)} if values else ())
-    )
+    return " to ".join(f"{value:g}" for value in sorted({min(values), max(values)}))
 
 
-def _steps(images: dict[str, int], record: Record) -> int:
+def _steps(records: Records, record: Record) -> int:
     """Training steps of a model as described."""
-    return record.settings.epochs * (images["train"] // record.settings.batch_size)
+    return record.settings.epochs * (records.images["train"] // record.settings.batch_size)
 
 
 def _standard_error(records: Records) -> float:
@@ -298,19 +261,17 @@ def _pairs(records: Records) -> list[list[object]]:
 
 def _pair(recursive: Record, stacked: Record) -> list[object]:
     variant, how, weights = recursive.model
-    named: list[object] = [label(variant), label(stacked.model.variant)]
-    named += [IMPLEMENTATION_LABELS[how], WEIGHTS_LABELS[weights]]
-    effect = compare("error", recursive, stacked)
-    if effect is None:
-        return [*named, "not compared", *["-"] * 4]
-    return [
-        *named,
-        number(float(np.exp(effect.mean))),
-        effect.interval(effect.seeds) if effect.seeds else "one seed",
-        effect.interval(effect.images),
-        effect.n,
-        f"{effect.agreement('lower'):.0%}" if effect.n > 1 else "-",
-    ]
+    compared: list[object] = ["not compared", *["-"] * 4]
+    if effect := compare("error", recursive, stacked):
+        compared = [
+            number(float(np.exp(effect.mean))),
+            effect.interval(effect.seeds) if effect.seeds else "one seed",
+            effect.interval(effect.images),
+            effect.n,
+            f"{effect.agreement('lower'):.0%}" if effect.n > 1 else "-",
+        ]
+    models = label(variant), label(stacked.model.variant)
+    return [*models, IMPLEMENTATION_LABELS[how], WEIGHTS_LABELS[weights], *compared]
 
 
 def _beyond(records: Records, pace: Mapping[str, float]) -> Table:
@@ -354,20 +315,16 @@ def _at_equal_seconds(one: Record, other: Record, pace: Mapping[str, float]) -> 
     if one is other or one.diverged or other.diverged or not {*names} <= pace.keys():
         return "-"
     time = min(record.settings.epochs * pace[record.model.variant] for record in (one, other))
-    logs = []
+    errors = []
     for record in (one, other):
-        settings, curve = record.settings, record.curve
+        settings, curve = record.settings, error_by_epoch(record, "averaged")
         epoch = int(time / pace[record.model.variant] + 1e-9)
         planned = settings.schedule != "constant" or settings.stacked_epochs
         if epoch < settings.epochs and (planned or not epoch):
             return "-"
-        rows = curve[(curve["loss"] == LOSSES["averaged"]) & (curve["epoch"] == epoch)]
-        logs.append(rows.set_index("seed")["value"].map(math.log))
-    differences = (logs[0] - logs[1]).dropna()
-    interval = t_interval(differences, CONFIDENCE)
-    if interval is None:
-        return "-"
-    return "{} ({} to {})".format(*map(number, np.exp([differences.mean(), *interval])))
+        errors.append(curve[curve["epoch"] == epoch].set_index("seed")["value"])
+    ratio = paired_ratio(*errors)
+    return "{} ({} to {})".format(*map(number, ratio[:3])) if ratio else "-"
 
 
 def _clarity(records: Records, table: Sequence[Row]) -> Table:

@@ -90,16 +90,15 @@ def reconstructions(records: Records, implementation: Implementation) -> Image.I
         if twin.model.variant not in stacked_of.values():
             stacked_of.setdefault(recursive.model.variant, twin.model.variant)
     rows: list[list[Block | None]] = [[_input(records)] * 4]
-    done: set[str] = set()
-    for variant in kinds:
-        pair = next((pair for pair in stacked_of.items() if variant in pair), (variant,))
-        if variant in done:
-            continue
-        done |= {*pair}
-        sides = {_is_stacked(kinds[one]): kinds[one] for one in pair}
+    pairs = (
+        next((pair for pair in stacked_of.items() if variant in pair), (variant,))
+        for variant in kinds
+    )
+    for pair in dict.fromkeys(pairs):
+        sides = {_is_stacked(kinds[name]): kinds[name] for name in pair}
         rows.append(
             [
-                _by_weights(sides[stacked].get(weights)) if stacked in sides else None
+                _by_weights(sides.get(stacked, {}).get(weights))
                 for stacked in (True, False)
                 for weights in WEIGHTS
             ]

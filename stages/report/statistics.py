@@ -217,13 +217,12 @@ class Effect:
 
     def p(self, side: Side) -> float:
         """The larger p-value, of seeds and images; 1 where the side cannot be found."""
-        possible = {
-            None: ("above", "below", "not below", "far below")
-            + (("equal",) if self.factor == 1 else ()),
-            "above": ("above", "not below"),
-            "below": ("below", "far below"),
-        }[self.only]
-        if self.seeds is None or side not in possible:
+        possible = {"above": ("above", "not below"), "below": ("below", "far below")}
+        if self.only:
+            excluded = side not in possible[self.only]
+        else:
+            excluded = side == "equal" and self.factor != 1
+        if self.seeds is None or excluded:
             return 1.0
         return min(1.0, max(known.p(side, self.margin) for known in (self.seeds, self.images)))
 
@@ -272,9 +271,8 @@ class Effect:
     @property
     def estimate(self) -> str:
         """The mean, and its interval over seeds where there are several."""
-        return self._value(self.mean) + (
-            f" ({self.interval(self.seeds)})" if self.seeds else " (one seed)"
-        )
+        seeds = self.interval(self.seeds) if self.seeds else "one seed"
+        return f"{self._value(self.mean)} ({seeds})"
 
     def _value(self, value: float) -> str:
         return number(float(np.exp(value))) if self.ratio else f"{value:+.3f}"
@@ -409,9 +407,7 @@ def _measured(record: Record, measure: Measure, split: str) -> dict[int, Measure
     """A measure by seed; the worst there is, where there is one, of a seed that diverged."""
     rows = record.per_seed(measure.name, split)
     measured = {}
-    for seed, value, error, n in zip(
-        rows.index, rows["value"], rows["standard_error"], rows["n"], strict=True
-    ):
+    for seed, value, error, n in rows.itertuples():
         if seed in record.diverged or not np.isfinite(value):
             continue
         # None or all of n prove no rate of exactly 0 or 1.

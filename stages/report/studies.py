@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -40,6 +40,7 @@ EMPTY = dict.fromkeys(("copies", "population", *DECODERS), "")  # columns that m
 BY_DEPTH = ["size", "faces", "weights", "levels"]
 DAMAGED = "{0} cannot be read; `git checkout {0}` brings it back"
 Study = dict[str, Any]
+Told = TypeVar("Told")
 
 
 @dataclass(frozen=True)
@@ -101,17 +102,28 @@ def read(faces: str, folder: Path = FOLDER) -> Studies:
 
     Raises PipelineError where a table is damaged.
     """
-    depth = _depth(folder / "depth.csv", faces)
+    own = short_hash(faces)
+
+    def of(name: str, told: Callable[[pd.DataFrame], Study], faces: object = own) -> Study | None:
+        def of_faces(table: pd.DataFrame) -> Study | None:
+            rows = table[(table["faces"] == faces) & (table["variant"] != "")]
+            return told(rows) if len(rows) else None
+
+        return _told(folder / f"{name}.csv", of_faces)
+
+    depth = _told(folder / "depth.csv", lambda table: _depth(table, own)) or ()
+    # Reaches may have been tried on pictures of another size than these faces have.
+    reaches = ((row["size"], of("reach", _reach, row["faces"])) for row in depth)
     return Studies(
-        latents=_told(folder / "latents.csv", faces, _latents),
-        norms=_told(folder / "norms.csv", faces, _norms),
-        published=_told(folder / "published.csv", faces, _published),
-        longer=_told(folder / "longer.csv", faces, _longer),
-        frozen=_told(folder / "frozen.csv", faces, _frozen),
-        noise=_told(folder / "noise.csv", faces, _noise),
-        levels=_told(folder / "levels.csv", faces, _levels),
+        latents=of("latents", _latents),
+        norms=of("norms", _norms),
+        published=of("published", _published),
+        longer=of("longer", _longer),
+        frozen=of("frozen", _frozen),
+        noise=of("noise", _noise),
+        levels=of("levels", _levels),
         depth=depth,
-        reach=_of_some_size(folder / "reach.csv", depth),
+        reach=next((one | {"size": size} for size, one in reaches if one), None),
         pace=pace(folder / "pace.csv"),
     )
 
@@ -119,41 +131,33 @@ def read(faces: str, folder: Path = FOLDER) -> Studies:
 def pace(path: Path) -> dict[str, float]:
     """Seconds of a core that an epoch takes, by variant; empty where nothing was measured. Raises
     PipelineError where the table is damaged."""
-    if not path.exists():
-        return {}
-    try:
-        table = pd.read_csv(path).set_index("variant")["epoch_seconds"]
-        return {str(name): float(value) for name, value in table.items()}
-    except (KeyError, ValueError, TypeError):
-        raise PipelineError(DAMAGED.format(path)) from None
+
+    def seconds(table: pd.DataFrame) -> dict[str, float]:
+        pairs = zip(table["variant"], table["epoch_seconds"], strict=True)
+        return {name: float(value) for name, value in pairs}
+
+    return _told(path, seconds) or {}
 
 
-def _told(path: Path, faces: str, told: Callable[[pd.DataFrame], Study]) -> Study | None:
+def _told(path: Path, told: Callable[[pd.DataFrame], Told]) -> Told | None:
+    """What `told` makes of a table; None where there is no table."""
     if not path.exists():
         return None
     try:
         # A variant may be called nan.
-        rows = pd.read_csv(path, keep_default_na=False, na_values=EMPTY, dtype=TEXT)
-        rows = rows[(rows["faces"] == short_hash(faces)) & (rows["variant"] != "")]
-        return told(rows) if len(rows) else None
+        return told(pd.read_csv(path, keep_default_na=False, na_values=EMPTY, dtype=TEXT))
     except (KeyError, ValueError, TypeError):
         raise PipelineError(DAMAGED.format(path)) from None
 
 
-def _depth(path: Path, faces: str) -> list[dict[str, object]]:
-    """The ratios by depth on averaged weights, of pictures of all sizes, where these faces have
-    been measured."""
-    if not path.exists():
-        return []
-    try:
-        table = pd.read_csv(path, dtype=TEXT)
-        ratios = ratios_by_depth(table[table["weights"] == "averaged"])
-    except (KeyError, ValueError, TypeError):
-        raise PipelineError(DAMAGED.format(path)) from None
-    own = ratios["faces"] == short_hash(faces)
+def _depth(table: pd.DataFrame, own: str) -> list[dict[str, object]]:
+    """The ratios by depth on averaged weights, of pictures of all sizes, where the faces with this
+    short hash have been measured."""
+    ratios = ratios_by_depth(table[table["weights"] == "averaged"])
+    sizes = ratios[ratios["faces"] == own]["size"]
     # Beside these, faces of other sizes: not others of the same.
-    shown = ratios[own | ~ratios["size"].isin(ratios[own]["size"])] if own.any() else ratios[own]
-    return shown.to_dict("records")  # type: ignore[return-value]
+    shown = ratios[(ratios["faces"] == own) | ~ratios["size"].isin(sizes)]
+    return shown.to_dict("records") if len(sizes) else []  # type: ignore[return-value]
 
 
 def ratios_by_depth(measured: pd.DataFrame) -> pd.DataFrame:
@@ -268,7 +272,8 @@ def _frozen(rows: pd.DataFrame) -> Study:
         for name, own in rows.groupby("variant", sort=False)
     ]
     of = {name: rows[rows["variant"] == name] for name in ("recursive_cosine", "stacked_cosine")}
-    return {"rows": table, "gone_on": {k: _ratio(v["own"], v["gone_on"]) for k, v in of.items()}}
+    gone_on = {name: paired_ratio(own["own"], own["gone_on"]) for name, own in of.items()}
+    return {"rows": table, "gone_on": gone_on}
 
 
 def _levels(rows: pd.DataFrame) -> Study:
@@ -289,7 +294,7 @@ def _levels(rows: pd.DataFrame) -> Study:
         {level: own.set_index("seed")["error"] for level, own in rows[of].groupby("level")}
         for of in ((rows["variant"] == name) & (rows["epochs"] == last) for name in rates)
     ]
-    drift = {k: _ratio(*(of[k] for of in by_level)) for k in by_level[0] if k in by_level[1]}
+    drift = {k: paired_ratio(*(of[k] for of in by_level)) for k in by_level[0] if k in by_level[1]}
     found = {"rows": table, "epochs": last, "drift": drift}
     return found | {"lost": [lost.get((name, last)) for name in rates]}
 
@@ -307,7 +312,7 @@ def _longer(rows: pd.DataFrame) -> Study:
         "cosine": compared(rows, ("recursive_cosine", last), ("stacked_cosine", last)),
     }
     constant = ("recursive_constant", last)
-    ratios["noise"] = _ratio(
+    ratios["noise"] = paired_ratio(
         *(_by_seed(rows, measure, constant) for measure in ("error", "averaged_error"))
     )
     clearer = {
@@ -346,14 +351,6 @@ def _difference(
     return Compared(float(values.mean()), *interval, len(values)) if interval else None
 
 
-def _of_some_size(path: Path, depth: Sequence[Mapping[str, object]]) -> Study | None:
-    """Reaches on the faces of one of the sizes that the study of depth has."""
-    for row in depth:
-        if found := _told(path, str(row["faces"]), _reach):
-            return found | {"size": row["size"]}
-    return None
-
-
 def _reach(rows: pd.DataFrame) -> Study:
     end = int(rows["epoch"].max())
     rows = rows[rows["epoch"] == end]
@@ -380,10 +377,10 @@ def compared(
 
     rows: of longer.csv. None where they share no two seeds, or where one of them diverged.
     """
-    return _ratio(*(_by_seed(rows, "averaged_error", of) for of in (first, second)))
+    return paired_ratio(*(_by_seed(rows, "averaged_error", of) for of in (first, second)))
 
 
-def _ratio(first: pd.Series, second: pd.Series) -> Compared | None:
+def paired_ratio(first: pd.Series, second: pd.Series) -> Compared | None:
     """Of what two trainings have, seed by seed: the geometric mean and its interval. None where
     they share no two seeds, or where one of them diverged."""
     logs = np.log(pd.concat([first, second], axis=1).dropna().to_numpy())
@@ -400,8 +397,5 @@ def _of_finished(values: pd.Series) -> str:
     if finite.empty:
         return "-" if values.empty else "diverged"
     lost = len(values) - len(finite)
-    return _mean_sd(finite) + (f" but for {lost} that diverged" if lost else "")
-
-
-def _mean_sd(values: pd.Series) -> str:
-    return f"{values.mean():.0f}" + (f" ± {values.std():.0f}" if len(values) > 1 else "")
+    spread = f" ± {finite.std():.0f}" if len(finite) > 1 else ""
+    return f"{finite.mean():.0f}{spread}" + (f" but for {lost} that diverged" if lost else "")

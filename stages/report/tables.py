@@ -9,12 +9,12 @@ from stages.common.settings import IMPLEMENTATIONS, Implementation
 from stages.measure.records import Model, Record, Records
 from stages.report.catalogue import (
     KINDS,
-    LOSSES,
     PAPER,
     Kind,
     Mean,
     PaperModel,
     absence,
+    error_by_epoch,
     label,
     mean_of,
     valid,
@@ -34,28 +34,20 @@ ELSEWHERE = {
 
 @dataclass(frozen=True)
 class Row:
-    """One variant. means: of each of its four models, by the names of MEASURES and ELSEWHERE, of
-    no seed where it is not evaluated. absent: why a model is not. one_more: at the last step, where
-    the error of one more training would lie on the training images. explained_by: which
-    implementation gives the paper's numbers, see `_explained_by`. unlearnt: the models that are no
+    """One variant. paper: without numbers where it is not the paper's. means: of each of its four
+    models, by the names of MEASURES and ELSEWHERE, of no seed where it is not evaluated. absent:
+    why a model is not. one_more: at the last step, where the error of one more training would lie
+    on the training images. explained_by: see `_explained_by`. unlearnt: the models that are no
     better than the mean training picture."""
 
     variant: str
     label: str
-    paper: PaperModel | None
+    paper: PaperModel
     means: dict[Kind, dict[str, Mean]]
     absent: dict[Kind, str]
     one_more: dict[Implementation, Interval | None]
     explained_by: str
     unlearnt: frozenset[Kind]
-
-    @property
-    def paper_table1(self) -> int | None:
-        return self.paper.table1 if self.paper else None
-
-    @property
-    def paper_figure5(self) -> int | None:
-        return self.paper.figure5 if self.paper else None
 
 
 def table1(records: Records) -> list[Row]:
@@ -78,7 +70,7 @@ def _row(records: Records, variant: str) -> Row:
     return Row(
         variant,
         label(variant),
-        PAPER.get(variant),
+        PAPER.get(variant, PaperModel(variant, None, None)),
         means,
         {kind: absence(records, models[kind]) for kind, record in found.items() if not record},
         {how: _one_more(found[how, "last_step"]) for how in IMPLEMENTATIONS},
@@ -140,8 +132,8 @@ def table1_csv(rows: list[Row]) -> pd.DataFrame:
                 numbers |= {name: mean.value for name, mean in means.items()}
             line |= {f"{prefix(kind)}{name}": value for name, value in numbers.items()}
         line |= {
-            "paper_table1": row.paper_table1 or np.nan,
-            "paper_figure5": row.paper_figure5 or np.nan,
+            "paper_table1": row.paper.table1 or np.nan,
+            "paper_figure5": row.paper.figure5 or np.nan,
             "explained_by": row.explained_by,
         }
         lines.append(line)
@@ -153,12 +145,9 @@ def curves_csv(records: Records) -> pd.DataFrame:
 
     Columns variant, implementation, weights, seed, epoch, error.
     """
+    columns = [*Model._fields, "seed", "epoch", "error"]
     tables = []
     for model, record in records.found.items():
-        rows = record.curve[record.curve.split == "test"]
-        rows = rows[rows.loss == LOSSES[model.weights]]
-        table = rows[["seed", "epoch"]].assign(error=rows.value)
-        for place, (column, value) in enumerate(model._asdict().items()):
-            table.insert(place, column, value)
-        tables.append(table)
+        rows = error_by_epoch(record, model.weights)
+        tables.append(rows.assign(**model._asdict(), error=rows.value)[columns])
     return pd.concat(tables, ignore_index=True)

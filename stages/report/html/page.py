@@ -16,6 +16,7 @@ import pandas as pd
 from markupsafe import Markup, escape
 from PIL import Image
 
+from stages.common.settings import WEIGHTS
 from stages.measure.measures import MEASURES
 from stages.measure.records import Record, Records
 from stages.report.catalogue import (
@@ -23,11 +24,11 @@ from stages.report.catalogue import (
     FIRST,
     IMPLEMENTATION_LABELS,
     KINDS,
-    LOSSES,
     OWN_COLOURS,
     WEIGHTS_LABELS,
     Kind,
     distinct,
+    error_by_epoch,
     label,
     looks_of,
     mean_of,
@@ -47,11 +48,6 @@ ENCODINGS: list[dict[str, Any]] = [
     {"lossless": True, "method": 2},
     *({"quality": q} for q in (90, 75, 50)),
 ]
-# Of the table, what heads them; then every measure of the table of measures but these.
-COLUMNS = (
-    *("model", "implementation", "weights", "seeds", "diverged", "error", "± over seeds"),
-    *("error on training images", "paper: Table 1", "paper: Figure 5", "paper explained by"),
-)
 
 
 def page(records: Records, found: Findings) -> str:
@@ -61,26 +57,26 @@ def page(records: Records, found: Findings) -> str:
     shown = [one for one in described if len(one.reconstructions) == faces]  # else all diverged
     names = [one.model.variant for one in shown]
     chosen = [name for name in FIRST if name in names] or names[:2]
-    pictures = _faces(records, shown)
-    others = [name for name in records.measures if name != "mse" and "error" not in name]
+    measures = [name for name in records.measures if name != "mse" and "error" not in name]
     own = found.provenance["own"]
     noun = "picture" if own else "face"
-    drawn = ["faces found in samples"] if "faces_found" in others else []
-    columns = [*COLUMNS, *drawn, *(MEASURES[name].label for name in others)]
-    rows = _rows(found.shown, others)
-    kept = [k for k, name in enumerate(columns) if not own or not re.search("paper|faces", name)]
+    rows = _rows(found.shown, measures)
+    columns = [name for name in rows[0] if not own or not re.search("paper|faces", name)]
     template = environment(HERE, safe=True).get_template("page.html")
     return template.render(
         found=found,
-        columns=[columns[k] for k in kept],
-        rows=[[row[k] for k in kept] for row in rows],
+        columns=columns,
+        rows=[[row[name] for name in columns] for row in rows],
         models=[(name, _named(name)) for name in names],
         chosen=chosen,
         faces=faces,
         size=records.size,
-        hero=_hero(pictures, chosen, noun),
         rule=_rule(found),
-        data={"noun": noun, "faces": pictures, "curves": _curves(records, chosen)},
+        data={
+            "noun": noun,
+            "faces": _faces(records, shown),
+            "curves": _curves(records, described, chosen),
+        },
         **{
             name.replace(".", "_"): Markup((HERE / name).read_text(encoding="utf-8"))
             for name in ("page.css", "page.js", "uPlot.min.css", "uPlot.iife.min.js")
@@ -91,13 +87,6 @@ def page(records: Records, found: Findings) -> str:
 def _named(variant: str) -> str:
     """Labels of one kind: words, for variants beyond the paper, too."""
     return label(variant).replace("_", " ")
-
-
-def _hero(pictures: dict[str, Any], chosen: list[str], noun: str) -> list[tuple[str, str, str]]:
-    """A picture and what the first two models make of it: title, what is told of it, URI."""
-    shown = [pictures["models"][name] for name in chosen[:2]]
-    found = [(one["label"], f"held-out error {one['error']}", one["pictures"][0]) for one in shown]
-    return [("original", f"a held-out {noun}", pictures["inputs"][0]), *found]
 
 
 def _rule(found: Findings) -> list[Markup]:
@@ -135,8 +124,8 @@ def _webp(face: np.ndarray, how: dict[str, Any]) -> bytes:
     return file.getvalue()
 
 
-def _rows(table: list[Row], measures: list[str]) -> list[list[Cell]]:
-    """A row for each evaluated model, and for each of the paper's that was not."""
+def _rows(table: list[Row], measures: list[str]) -> list[dict[str, Cell]]:
+    """A row, by column, for each evaluated model, and for each of the paper's that was not."""
     shown: list[tuple[Row, Kind]] = []
     for row in table:
         evaluated = [(row, kind) for kind in KINDS if kind not in row.absent]
@@ -144,50 +133,54 @@ def _rows(table: list[Row], measures: list[str]) -> list[list[Cell]]:
     return [_row(*model, position, measures) for position, model in enumerate(shown)]
 
 
-def _row(row: Row, kind: Kind, position: int, measures: list[str]) -> list[Cell]:
+def _row(row: Row, kind: Kind, position: int, measures: list[str]) -> dict[str, Cell]:
     (implementation, weights), means = kind, row.means[kind]
-    error = means["error"]
-    counts = (None, None) if kind in row.absent else (error.n, error.diverged)
-    numbers = [*counts, error.value, error.deviation, means["train_error"].value]
-    numbers += [row.paper_table1, row.paper_figure5]
-    mark = "†" if kind in row.unlearnt else ""
-    return [
-        (_named(row.variant) + mark, position),
-        (IMPLEMENTATION_LABELS[implementation], implementation),
-        (WEIGHTS_LABELS[weights], weights),
-        *map(_cell, numbers),
-        (row.explained_by, row.explained_by),
-        *(_cell(means[name].value) for name in ("sample_faces_found", *measures) if name in means),
-    ]
+    error, absent = means["error"], kind in row.absent
+    cells: dict[str, Cell] = {
+        "model": (_named(row.variant) + ("†" if kind in row.unlearnt else ""), position),
+        "implementation": (IMPLEMENTATION_LABELS[implementation], implementation),
+        "weights": (WEIGHTS_LABELS[weights], weights),
+        "seeds": _cell(None if absent else error.n),
+        "diverged": _cell(None if absent else error.diverged),
+        "error": _cell(error.value),
+        "± over seeds": _cell(error.deviation),
+        "error on training images": _cell(means["train_error"].value),
+        "paper: Table 1": _cell(row.paper.table1),
+        "paper: Figure 5": _cell(row.paper.figure5),
+        "paper explained by": (row.explained_by, row.explained_by),
+    }
+    if "sample_faces_found" in means:
+        cells["faces found in samples"] = _cell(means["sample_faces_found"].value)
+    return cells | {MEASURES[name].label: _cell(means[name].value) for name in measures}
 
 
 def _cell(value: float | None) -> Cell:
     return ("", "") if value is None or pd.isna(value) else (number(value), float(value))
 
 
-def _curves(records: Records, first: list[str]) -> dict[str, Any]:
-    """Held-out error by epoch of the models as described: over seeds the mean, and the ends.
+def _curves(records: Records, shown: list[Record], first: list[str]) -> dict[str, Any]:
+    """Held-out error by epoch of the models shown: over seeds the mean, and the ends.
 
     first: those that are shown at first. Every model has a colour of its own here.
     """
-    shown = distinct(models(records, "described", "averaged"))
     looks = looks_of(records)
     order = [*first, *(one.model.variant for one in shown if one.model.variant not in first)]
     colours = dict(zip(order, cycle([*COLOURS.values(), *OWN_COLOURS]), strict=False))
-    tables = {one.model.variant: one.curve[one.curve.split == "test"] for one in shown}
-    last = max((table.epoch.max() for table in tables.values() if len(table)), default=1)
+    tests = [one.curve[one.curve.split == "test"] for one in shown]
+    last = max((table.epoch.max() for table in tests if len(table)), default=1)
     epochs = range(1, int(last) + 1)
     series = []
     for one in shown:
-        name, table = one.model.variant, tables[one.model.variant]
+        name = one.model.variant
         found: dict[str, Any] = {
             "label": _named(name),
             "colour": colours[name],
             "dash": [2 * length for length in looks[name].dash],  # pixels
             "shown": name in first,
         }
-        for weights, loss in LOSSES.items():
-            own = table[(table.loss == loss) & ~table.seed.isin(list(one.diverged))]
+        for weights in WEIGHTS:
+            own = error_by_epoch(one, weights)
+            own = own[~own.seed.isin([*one.diverged])]
             over_seeds = own.groupby("epoch").value.agg(["mean", "min", "max"]).reindex(epochs)
             found[weights] = {
                 end: [None if pd.isna(value) else float(f"{value:.5g}") for value in column]

@@ -79,7 +79,6 @@ def environment(
         "measures": MEASURES,
         "near": NEAR,
         "other_statistics": [f"as described, {name}" for name in STATISTICS],
-        "ruined": claims.RUINED,
         "statistics": statistics,
         "weights": WEIGHTS,
         "weights_labels": WEIGHTS_LABELS,
