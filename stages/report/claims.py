@@ -294,10 +294,7 @@ class Judgement:
         return min(self.described, key=lambda finding: order.index(finding.answer))
 
 
-Verdicts = dict[Weights, list[Judgement]]  # in the order of the claims
-
-
-def judge_all(records: Records) -> Verdicts:
+def judge_all(records: Records) -> dict[Weights, list[Judgement]]:
     return {weights: judge(records, weights) for weights in WEIGHTS}
 
 
@@ -316,10 +313,11 @@ def judge(records: Records, weights: Weights, claims: Sequence[Claim] = CLAIMS) 
 def corrected(judgements: Sequence[Judgement]) -> list[Judgement]:
     """The same with Holm's correction over all questions of each implementation: answers whose
     corrected p-value is larger than ALPHA become unclear."""
-    halves = ([each.described for each in judgements], [each.released for each in judgements])
+    described = _corrected([each.described for each in judgements])
+    released = _corrected([each.released for each in judgements])
     return [
-        replace(each, described=described, released=released)
-        for each, described, released in zip(judgements, *map(_corrected, halves), strict=True)
+        replace(each, described=one, released=other)
+        for each, one, other in zip(judgements, described, released, strict=True)
     ]
 
 

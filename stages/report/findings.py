@@ -133,8 +133,7 @@ def find(records: Records, studies: Studies = NO_STUDIES) -> Findings:
             f"with {name}": with_statistics(records, errors, kinds)
             for name, kinds in STATISTICS.items()
         }
-    others = {name: in_place(records, of) for name, of in IN_PLACE.items()}
-    others = {name: one for name, one in others.items() if one.found}
+    others = {name: one for name, of in IN_PLACE.items() if (one := in_place(records, of)).found}
     readings = robustness(records, statistics | others)
     both = [(records, how) for how in IMPLEMENTATIONS]
     return Findings(
