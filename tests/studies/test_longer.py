@@ -104,6 +104,7 @@ def test_no_two_arms_are_drawn_alike_and_one_without_a_pace_against_epochs_alone
     against_epochs, against_seconds = longer.draw(frame, {"stacked": 1.0}).axes[:2]
     looks = {(line.get_color(), line.get_linestyle()) for line in against_epochs.lines}
     assert len(looks) == len(names) and len(against_seconds.lines) == 1
+    assert all(len(line.get_xdata()) == 2 for line in against_epochs.lines)
 
 
 def test_the_pace_of_every_variant_is_measured(
