@@ -294,7 +294,10 @@ class Judgement:
         return min(self.described, key=lambda finding: order.index(finding.answer))
 
 
-def judge_all(records: Records) -> dict[Weights, list[Judgement]]:
+Verdicts = dict[Weights, list[Judgement]]  # in the order of the claims
+
+
+def judge_all(records: Records) -> Verdicts:
     return {weights: judge(records, weights) for weights in WEIGHTS}
 
 
@@ -338,18 +341,20 @@ def _corrected(findings: Sequence[list[Finding]]) -> list[list[Finding]]:
 Readings = dict[Weights, dict[str, list[str]]]
 
 
-def robustness(records: Records, others: Mapping[str, Records] = MappingProxyType({})) -> Readings:
-    """The verdict on each claim under each reading of the numbers: with all seeds, with Holm's
-    correction, on the seeds that were seen later, where there are any, and of `others`, by name."""
+def robustness(
+    verdicts: Verdicts, records: Records, others: Mapping[str, Records] = MappingProxyType({})
+) -> Readings:
+    """The verdict on each claim under each reading of the numbers: with all seeds, which is that of
+    `verdicts`, with Holm's correction, on the seeds that were seen later, where there are any, and
+    of `others`, by name."""
     later = {}
     for seen in (SEEN_SEEDS, EARLY_SEEDS):
         rest = without_seeds(records, seen)
         if seeds := {seed for record in rest.found.values() for seed in record.seeds}:
             later[f"on seeds {min(seeds)} to {max(seeds)}"] = rest
     table: Readings = {}
-    for weights in WEIGHTS:
-        readings = {"": judge(records, weights)}
-        readings["with Holm's correction"] = corrected(readings[""])
+    for weights, judgements in verdicts.items():
+        readings = {"": judgements, "with Holm's correction": corrected(judgements)}
         readings |= {name: judge(one, weights) for name, one in {**later, **others}.items()}
         table[weights] = {name: [*map(_verdict, judged)] for name, judged in readings.items()}
     return table

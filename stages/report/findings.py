@@ -134,7 +134,8 @@ def find(records: Records, studies: Studies = NO_STUDIES) -> Findings:
             for name, kinds in STATISTICS.items()
         }
     others = {name: one for name, of in IN_PLACE.items() if (one := in_place(records, of)).found}
-    readings = robustness(records, statistics | others)
+    verdicts = judge_all(records)
+    readings = robustness(verdicts, records, statistics | others)
     both = [(records, how) for how in IMPLEMENTATIONS]
     return Findings(
         provenance=_provenance(records),
@@ -143,7 +144,7 @@ def find(records: Records, studies: Studies = NO_STUDIES) -> Findings:
             name: answer(question, records, how, weights).compared
             for name, (question, how, weights) in FACTS.items()
         },
-        judgements=[*zip(*judge_all(records).values(), strict=True)],
+        judgements=[*zip(*verdicts.values(), strict=True)],
         readings=readings,
         statistics=_statistics(records, statistics),
         depends=dependence(readings),

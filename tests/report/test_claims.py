@@ -184,7 +184,7 @@ def test_robustness_gives_every_verdict_under_every_reading():
     models = as_in_the_paper(8)
     models["recursive"] = Made([300.0] * 5 + around(239))
     models |= {name: Made(around(421)) for name in ("stacked_vae", "recursive_vae")}
-    readings = robustness(make(models))
+    readings = find(make(models)).readings
     names = ["", "with Holm's correction", "on seeds 3 to 7", "on seeds 5 to 7"]
     assert [*readings] == [*WEIGHTS] and [*readings["averaged"]] == names
     third, eighth = ([readings["averaged"][name][k - 1] for name in names] for k in (3, 8))
@@ -193,7 +193,7 @@ def test_robustness_gives_every_verdict_under_every_reading():
     told = dependence(readings)
     assert told[2] == f"both: {HOLDS} {names[3]}"
     assert not told[0], "the same under every reading"
-    assert len(robustness(make(as_in_the_paper()))["averaged"]) == 2, "without later seeds"
+    assert len(find(make(as_in_the_paper())).readings["averaged"]) == 2, "without later seeds"
 
 
 def test_other_statistics_of_norms_are_readings_of_the_errors_alone():
@@ -213,7 +213,8 @@ def test_other_statistics_of_norms_are_readings_of_the_errors_alone():
         half = changed.found[stacked]
         assert half.mean("error") == pytest.approx(before.mean("error") / 2)
         assert half.test_error == pytest.approx(before.test_error / 2)
-    readings = robustness(records, {"with others": of_batch})["averaged"]["with others"]
+    table = robustness(judge_all(records), records, {"with others": of_batch})
+    readings = table["averaged"]["with others"]
     lacks = "not all measured"
     assert readings[:7] == [HOLDS, HOLDS, HOLDS, lacks, FAILS, lacks, lacks]
     assert population.found[stacked].seeds == [0] != before.seeds

@@ -20,7 +20,7 @@ def test_every_reach_is_trained_measured_and_told(
     monkeypatch.setattr(reach, "SEEDS", range(4, 6))
     monkeypatch.setattr(pace, "STEPS", 1)
     small = {"size": 32, "levels": 2, "epochs": 1}
-    prepare("stacked", model_settings(training="stacked", **small))
+    prepare("stacked", model_settings(training="stacked", **small), count=24)
     people = prepare("recursive", model_settings(**small))
     reach.main()
     folder = tmp_path / "reports/studies"
