@@ -36,7 +36,8 @@ ROOT = Path(__file__).parents[1]
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first: later each would run on one core while the others are idle."""
-    rank = {"test_pipeline.py": 0, "test_kills.py": 1, "test_sizes.py": 2}
+    longest = ["test_pipeline.py", "test_same_weights.py", "test_kills.py", "test_sizes.py"]
+    rank = {name: place for place, name in enumerate(longest)}
     items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
 
 

@@ -151,8 +151,9 @@ def curves(records: Records) -> Figure:
     by_level = [record for record in shown["last_step"] if record.settings.training != "stacked"]
     columns = min(max(len(by_level), 1), 6)
     rows = -(-len(by_level) // columns)
-    figure = Figure(figsize=(15, 4.4 + 2.9 * rows))
-    halves: Any = figure.subfigures(2, 1, height_ratios=(4.4, max(2.9 * rows, 0.1)))
+    high = max(4.4, 0.23 * len(shown["last_step"]))  # inches, for a key of all
+    figure = Figure(figsize=(15, high + 2.9 * rows))
+    halves: Any = figure.subfigures(2, 1, height_ratios=(high, max(2.9 * rows, 0.1)))
     upper, lower = halves
     panels = upper.subplots(1, len(WEIGHTS), sharey=True)
     for axes, weights in zip(panels, WEIGHTS, strict=True):
