@@ -210,22 +210,16 @@ def told(frame: pd.DataFrame, seconds: Mapping[str, float]) -> str:
     """The results in Markdown: each arm, mean ± standard deviation over seeds, and RATIOS."""
     epochs = sorted({epoch for arm in ARMS.values() for epoch in arm.epochs})
     columns = " | ".join(f"{n} epochs" for n in epochs)
-    arms, ratios = list[Sequence[object]](), list[Sequence[object]]()
+    arms: list[Sequence[object]] = []
     for name, own in frame.groupby("variant", sort=False):
         seeds = sorted({*own["seed"]})
         cost = f"{seconds[name]:.1f}" if name in seconds else "-"
         for measure, (label, digits) in MEASURES.items():
             of = own[own["measure"] == measure].groupby("epoch")["value"]
-            cells = [_cell(of.get_group(n), digits) if n in of.groups else "-" for n in epochs]
+            cells = [mean_sd(of.get_group(n), digits) if n in of.groups else "-" for n in epochs]
             if any(cell != "-" for cell in cells):
                 ends = (f"{seeds[0]} to {seeds[-1]}", cost) if measure == ERROR else ("", "")
                 arms.append((name, label, *cells, *ends))
-    for arm, n, other, m in RATIOS:
-        if ratio := compared(frame, (arm, n), (other, m)):
-            known = arm in seconds and other in seconds
-            cost = f"{n * seconds[arm] / m / seconds[other]:.2f}" if known else "-"
-            told = f"{ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
-            ratios.append((f"{arm}, {n} epochs", f"{other}, {m} epochs", told, ratio.n, cost))
     lines = [
         "# Does it last, and how far must a gradient travel?",
         "",
@@ -237,17 +231,34 @@ def told(frame: pd.DataFrame, seconds: Mapping[str, float]) -> str:
         "",
         *markdown(f"training | | {columns} | seeds | s an epoch", arms),
         "",
-        "Errors compared seed by seed: the geometric mean of the ratio and its "
-        f"{CONFIDENCE:.0%} interval over seeds (Student's t). Seconds are those of a core.",
-        "",
-        *markdown("this error | over that | ratio | n | seconds, over those", ratios),
+        *told_ratios(frame, RATIOS, seconds),
         "",
         "![Error and clarity](longer.png)",
     ]
     return "\n".join(lines) + "\n"
 
 
-def _cell(values: pd.Series, digits: int) -> str:
+def told_ratios(
+    frame: pd.DataFrame, ratios: Iterable[tuple[str, int, str, int]], seconds: Mapping[str, float]
+) -> list[str]:
+    """What is compared, seed by seed, in Markdown. ratios: one training over another, with their
+    epochs. seconds: of a core, an epoch, by training."""
+    rows = []
+    for arm, n, other, m in ratios:
+        if ratio := compared(frame, (arm, n), (other, m)):
+            known = arm in seconds and other in seconds
+            cost = f"{n * seconds[arm] / m / seconds[other]:.2f}" if known else "-"
+            told = f"{ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
+            rows.append((f"{arm}, {n} epochs", f"{other}, {m} epochs", told, ratio.n, cost))
+    return [
+        "Errors compared seed by seed: the geometric mean of the ratio and its "
+        f"{CONFIDENCE:.0%} interval over seeds (Student's t). Seconds are those of a core.",
+        "",
+        *markdown("this error | over that | ratio | n | seconds, over those", rows),
+    ]
+
+
+def mean_sd(values: pd.Series, digits: int) -> str:
     """Mean and standard deviation over seeds, and how many diverged."""
     own = values[np.isfinite(values)]
     if own.empty:

@@ -21,7 +21,6 @@ Results: reports/studies/reach.csv, .md and .png.
 
 import sys
 
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -29,9 +28,17 @@ from stages.common.entry import entry_point
 from stages.common.settings import read_variant
 from stages.data import faces
 from stages.report.charts import band, own_style, rendered
-from stages.report.statistics import CONFIDENCE
-from stages.report.studies import DETAIL, compared, short_hash
-from studies.longer import COSINE, ERROR, TABLE, Arm, measured, settings_of
+from stages.report.studies import DETAIL, short_hash
+from studies.longer import (
+    COSINE,
+    ERROR,
+    TABLE,
+    Arm,
+    mean_sd,
+    measured,
+    settings_of,
+    told_ratios,
+)
 from studies.pace import seconds_a_step
 from studies.shared import markdown, write
 
@@ -95,46 +102,36 @@ def told(frame: pd.DataFrame) -> str:
     seeds = sorted({*frame["seed"]})
     heads = [f"{label}, {epochs} epochs" for label in MEASURES.values() for epochs in EPOCHS]
     seconds = frame.groupby("variant", sort=False)[SECONDS].first()
-    means, ratios = [], []
+    means = []
     for name, own in frame.groupby("variant", sort=False):
         cells = [
-            _cell(own[(own["measure"] == measure) & (own["epoch"] == epochs)]["value"], digits)
+            mean_sd(own[(own["measure"] == measure) & (own["epoch"] == epochs)]["value"], digits)
             for measure, digits in zip(MEASURES, (0, 2), strict=True)
             for epochs in EPOCHS
         ]
         means.append([name, *cells, f"{seconds[name]:.1f}"])
-    end = EPOCHS[-1]
-    for other in ("reach 1", "stacked"):
-        for name in map(str, seconds.index):
-            for epochs in EPOCHS if name not in (other, "stacked") else ():
-                if ratio := compared(frame, (name, epochs), (other, end)):
-                    cell = f"{ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
-                    cost = f"{epochs * seconds[name] / end / seconds[other]:.2f}"
-                    one, over = f"{name}, {epochs} epochs", f"{other}, {end} epochs"
-                    ratios.append([one, over, cell, ratio.n, cost])
+    ratios = [
+        (name, epochs, other, EPOCHS[-1])
+        for other in ("reach 1", "stacked")
+        for name in map(str, seconds.index)
+        if name not in (other, "stacked")
+        for epochs in EPOCHS
+    ]
     lines = [
         "# How far must a gradient travel?",
         "",
         "Held-out faces, averaged weights, a learning rate that falls to zero by a cosine; mean ± "
-        f"standard deviation over seeds {seeds[0]} to {seeds[-1]}. Seconds are those of a core. "
+        f"standard deviation over seeds {seeds[0]} to {seeds[-1]}. "
         f"Every seed: `reach.csv`. Trained on {'; '.join(sorted({*frame['processor']}))}.",
         "",
         *markdown(f"training | {' | '.join(heads)} | s an epoch", means),
         "",
-        "Errors compared seed by seed: the geometric mean of the ratio and its "
-        f"{CONFIDENCE:.0%} interval over seeds (Student's t). Seconds are over those of the other.",
-        "",
-        *markdown("this error | over that | ratio | n | seconds", ratios),
+        *told_ratios(frame, ratios, {str(name): value for name, value in seconds.items()}),
         "",
         "![Error and detail by reach](reach.png)",
         "",
     ]
     return "\n".join(lines)
-
-
-def _cell(values: pd.Series, digits: int) -> str:
-    finite = values[np.isfinite(values)]
-    return f"{finite.mean():.{digits}f} ± {finite.std():.{digits}f}" if len(finite) else "diverged"
 
 
 if __name__ == "__main__":
