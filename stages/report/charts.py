@@ -286,11 +286,13 @@ def _by_family(records: Records, rows: Sequence[Row], extra_key: Sequence[Line2D
             axes.set_xlabel(x_label)
             if row == 0:
                 axes.set_title(name)
-                if any(axes.get_legend_handles_labels()[1]):
-                    axes.legend(fontsize=8)
         grid[row, 0].set_ylabel(y_label)
     key = _line_key(records, extra_key)
-    figure.legend(handles=key, loc="outside lower center", ncols=len(key))
+    for axes in grid[0]:
+        key += axes.get_legend_handles_labels()[0]
+    across = max(len(columns) - 1, 2)
+    figure.set_figheight(figure.get_figheight() + 0.22 * (len(key) // across))
+    figure.legend(handles=key, loc="outside lower center", ncols=across, fontsize=9)
     return figure
 
 
