@@ -126,7 +126,7 @@ def main(*words: str) -> None:
     given = parser.parse_args(words)
     if given.seconds <= 0 or given.workers < 1:
         raise PipelineError("--seconds and --workers must be above 0")
-    validation_people()
+    people = validation_people()
     studies = [open_study(side, given.storage) for side in SIDES]  # makes the tables, too
     for side, study in zip(SIDES, studies, strict=True):
         for params in side.first:
@@ -141,7 +141,8 @@ def main(*words: str) -> None:
     if lost := sum(worker.exitcode != 0 for worker in workers):
         told = f"{lost} of {len(workers)} workers ended early"
         raise PipelineError(f"{told}; run the same again to go on")
-    write(FOLDER, studies, read_config(DownloadSettings, CONFIGS / "download.yaml").dataset)
+    dataset = read_config(DownloadSettings, CONFIGS / "download.yaml").dataset
+    write(FOLDER, studies, f"{dataset}, {people.images.shape[1]} pixels")
 
 
 def work(storage: str, budget: float) -> None:
