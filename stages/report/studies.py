@@ -34,6 +34,7 @@ EPOCHS = 10  # of the authors
 # What trainings whose losses reach through three levels at most are held against.
 GOAL = "stacked_tuned"
 LOCAL = ("recursive", "recursive_constant", "recursive_cosine", "reach_2_cosine", "reach_3_cosine")
+ONE_LEVEL = "reach 1"  # recursive training
 AS_RELEASED = "as released"  # without a further difference
 TEXT = {"faces": str}  # a hash may look like a number
 EMPTY = dict.fromkeys(("copies", "population", *DECODERS), "")  # columns that may be so
@@ -62,8 +63,9 @@ class Studies:
     its input, the error through all, seeds; drift: the error at a constant rate over that at a
     falling one after `epochs`, by level; lost: what the last level loses at both rates. depth: rows
     of `ratios_by_depth`. reach: epochs; size; rows: training, error, detail explained, the error
-    over that of reach 1 and of stacked training, seconds of a core an epoch, seeds. pace: seconds
-    of a core that an epoch takes, by variant.
+    over that of reach 1 and of stacked training, seconds of a core an epoch, seeds; beside: by
+    reach, the error and the seconds over those of reach 1. pace: seconds of a core that an epoch
+    takes, by variant.
     """
 
     latents: Study | None = None
@@ -354,20 +356,26 @@ def _difference(
 def _reach(rows: pd.DataFrame) -> Study:
     end = int(rows["epoch"].max())
     rows = rows[rows["epoch"] == end]
-    table = []
+    seconds = rows.groupby("variant", sort=False)["epoch_seconds"].first()
+    table, beside = [], {}
     for training, own in rows.groupby("variant", sort=False):
         errors, explained = (
             own[own["measure"] == measure]["value"]
             for measure in ("averaged_error", DETAIL["averaged"])
         )
-        ratios = []
-        for other in ("reach 1", "stacked"):
-            one = compared(rows, (str(training), end), (other, end)) if other != training else None
-            ratios.append(f"{one.value:.2f} ({one.low:.2f} to {one.high:.2f})" if one else "-")
-        seconds = f"{own['epoch_seconds'].iloc[0]:.1f}"
-        detail = f"{explained.mean():.2f}"
-        table.append([training, _of_finished(errors), detail, *ratios, seconds, len(errors)])
-    return {"epochs": end, "rows": table}
+        over = [
+            compared(rows, (str(training), end), (other, end)) if other != training else None
+            for other in (ONE_LEVEL, "stacked")
+        ]
+        if over[0] and training != "stacked":
+            reach = int(str(training).removeprefix("reach "))
+            beside[reach] = (over[0], float(seconds[training] / seconds[ONE_LEVEL]))
+        told = [
+            f"{one.value:.2f} ({one.low:.2f} to {one.high:.2f})" if one else "-" for one in over
+        ]
+        cells = [f"{explained.mean():.2f}", *told, f"{seconds[training]:.1f}", len(errors)]
+        table.append([training, _of_finished(errors), *cells])
+    return {"epochs": end, "rows": table, "beside": beside}
 
 
 def compared(

@@ -203,7 +203,7 @@ def test_what_the_last_level_loses_is_told_as_the_reason(tmp_path: Path) -> None
     assert "| recursive_constant | 40 | 15.5 | 11.0% | 1.5 | 180 | 2 |" in text
     assert "through level 1 alone | 0.76 (" in text and "through levels 1 to 2 | 1.20 (" in text
     assert re.search(r"after ten more epochs end to end \| 1\.24 \(.*\) \| 2 \|", text)
-    told = "Through the first level alone the error after 40 epochs is 0.756 times that of the falling rate"
+    told = "level alone the error after 40 epochs is 0.756 times that of the falling rate"
     assert told in in_short(tmp_path)
     assert "Through all levels the error is 1.2 times." in in_short(tmp_path)
     assert "the last level loses 11% of its input's variance, not 6%" in in_short(tmp_path)
@@ -235,7 +235,13 @@ def test_reaches_on_smaller_pictures_are_told_beside_the_depth_of_both_sizes(
     columns = "faces,variant,seed,epoch,measure,value,epoch_seconds,processor"
     rows = [
         f"{OTHERS[:12]},{name},{seed},{epoch},{measure},{value * (1 + seed * factor)},{cost},x"
-        for name, factor, cost in (("stacked", 1, 2), ("reach 1", 1, 2), ("reach 2", 1.1, 4))
+        for name, factor, cost in (
+            ("stacked", 1, 2),
+            ("reach 1", 1, 2),
+            ("reach 2", 1.1, 4),
+            ("reach 3", 1, 6),
+            ("reach 4", 1, 8),
+        )
         for seed in (0, 1)
         for epoch in (10, 20)
         for measure, value in (("averaged_error", epoch * cost), ("detail_explained", 0.04))
@@ -247,6 +253,9 @@ def test_reaches_on_smaller_pictures_are_told_beside_the_depth_of_both_sizes(
     assert "for 20 epochs, at a falling rate, on pictures of 64 pixels." in text
     assert "| reach 1 | 60 ± 28 | 0.06 | - | 1.00 (1.00 to 1.00) | 2.0 | 2 |" in text
     assert "| reach 2 | 124 ± 62 | 0.06 | 2.05 (1.50 to 2.79) | 2.05 (1.50 to 2.79) | 4.0" in text
+    few, all_of_them = "3 times (3 to 3, 2 seeds)", "4 times (4 to 4, 2 seeds)"
+    assert f"through one to 3 levels give {few} the error of losses" in in_short(tmp_path)
+    assert f"to 4 levels give {all_of_them}, in 4 times the seconds." in in_short(tmp_path)
     (tmp_path / "reach.csv").write_text("a,b\n1,2\n", "utf-8")
     with pytest.raises(PipelineError, match=r"reach\.csv cannot be read"):
         studies.read(FACES, tmp_path)
