@@ -91,7 +91,7 @@ def draw(frame: pd.DataFrame) -> Figure:
                 short = str(name).removeprefix("reach ")
                 right.annotate(short, (place["seconds"], place["value"]), fontsize=7)
         left.set_ylabel(f"{label}, held out")
-    grid[0][0].legend(fontsize=7)
+    figure.legend(*grid[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     grid[-1][0].set_xlabel("reach: levels that a loss goes through at most")
     grid[-1][1].set_xlabel("seconds of a core; numbers: the reach")
     return figure

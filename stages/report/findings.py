@@ -57,13 +57,11 @@ NO_STUDIES = Studies()
 # What the sentences on top compare, by name.
 ERROR = Comparison("recursive", "lower", "error", "stacked")
 LONGER = Comparison("recursive_20_epochs", "lower", "error", "stacked_20_epochs")
-FREQUENCIES = Comparison("recursive_shared_bn", "lower", "high_frequency_ratio", "stacked")
 BATCH_NORM = Comparison("recursive_bn", "lower", "error", "recursive")
 FACTS: dict[str, tuple[Comparison, Implementation, Weights]] = {
     "last_step": (ERROR, "described", "last_step"),
     "averaged": (ERROR, "described", "averaged"),
     "twenty": (LONGER, "described", "averaged"),
-    "frequencies": (FREQUENCIES, "described", "averaged"),
     "batch_norm": (BATCH_NORM, "described", "last_step"),
     "as_released": (BATCH_NORM, "released", "last_step"),
 }

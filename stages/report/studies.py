@@ -34,7 +34,7 @@ EPOCHS = 10  # of the authors
 # What trainings whose losses reach through three levels at most are held against.
 GOAL = "stacked_tuned"
 LOCAL = ("recursive", "recursive_constant", "recursive_cosine", "reach_2_cosine", "reach_3_cosine")
-ONE_LEVEL = "reach 1"  # recursive training
+ONE_LEVEL, FEW_LEVELS = "reach 1", "reach 3"  # through which losses go; the first: recursive
 AS_RELEASED = "as released"  # without a further difference
 TEXT = {"faces": str}  # a hash may look like a number
 EMPTY = dict.fromkeys(("copies", "population", *DECODERS), "")  # columns that may be so
@@ -63,9 +63,10 @@ class Studies:
     its input, the error through all, seeds; drift: the error at a constant rate over that at a
     falling one after `epochs`, by level; lost: what the last level loses at both rates. depth: rows
     of `ratios_by_depth`. reach: epochs; size; rows: training, error, detail explained, the error
-    over that of reach 1 and of stacked training, seconds of a core an epoch, seeds; beside: by
-    reach, the error and the seconds over those of reach 1. pace: seconds of a core that an epoch
-    takes, by variant.
+    over that of reach 1 and of stacked training, seconds of a core an epoch, seeds; ends: the error
+    of reach 3 over that of reach 1 (few) and of the largest, of `levels`, over that of reach 3
+    (most), the detail that reach 1 and these two explain, and the seconds of these two over those
+    of reach 1 (cost). pace: seconds of a core that an epoch takes, by variant.
     """
 
     latents: Study | None = None
@@ -357,25 +358,26 @@ def _reach(rows: pd.DataFrame) -> Study:
     end = int(rows["epoch"].max())
     rows = rows[rows["epoch"] == end]
     seconds = rows.groupby("variant", sort=False)["epoch_seconds"].first()
-    table, beside = [], {}
+    detail = rows[rows["measure"] == DETAIL["averaged"]].groupby("variant")["value"].mean()
+
+    def over(training: object, other: str) -> Compared | None:
+        return compared(rows, (str(training), end), (other, end)) if other != training else None
+
+    table = []
     for training, own in rows.groupby("variant", sort=False):
-        errors, explained = (
-            own[own["measure"] == measure]["value"]
-            for measure in ("averaged_error", DETAIL["averaged"])
-        )
-        over = [
-            compared(rows, (str(training), end), (other, end)) if other != training else None
-            for other in (ONE_LEVEL, "stacked")
-        ]
-        if over[0] and training != "stacked":
-            reach = int(str(training).removeprefix("reach "))
-            beside[reach] = (over[0], float(seconds[training] / seconds[ONE_LEVEL]))
-        told = [
-            f"{one.value:.2f} ({one.low:.2f} to {one.high:.2f})" if one else "-" for one in over
-        ]
-        cells = [f"{explained.mean():.2f}", *told, f"{seconds[training]:.1f}", len(errors)]
-        table.append([training, _of_finished(errors), *cells])
-    return {"epochs": end, "rows": table, "beside": beside}
+        errors = own[own["measure"] == "averaged_error"]["value"]
+        ratios = (over(training, other) for other in (ONE_LEVEL, "stacked"))
+        told = [f"{x.value:.2f} ({x.low:.2f} to {x.high:.2f})" if x else "-" for x in ratios]
+        told = [f"{detail.get(training, np.nan):.2f}", *told, f"{seconds[training]:.1f}"]
+        table.append([training, _of_finished(errors), *told, len(errors)])
+    ends = [FEW_LEVELS, max(str(name) for name in seconds.index if name != "stacked")]
+    few, most = over(FEW_LEVELS, ONE_LEVEL), over(ends[1], FEW_LEVELS)
+    levels = ends[1].removeprefix("reach ")
+    found: Study = {"epochs": end, "rows": table, "levels": levels, "ends": None}
+    if few and most:
+        costs, explained = (seconds / seconds[ONE_LEVEL])[ends], detail[[ONE_LEVEL, *ends]]
+        found["ends"] = {"few": few, "most": most, "detail": [*explained], "cost": [*costs]}
+    return found
 
 
 def compared(
