@@ -4,9 +4,10 @@
 trainings, and among trainings by levels: recursive ones of reach 1 to 3, recursive ones that end
 stacked, and joint ones. Both sides have the same objective: the error of averaged weights after 20
 epochs on a validation part of the training people. They have the same budget and as many first
-trials. First trials are trained to the end; others are pruned where they stand badly. The three
-trainings of lowest error of each side are then trained with two further seeds, and the lowest mean
-wins. reports/studies/search/ gets all trainings, figures, and the winners as entries of `variants`.
+trials. First trials are trained to the end; others are pruned where they stand badly, but for those
+that end stacked, which do so until then. The three trainings of lowest error of each side are then
+trained with two further seeds, and the lowest mean wins. reports/studies/search/ gets all
+trainings, figures, and the winners as entries of `variants`.
 
 SECONDS is the processor time that both sides may take of each core of this machine, or of N: what
 else runs there does not change what is searched. A search that was stopped or killed goes on. More
@@ -194,7 +195,8 @@ def objective(trial: Trial, side: Side, people: Faces, budget: float) -> float:
         error = next(p.value for p in reversed(trainer.curve) if p.loss == "averaged_error")
         trial.set_user_attr("seconds", time.process_time() - started)
         trial.report(error, trainer.epoch)
-        if not to_the_end and (trial.should_prune() or spent(trial.study) > budget):
+        badly = not settings.stacked_epochs and trial.should_prune()
+        if not to_the_end and (badly or spent(trial.study) > budget):
             raise optuna.TrialPruned
     return error
 

@@ -123,6 +123,19 @@ def test_a_search_goes_on_where_it_stopped(here: Path, monkeypatch: pytest.Monke
     assert kinds[0] == {"stacked"} and kinds[1] <= {"recursive", "joint"}
 
 
+def test_what_ends_stacked_is_not_judged_before(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "EPOCHS", 2)
+    by_levels, people = search.SIDES[1], search.validation_people()
+    study = optuna.create_study(pruner=optuna.pruners.ThresholdPruner(upper=0.0))
+    recursive, then_stacked = by_levels.first
+    study.enqueue_trial(recursive)
+    study.enqueue_trial(then_stacked | {"stacked_epochs": 1})
+    study.optimize(lambda trial: search.objective(trial, by_levels, people, 1e9), 2)
+    assert [t.state for t in study.trials] == [TrialState.PRUNED, TrialState.COMPLETE]
+
+
 def test_a_storage_that_cannot_be_opened_is_told(here: Path) -> None:
     with pytest.raises(PipelineError, match="cannot be opened"):
         search.open_study(search.SIDES[0], "nosuch://storage")
