@@ -33,7 +33,10 @@ DECODERS = ("own", "fresh", "gone_on")  # on encoders that stand still
 EPOCHS = 10  # of the authors
 # What trainings whose losses reach through three levels at most are held against.
 GOAL = "stacked_tuned"
-LOCAL = ("recursive", "recursive_constant", "recursive_cosine", "reach_2_cosine", "reach_3_cosine")
+LOCAL = (
+    "recursive", "recursive_constant", "recursive_cosine", "reach_2_cosine", "reach_3_cosine",
+    "recursive_reach_3_searched",
+)  # fmt: skip
 ONE_LEVEL, FEW_LEVELS = "reach 1", "reach 3"  # through which losses go; the first: recursive
 AS_RELEASED = "as released"  # without a further difference
 TEXT = {"faces": str}  # a hash may look like a number

@@ -251,7 +251,10 @@ def test_reaches_on_smaller_pictures_are_told_beside_the_depth_of_both_sizes(
     (tmp_path / "reach.csv").write_text("\n".join([columns, *rows]), "utf-8")
     assert not studies.read(FACES, tmp_path).reach, "of other faces"
     (tmp_path / "depth.csv").write_text("\n".join(depth), "utf-8")
+    stacked = trained("stacked_cosine", 20, ERROR, 208, 210) + trained("stacked", 20, ERROR, 180)
+    put(tmp_path, "longer", LONGER, *stacked)
     text = section("Beyond the paper", tmp_path)
+    assert "is 209 with a falling rate and 180 with a constant one." in text
     assert "for 20 epochs, at a falling rate, on pictures of 64 pixels." in text
     assert "| reach 1 | 60 ± 28 | 0.06 | - | 1.00 (1.00 to 1.00) | 2.0 | 2 |" in text
     assert "| reach 2 | 124 ± 62 | 0.06 | 2.05 (1.50 to 2.79) | 2.05 (1.50 to 2.79) | 4.0" in text
