@@ -373,7 +373,7 @@ def _reach(rows: pd.DataFrame) -> Study:
         told = [f"{x.value:.2f} ({x.low:.2f} to {x.high:.2f})" if x else "-" for x in ratios]
         told = [f"{detail.get(training, np.nan):.2f}", *told, f"{seconds[training]:.1f}"]
         table.append([training, _of_finished(errors), *told, len(errors)])
-    ends = [FEW_LEVELS, max(str(name) for name in seconds.index if name != "stacked")]
+    ends = [FEW_LEVELS, max(name for name in map(str, seconds.index) if name.startswith("reach"))]
     few, most = over(FEW_LEVELS, ONE_LEVEL), over(ends[1], FEW_LEVELS)
     levels = ends[1].removeprefix("reach ")
     found: Study = {"epochs": end, "rows": table, "levels": levels, "ends": None}

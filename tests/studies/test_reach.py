@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from stages.common.settings import Training
+from stages.common.yaml_files import to_yaml
 from stages.model import store
 from stages.model.side_by_side import obtain
 from studies import pace, reach
@@ -18,16 +19,21 @@ def test_every_reach_is_trained_measured_and_told(
 ) -> None:
     monkeypatch.setattr(reach, "EPOCHS", (1, 2))
     monkeypatch.setattr(reach, "SEEDS", range(4, 6))
+    monkeypatch.setattr(reach, "WINNER_SEEDS", range(4, 7))
     monkeypatch.setattr(pace, "STEPS", 1)
     small = {"size": 32, "levels": 2, "epochs": 1}
     prepare("stacked", model_settings(training="stacked", **small), count=24)
     people = prepare("recursive", model_settings(**small))
-    reach.main()
     folder = tmp_path / "reports/studies"
+    (folder / "search").mkdir(parents=True)
+    for side, name in (("stacked", "one"), ("by_levels", "other")):
+        entry = {"training": "stacked", "lr": 0.002, "epochs": 2, "seeds": 5, "released_seeds": 0}
+        (folder / "search" / f"{side}.yaml").write_text(to_yaml({name: entry}), "utf-8")
+    reach.main()
     found = pd.read_csv(folder / "reach.csv", dtype={"faces": str})
     assert {*found["faces"]} == {people.hash[:12]}
-    assert [*found["variant"].unique()] == ["stacked", "reach 1", "reach 2"]
-    assert len(found) == 3 * 2 * 2 * 2 and (found["epoch_seconds"] > 0).all()
+    assert [*found["variant"].unique()] == ["stacked", "reach 1", "reach 2", "one", "other"]
+    assert len(found) == 3 * 2 * 2 * 2 + 2 * 3 * 2 and (found["epoch_seconds"] > 0).all()
 
     # Two levels: their own losses, and that of both together.
     settings = model_settings(reach=2, schedule="cosine", **small)
@@ -39,6 +45,7 @@ def test_every_reach_is_trained_measured_and_told(
     assert measured.item() == pytest.approx(error, rel=1e-5)
 
     page = (folder / "reach.md").read_text("utf-8")
+    assert "| other, 2 epochs | one, 2 epochs | 1.00 (1.00 to 1.00) | 3 |" in page
     for row in ("reach 2, 1 epochs | reach 1", "reach 1, 2 epochs | stacked"):
         assert f"| {row}, 2 epochs | " in page
     assert (folder / "reach.png").exists()
