@@ -57,13 +57,11 @@ NO_STUDIES = Studies()
 # What the sentences on top compare, by name.
 ERROR = Comparison("recursive", "lower", "error", "stacked")
 LONGER = Comparison("recursive_20_epochs", "lower", "error", "stacked_20_epochs")
-SEARCHED = Comparison("recursive_reach_3_searched", "lower", "error", "stacked_searched")
 BATCH_NORM = Comparison("recursive_bn", "lower", "error", "recursive")
 FACTS: dict[str, tuple[Comparison, Implementation, Weights]] = {
     "last_step": (ERROR, "described", "last_step"),
     "averaged": (ERROR, "described", "averaged"),
     "twenty": (LONGER, "described", "averaged"),
-    "searched": (SEARCHED, "described", "averaged"),
     "batch_norm": (BATCH_NORM, "described", "last_step"),
     "as_released": (BATCH_NORM, "released", "last_step"),
 }

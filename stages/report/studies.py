@@ -33,10 +33,7 @@ DECODERS = ("own", "fresh", "gone_on")  # on encoders that stand still
 EPOCHS = 10  # of the authors
 # What trainings whose losses reach through three levels at most are held against.
 GOAL = "stacked_tuned"
-LOCAL = (
-    "recursive", "recursive_constant", "recursive_cosine", "reach_2_cosine", "reach_3_cosine",
-    "recursive_reach_3_searched",
-)  # fmt: skip
+LOCAL = ("recursive", "recursive_constant", "recursive_cosine", "reach_2_cosine", "reach_3_cosine")
 ONE_LEVEL, FEW_LEVELS = "reach 1", "reach 3"  # through which losses go; the first: recursive
 AS_RELEASED = "as released"  # without a further difference
 TEXT = {"faces": str}  # a hash may look like a number
@@ -69,7 +66,8 @@ class Studies:
     over that of reach 1 and of stacked training, seconds of a core an epoch, seeds; ends: the error
     of reach 3 over that of reach 1 (few) and of the largest, of `levels`, over that of reach 3
     (most), the detail that reach 1 and these two explain, and the seconds of these two over those
-    of reach 1 (cost). pace: seconds of a core that an epoch takes, by variant.
+    of reach 1 (cost); winners: likewise what a search found by levels over what it found stacked.
+    pace: seconds of a core that an epoch takes, by variant.
     """
 
     latents: Study | None = None
@@ -373,13 +371,19 @@ def _reach(rows: pd.DataFrame) -> Study:
         told = [f"{x.value:.2f} ({x.low:.2f} to {x.high:.2f})" if x else "-" for x in ratios]
         told = [f"{detail.get(training, np.nan):.2f}", *told, f"{seconds[training]:.1f}"]
         table.append([training, _of_finished(errors), *told, len(errors)])
-    ends = [FEW_LEVELS, max(name for name in map(str, seconds.index) if name.startswith("reach"))]
-    few, most = over(FEW_LEVELS, ONE_LEVEL), over(ends[1], FEW_LEVELS)
-    levels = ends[1].removeprefix("reach ")
-    found: Study = {"epochs": end, "rows": table, "levels": levels, "ends": None}
+    names = [str(name) for name in seconds.index if name != "stacked"]
+    largest = max(name for name in names if name.startswith("reach"))
+    found: Study = {"epochs": end, "rows": table, "levels": largest.removeprefix("reach ")}
+    ends, winners = [FEW_LEVELS, largest], [name for name in names if not name.startswith("reach")]
+    few, most = over(FEW_LEVELS, ONE_LEVEL), over(largest, FEW_LEVELS)
+    found |= {"ends": None, "winners": None}
     if few and most:
         costs, explained = (seconds / seconds[ONE_LEVEL])[ends], detail[[ONE_LEVEL, *ends]]
         found["ends"] = {"few": few, "most": most, "detail": [*explained], "cost": [*costs]}
+    if len(winners) == 2 and (error := over(*winners[::-1])):
+        stacked, by_levels = seconds[winners]
+        cost, explained = by_levels / stacked, detail[winners]
+        found["winners"] = {"error": error, "cost": cost, "detail": [*explained]}
     return found
 
 

@@ -243,6 +243,8 @@ def test_reaches_on_smaller_pictures_are_told_beside_the_depth_of_both_sizes(
             ("reach 2", 1.1, 4),
             ("reach 3", 1, 6),
             ("reach 4", 1, 8),
+            ("stacked_searched", 1, 2),
+            ("by_levels_searched", 1, 3),
         )
         for seed in (0, 1)
         for epoch in (10, 20)
@@ -258,9 +260,12 @@ def test_reaches_on_smaller_pictures_are_told_beside_the_depth_of_both_sizes(
     assert "for 20 epochs, at a falling rate, on pictures of 64 pixels." in text
     assert "| reach 1 | 60 ± 28 | 0.06 | - | 1.00 (1.00 to 1.00) | 2.0 | 2 |" in text
     assert "| reach 2 | 124 ± 62 | 0.06 | 2.05 (1.50 to 2.79) | 2.05 (1.50 to 2.79) | 4.0" in text
-    assert "have 3 times (3 to 3, 2 seeds) the error of losses through one" in in_short(tmp_path)
-    assert "explain 6% of the detail, not 6%. Through one to 4 levels" in in_short(tmp_path)
-    assert "is 1.33 times that error, and 6%. One step takes 3 and 4 times" in in_short(tmp_path)
+    told_short = in_short(tmp_path)
+    assert "have 3 times (3 to 3, 2 seeds) the error of losses through one" in told_short
+    assert "explain 6% of the detail, not 6%. Through one to 4 levels" in told_short
+    assert "is 1.33 times that error, and 6%. One step takes 3 and 4 times" in told_short
+    assert "by levels has 1.5 times (1.5 to 1.5, 2 seeds) the error of the stacked" in told_short
+    assert "of the second is 1.5 times (1.5 to 1.5, 2 seeds) that of the first." in text
     (tmp_path / "reach.csv").write_text("a,b\n1,2\n", "utf-8")
     with pytest.raises(PipelineError, match=r"reach\.csv cannot be read"):
         studies.read(FACES, tmp_path)

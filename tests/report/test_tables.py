@@ -304,13 +304,6 @@ def test_what_is_found_follows_the_numbers():
     models["recursive"], models["recursive_bn"] = Made(around(516)), Made(around(600))
     higher = in_short(models)
     assert told("higher than", "2 times (") in higher and "does not ruin" in higher
-    found = {"stacked_searched": Made(around(200)), "recursive_reach_3_searched": Made(around(150))}
-    assert "that by levels has 0.75 times (0.75 to 0.75, 3 seeds) the error" in in_short(
-        models | found
-    )
-    tuned = dict.fromkeys(("stacked_tuned", "recursive_then_stacked"), Made(around(215)))
-    names = "found `recursive_reach_3_searched` and `stacked_searched`; every trial:"
-    assert names in " ".join(beyond(models | found | tuned).split())
     models["recursive"] = Made(around(258, 0.2))
     assert told("not clearly different from", "") in in_short(models)
     assert "error of recursive training" not in in_short({"recursive": Made([1.0])})
