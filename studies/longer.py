@@ -262,7 +262,7 @@ def mean_sd(values: pd.Series, digits: int) -> str:
     """Mean and standard deviation over seeds, and how many diverged."""
     own = values[np.isfinite(values)]
     if own.empty:
-        return "all diverged"
+        return "-" if values.empty else "all diverged"
     text = f"{own.mean():.{digits}f}"
     text += f" ± {own.std():.{digits}f}" if len(own) > 1 else ""
     return text if len(own) == len(values) else f"{text}; {len(values) - len(own)} diverged"

@@ -70,10 +70,10 @@ def main() -> None:
     ]
     frame = pd.DataFrame(rows, columns=[*TABLE])
     frame = frame[frame["measure"].isin([*MEASURES])]
-    steps = len(people.rows("train")) // settings_of(arms["stacked"], 1).batch_size
-    seconds = {
-        name: steps * seconds_a_step(settings_of(arm, 1), people) for name, arm in arms.items()
-    }
+    images, seconds = len(people.rows("train")), {}
+    for name, arm in arms.items():
+        settings = settings_of(arm, 1)
+        seconds[name] = images // settings.batch_size * seconds_a_step(settings, people)
     frame.insert(len(TABLE) - 1, SECONDS, frame["variant"].map(seconds))
     with own_style():
         picture = rendered(draw(frame))

@@ -46,6 +46,7 @@ def test_every_reach_is_trained_measured_and_told(
 
     page = (folder / "reach.md").read_text("utf-8")
     assert "| other, 2 epochs | one, 2 epochs | 1.00 (1.00 to 1.00) | 3 |" in page
+    assert "| other | - | 2" in page
     for row in ("reach 2, 1 epochs | reach 1", "reach 1, 2 epochs | stacked"):
         assert f"| {row}, 2 epochs | " in page
     assert (folder / "reach.png").exists()
