@@ -34,7 +34,7 @@ EPOCHS = 10  # of the authors
 # What trainings whose losses reach through three levels at most are held against.
 GOAL = "stacked_tuned"
 LOCAL = ("recursive", "recursive_constant", "recursive_cosine", "reach_2_cosine", "reach_3_cosine")
-ONE_LEVEL, FEW_LEVELS = "reach 1", "reach 3"  # through which losses go; the first: recursive
+SEARCHED = "_searched"  # ends the name of what a search found
 AS_RELEASED = "as released"  # without a further difference
 TEXT = {"faces": str}  # a hash may look like a number
 EMPTY = dict.fromkeys(("copies", "population", *DECODERS), "")  # columns that may be so
@@ -62,11 +62,10 @@ class Studies:
     epochs, the error through the first level alone, what the last loses alone, the dimensions of
     its input, the error through all, seeds; drift: the error at a constant rate over that at a
     falling one after `epochs`, by level; lost: what the last level loses at both rates. depth: rows
-    of `ratios_by_depth`. reach: epochs; size; rows: training, error, detail explained, the error
-    over that of reach 1 and of stacked training, seconds of a core an epoch, seeds; ends: the error
-    of reach 3 over that of reach 1 (few) and of the largest, of `levels`, over that of reach 3
-    (most), the detail that reach 1 and these two explain, and the seconds of these two over those
-    of reach 1 (cost); winners: likewise what a search found by levels over what it found stacked.
+    of `ratios_by_depth`. reach: epochs; size; few: reach 3 beside reach 1; most: the largest, of
+    `levels`, beside reach 3; winners: what a search found by levels beside what it found stacked;
+    of each the error over the other's, the detail that the other and it explain, and the cost, its
+    seconds over the other's.
     pace: seconds of a core that an epoch takes, by variant.
     """
 
@@ -358,33 +357,21 @@ def _difference(
 def _reach(rows: pd.DataFrame) -> Study:
     end = int(rows["epoch"].max())
     rows = rows[rows["epoch"] == end]
-    seconds = rows.groupby("variant", sort=False)["epoch_seconds"].first()
+    cost = rows.groupby("variant", sort=False)["epoch_seconds"].first()
     detail = rows[rows["measure"] == DETAIL["averaged"]].groupby("variant")["value"].mean()
 
-    def over(training: object, other: str) -> Compared | None:
-        return compared(rows, (str(training), end), (other, end)) if other != training else None
+    def beside(name: str, other: str) -> Study | None:
+        if error := compared(rows, (name, end), (other, end)):
+            explained = detail[[other, name]].tolist()
+            return {"error": error, "detail": explained, "cost": cost[name] / cost[other]}
+        return None
 
-    table = []
-    for training, own in rows.groupby("variant", sort=False):
-        errors = own[own["measure"] == "averaged_error"]["value"]
-        ratios = (over(training, other) for other in (ONE_LEVEL, "stacked"))
-        told = [f"{x.value:.2f} ({x.low:.2f} to {x.high:.2f})" if x else "-" for x in ratios]
-        told = [f"{detail.get(training, np.nan):.2f}", *told, f"{seconds[training]:.1f}"]
-        table.append([training, _of_finished(errors), *told, len(errors)])
-    names = [str(name) for name in seconds.index if name != "stacked"]
-    largest = max(name for name in names if name.startswith("reach"))
-    found: Study = {"epochs": end, "rows": table, "levels": largest.removeprefix("reach ")}
-    ends, winners = [FEW_LEVELS, largest], [name for name in names if not name.startswith("reach")]
-    few, most = over(FEW_LEVELS, ONE_LEVEL), over(largest, FEW_LEVELS)
-    found |= {"ends": None, "winners": None}
-    if few and most:
-        costs, explained = (seconds / seconds[ONE_LEVEL])[ends], detail[[ONE_LEVEL, *ends]]
-        found["ends"] = {"few": few, "most": most, "detail": [*explained], "cost": [*costs]}
-    if len(winners) == 2 and (error := over(*winners[::-1])):
-        stacked, by_levels = seconds[winners]
-        cost, explained = by_levels / stacked, detail[winners]
-        found["winners"] = {"error": error, "cost": cost, "detail": [*explained]}
-    return found
+    names = [*map(str, cost.index)]
+    most = max(name for name in names if name.startswith("reach"))
+    found = {"few": beside("reach 3", "reach 1"), "most": beside(most, "reach 3")}
+    winners = [name for name in names if name.endswith(SEARCHED)]  # stacked first
+    found["winners"] = beside(*winners[::-1]) if len(winners) == 2 else None
+    return found | {"epochs": end, "levels": most.removeprefix("reach ")}
 
 
 def compared(
