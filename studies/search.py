@@ -7,7 +7,7 @@ epochs on a validation part of the training people. They have the same budget an
 trials. First trials are trained to the end; others are pruned where they stand badly, but for those
 that end stacked, which do so until then. The three trainings of lowest error of each side are then
 trained with two further seeds, and the lowest mean wins. reports/studies/search/ gets all
-trainings, figures, and the winners as entries of `variants`.
+trainings, and the winners as entries of `variants`.
 
 SECONDS is the processor time that both sides may take of each core of this machine, or of N: what
 else runs there does not change what is searched. A search that was stopped or killed goes on. More
@@ -31,7 +31,6 @@ from typing import Any, NamedTuple
 import optuna
 import pandas as pd
 import yaml
-from matplotlib import pyplot as plt
 from optuna import Study, Trial
 from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial, TrialState
@@ -48,8 +47,7 @@ from stages.model.side_by_side import room
 from stages.model.training import Diverged, Trainer
 from studies.validation import validation
 
-warnings.simplefilter("ignore", ExperimentalWarning)  # heartbeats, retries, groups, figures
-plt.switch_backend("Agg")
+warnings.simplefilter("ignore", ExperimentalWarning)  # heartbeats, retries, groups
 EPOCHS = 20
 WARMUP = 5  # epochs before pruning; long averages and the cosine's large steps start poorly
 LARGEST_BATCH = 64
@@ -274,7 +272,7 @@ def name_of(settings: dict[str, Any]) -> str:
 
 
 def write(folder: Path, studies: Sequence[Study], dataset: str) -> None:
-    """Write trials.csv, and for each side two figures and its winner, SIDE.yaml."""
+    """Write trials.csv, and for each side its winner, SIDE.yaml."""
     with atomic_folder(folder) as unfinished:
         columns = ("number", "value", "state", "user_attrs", "params")
         sides = {study.study_name.partition(",")[0]: study for study in studies}
@@ -286,8 +284,6 @@ def write(folder: Path, studies: Sequence[Study], dataset: str) -> None:
         table = table.drop(columns="user_attrs_settings", errors="ignore")
         table.to_csv(unfinished / "trials.csv", lineterminator="\n", float_format="%.6g")
         for side, study in sides.items():
-            if study.get_trials(states=[TrialState.COMPLETE]):
-                _draw(study, side, unfinished)
             if (best := winner(study)) is None:
                 print(f"{side}: no finalist of {len(study.trials)} trials was trained to its end")
                 continue
@@ -301,18 +297,6 @@ def write(folder: Path, studies: Sequence[Study], dataset: str) -> None:
             text += yaml.safe_dump({name: values}, sort_keys=False)
             (unfinished / f"{side}.yaml").write_text(text, encoding="utf-8")
             print(f"{side}: {name}, trial {best.user_attrs['final_of']} of {len(study.trials)}")
-
-
-def _draw(study: Study, side: str, folder: Path) -> None:
-    plots = optuna.visualization.matplotlib
-    axes = {"history": plots.plot_optimization_history(study)}
-    if len({trial.value for trial in study.get_trials(states=[TrialState.COMPLETE])}) > 1:
-        axes["importance"] = plots.plot_param_importances(study)
-    for name, drawn in axes.items():
-        drawn.set_title(f"{side}: {name}")
-        path = folder / f"{name}_{side}.png"
-        plt.figure(drawn.figure).savefig(path, dpi=100, bbox_inches="tight")
-    plt.close("all")
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from optuna.trial import TrialState, create_trial  # noqa: E402
 
 from studies import search  # noqa: E402
 
-# Heartbeats, retries, groups and figures.
+# Heartbeats, retries and groups.
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 SETTINGS = small(reach=2, schedule="cosine", epochs=20).model_dump(exclude_none=True)
 
@@ -80,7 +80,7 @@ def test_the_finalist_of_the_lowest_error_wins_and_dvc_takes_it(
     table = pd.read_csv(folder / "trials.csv")
     assert [*table["user_attrs_final_of"].fillna(-1)] == [-1, -1, -1, 0, 1, 2]
     assert {*table["side"]} == {"by_levels"} and [*table["number"]] == [*range(6)]
-    assert {path.suffix for path in folder.iterdir()} == {".csv", ".yaml", ".png"}
+    assert {path.suffix for path in folder.iterdir()} == {".csv", ".yaml"}
 
 
 def test_the_mean_of_a_finalist_s_seeds_counts() -> None:
