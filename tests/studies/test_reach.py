@@ -21,6 +21,8 @@ def test_every_reach_is_trained_measured_and_told(
     monkeypatch.setattr(reach, "EPOCHS", (1, 2))
     monkeypatch.setattr(reach, "SEEDS", range(4, 6))
     monkeypatch.setattr(reach, "WINNER_SEEDS", range(4, 7))
+    monkeypatch.setattr(reach, "LASTING_EPOCHS", (3, 4))
+    monkeypatch.setattr(reach, "LASTING_SEEDS", range(4, 6))
     monkeypatch.setattr(pace, "STEPS", 1)
     small = {"size": 32, "levels": 2, "epochs": 1}
     prepare("stacked", model_settings(training="stacked", **small), count=24)
@@ -35,7 +37,8 @@ def test_every_reach_is_trained_measured_and_told(
     assert {*found["faces"]} == {people.hash[:12]}
     winners = ["one_searched", "other_searched"]
     assert [*found["variant"].unique()] == ["stacked", "reach 1", "reach 2", *winners]
-    assert len(found) == 3 * 2 * 2 * 2 + 2 * 3 * 2 and (found["epoch_seconds"] > 0).all()
+    assert len(found) == 3 * 2 * 2 * 2 + 2 * 3 * 2 + 2 * 2 * 2 * 2
+    assert (found["epoch_seconds"] > 0).all()
 
     # Two levels: their own losses, and that of both together.
     settings = model_settings(reach=2, schedule="cosine", **small)
