@@ -43,7 +43,7 @@ from stages.common.entry import entry_point
 from stages.common.settings import read_variant
 from stages.common.yaml_files import read_yaml
 from stages.data import faces
-from stages.report.charts import band, own_style, rendered
+from stages.report.charts import band, log_axis, own_style, rendered
 from stages.report.studies import DETAIL, SEARCHED, short_hash
 from studies.longer import (
     COSINE,
@@ -108,46 +108,44 @@ def winners() -> dict[str, Arm]:
 
 def draw(frame: pd.DataFrame) -> Figure:
     """Each measure against the reach (left) and against the seconds of a core (right)."""
-    figure = Figure(figsize=(9, 7))
+    figure = Figure(figsize=(10, 7))
     grid = figure.subplots(len(MEASURES), 2, sharey="row", sharex="col")
     frame = frame.assign(seconds=frame["epoch"] * frame[SECONDS])
     for (left, right), (measure, label) in zip(grid, MEASURES.items(), strict=True):
         of = frame[frame["measure"] == measure]
-        for epochs, own in of.groupby("epoch"):
-            stacked = own["variant"] == "stacked"
+        for colour, epochs in zip(("0.6", "0.1"), EPOCHS, strict=True):
+            own = of[of["epoch"] == epochs]
             reach = own["variant"].str.extract("^reach (.*)", expand=False).astype(float)
             known = own.assign(reach=reach).dropna(subset="reach")
             values = known.pivot(index="seed", columns="reach", values="value")
-            dash = {"color": f"C{EPOCHS.index(int(str(epochs)))}"}
-            band(
-                left, values.columns, values.to_numpy(), dash | {"marker": "o"}, f"{epochs} epochs"
-            )
-            mean = own["value"][stacked].mean()
-            left.axhline(mean, linestyle="--", **dash, label=f"stacked, {epochs} epochs")
-            means = own.groupby("variant", sort=False)[["seconds", "value"]].mean()
-            right.plot(means["seconds"], means["value"], "o", **dash)
-            for name, place in means.iterrows():
-                short = str(name).removeprefix("reach ")
-                right.annotate(short, (place["seconds"], place["value"]), fontsize=7)
+            line = {"color": colour, "marker": "o"}
+            band(left, values.columns, values.to_numpy(), line, f"{epochs} epochs")
+            mean = own["value"][own["variant"] == "stacked"].mean()
+            left.axhline(mean, linestyle="--", color=colour, label=f"stacked, {epochs} epochs")
+        for name, own in of.groupby("variant", sort=False):
+            mean = own.groupby("seconds")["value"].mean()
+            (line,) = right.plot(mean.index, mean, "o-", markersize=4)
+            end = (mean.index[-1], mean.iloc[-1])
+            told = {"xytext": (4, 3), "textcoords": "offset points", "fontsize": 7}
+            right.annotate(str(name), end, color=line.get_color(), **told)
         left.set_ylabel(f"{label}, held out")
+    log_axis(grid[0][1], "x")
     figure.legend(*grid[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     grid[-1][0].set_xlabel("reach: levels that a loss goes through at most")
-    grid[-1][1].set_xlabel("seconds of a core; numbers: the reach")
+    ends = f"{', '.join(map(str, (*EPOCHS, *LASTING_EPOCHS)))} epochs"
+    grid[-1][1].set_xlabel(f"seconds of a core for {ends}")
     return figure
 
 
 def told(frame: pd.DataFrame) -> str:
     """The results in Markdown: mean ± standard deviation over seeds, and what is asked."""
-    heads = [f"{label}, {epochs} epochs" for label in MEASURES.values() for epochs in EPOCHS]
+    everything = (*EPOCHS, *LASTING_EPOCHS)
     seconds = frame.groupby("variant", sort=False)[SECONDS].first()
     means = []
-    for name, own in frame.groupby("variant", sort=False):
-        cells = [
-            mean_sd(own[(own["measure"] == measure) & (own["epoch"] == epochs)]["value"], digits)
-            for measure, digits in zip(MEASURES, (0, 2), strict=True)
-            for epochs in EPOCHS
-        ]
-        means.append([name, *cells, f"{seconds[name]:.1f}", own["seed"].nunique()])
+    for measure, digits in zip(MEASURES, (0, 2), strict=True):
+        for name, own in frame[frame["measure"] == measure].groupby("variant", sort=False):
+            cells = [mean_sd(own[own["epoch"] == n]["value"], digits) for n in everything]
+            means.append([name, MEASURES[measure], *cells, f"{seconds[name]:.1f}"])
     ratios = [
         (name, epochs, other, EPOCHS[-1])
         for other in ("reach 1", "stacked")
@@ -157,14 +155,19 @@ def told(frame: pd.DataFrame) -> str:
     ]
     searched = [name for name in map(str, seconds.index) if name.endswith(SEARCHED)]
     ratios += [(name, EPOCHS[-1], other, EPOCHS[-1]) for other, name in pairwise(searched)]
+    ratios += [(name, n, "stacked", n) for n in LASTING_EPOCHS for name in LASTING[1:]]
+    ratios.append((LASTING[-1], EPOCHS[-1], "stacked", LASTING_EPOCHS[-1]))
     lines = [
         "# How far must a gradient travel?",
         "",
         "Held-out faces, averaged weights, a learning rate that falls to zero by a cosine, but for "
-        "what the search found; mean ± standard deviation over seeds (n). "
+        "what the search found; mean ± standard deviation over "
+        f"{len(SEEDS)} seeds, after more than {EPOCHS[-1]} epochs {len(LASTING_SEEDS)}. "
         f"Every seed: `reach.csv`. Trained on {'; '.join(sorted({*frame['processor']}))}.",
         "",
-        *markdown(f"training | {' | '.join(heads)} | s an epoch | n", means),
+        *markdown(
+            f"training | | {' | '.join(f'{n} epochs' for n in everything)} | s an epoch", means
+        ),
         "",
         *told_ratios(frame, ratios, {str(name): value for name, value in seconds.items()}),
         "",

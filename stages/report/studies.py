@@ -65,7 +65,7 @@ class Studies:
     of `ratios_by_depth`. reach: epochs; size; few: reach 3 beside reach 1; most: the largest, of
     `levels`, beside reach 3; winners: what a search found by levels beside what it found stacked;
     of each the error over the other's, the detail that the other and it explain, and the cost, its
-    seconds over the other's.
+    seconds over the other's; lasting: errors of reach 1 and 3 over that of stacked after `last`.
     pace: seconds of a core that an epoch takes, by variant.
     """
 
@@ -355,7 +355,9 @@ def _difference(
 
 
 def _reach(rows: pd.DataFrame) -> Study:
-    end = int(rows["epoch"].max())
+    ends = rows.groupby("variant")["epoch"].max()
+    end, last = int(ends.min()), int(ends.max())
+    lasting = [compared(rows, (name, last), ("stacked", last)) for name in ("reach 1", "reach 3")]
     rows = rows[rows["epoch"] == end]
     cost = rows.groupby("variant", sort=False)["epoch_seconds"].first()
     detail = rows[rows["measure"] == DETAIL["averaged"]].groupby("variant")["value"].mean()
@@ -371,7 +373,8 @@ def _reach(rows: pd.DataFrame) -> Study:
     found = {"few": beside("reach 3", "reach 1"), "most": beside(most, "reach 3")}
     winners = [name for name in names if name.endswith(SEARCHED)]  # stacked first
     found["winners"] = beside(*winners[::-1]) if len(winners) == 2 else None
-    return found | {"epochs": end, "levels": most.removeprefix("reach ")}
+    found["lasting"] = lasting if last > end and all(lasting) else None
+    return found | {"epochs": end, "levels": most.removeprefix("reach "), "last": last}
 
 
 def compared(

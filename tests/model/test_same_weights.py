@@ -23,13 +23,13 @@ def _processor(word: str) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_hundred_steps_of_every_model_give_the_same_weights(kind: str) -> None:
+def test_a_forty_steps_of_every_model_give_the_same_weights(kind: str) -> None:
     """On each kind of vectors. Only on the maker's processors that the hashes come from: MKL's
     exponential, which variational models use, asks for the maker."""
     if not _processor("AuthenticAMD") or not _processor(" avx2 "):
         pytest.skip("the hashes are of AMD processors with AVX2")
     if kind == "avx512" and torch.backends.cpu.get_cpu_capability() != "AVX512":
         pytest.skip("this processor has no AVX-512")
-    found = python("-m", "tests.model.hundred_steps", **KINDS[kind])
+    found = python("-m", "tests.model.forty_steps", **KINDS[kind])
     expected = (Path(__file__).with_name("weights") / f"{kind}.txt").read_text(encoding="utf-8")
     assert found == expected

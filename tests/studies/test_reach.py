@@ -51,7 +51,7 @@ def test_every_reach_is_trained_measured_and_told(
 
     page = (folder / "reach.md").read_text("utf-8")
     assert "| other_searched, 2 epochs | one_searched, 2 epochs | 1.00 (1.00 to 1.00) | 3" in page
-    assert re.search(r"\| other_searched \| - \| \d+ ± \d+ \| - \| ", page)
-    for row in ("reach 2, 1 epochs | reach 1", "reach 1, 2 epochs | stacked"):
-        assert f"| {row}, 2 epochs | " in page
+    assert re.search(r"\| other_searched \| error \| - \| \d+ ± \d+ \| - \| - \| ", page)
+    for row in ("2, 1 epochs | reach 1, 2", "1, 2 epochs | stacked, 2", "1, 4 epochs | stacked, 4"):
+        assert f"| reach {row} epochs | " in page
     assert (folder / "reach.png").exists()
