@@ -1,7 +1,8 @@
 """Where is the error made? What each level of longer trainings loses, alone and behind the others.
 
-`python -m studies.levels` looks at the averaged weights of trainings of `longer`, which it trains
-where they are not kept, on held-out faces:
+`python -m studies.levels` looks at the averaged weights of trainings of `longer`, and
+`python -m studies.levels reach` at those of `reach`, on held-out faces. It trains them where they
+are not kept. What it tells of a level:
 
 - alone: the fraction of a level's input that its decoder does not recreate from the level's own
   activation; of the input's variance.
@@ -23,40 +24,52 @@ import torch
 from torch import Tensor
 
 from stages.common.entry import entry_point
+from stages.common.errors import PipelineError
 from stages.data import faces
 from stages.model import checkpoint, store
 from stages.model.network import Autoencoder, device
 from stages.report.studies import short_hash
-from studies.longer import ARMS, settings_of
-from studies.shared import batches, markdown, obtained, spread, write
+from studies.longer import ARMS, Arm, settings_of
+from studies.reach import EPOCHS, LASTING_EPOCHS, LASTING_SEEDS, of_reach
+from studies.shared import batches, markdown, obtained, spread, with_others, write
 
-# Arms of `longer` and their epochs.
-LOOKED_AT = (
-    ("recursive_constant", 10),
-    ("recursive_constant", 40),
-    ("recursive_cosine", 20),
-    ("recursive_cosine", 40),
-    ("reach_2_cosine", 20),
-    ("reach_3_cosine", 20),
-)
+# Arms of each study and their epochs.
+LOOKED_AT = {
+    "longer": (
+        ("recursive_constant", 10),
+        ("recursive_constant", 40),
+        ("recursive_cosine", 20),
+        ("recursive_cosine", 40),
+        ("reach_2_cosine", 20),
+        ("reach_3_cosine", 20),
+    ),
+    "reach": (
+        *(("reach 1", epochs) for epochs in (*EPOCHS, *LASTING_EPOCHS)),
+        ("reach 3", LASTING_EPOCHS[-1]),
+    ),
+}
 IMAGES = 512
 MEASURED = ("alone", "behind", "error", "dimensions")
 
 
 @entry_point
-def main() -> None:
+def main(study: str = "longer") -> None:
+    if study not in LOOKED_AT:
+        raise PipelineError(f"there is no {study}; there are {', '.join(LOOKED_AT)}")
     people = faces.load()
     images = spread(people, "test", IMAGES)
+    lasting = {f"reach {n}": Arm("recursive", of_reach(n), seeds=LASTING_SEEDS) for n in (1, 3)}
+    arms = ARMS | lasting
     found: list[tuple[object, ...]] = []
-    for name, epochs in LOOKED_AT:
-        settings = settings_of(ARMS[name], epochs)
-        for training, folder in obtained([settings], ARMS[name].seeds, people):
+    for name, epochs in LOOKED_AT[study]:
+        settings = settings_of(arms[name], epochs)
+        for training, folder in obtained([settings], arms[name].seeds, people):
             if not store.divergence(folder):
                 model, _ = checkpoint.load(folder / "averaged.safetensors")
                 of = short_hash(people.hash), name, epochs, training.seed
                 found += [(*of, *row) for row in losses(model.to(device()), images)]
     columns = ["faces", "variant", "epochs", "seed", "level", *MEASURED]
-    frame = pd.DataFrame(found, columns=columns)
+    frame = with_others(pd.DataFrame(found, columns=columns), "levels", ["faces", "variant"])
     write("levels", frame, told(frame))
 
 
@@ -105,7 +118,8 @@ def told(frame: pd.DataFrame) -> str:
         "variance. *Behind*: the same where the decoder is given what the deeper decoders make of "
         "the last activation, as in use. *Error*: of pictures that go through this level and those "
         "before it alone. *Dimensions*: how many directions an activation spreads over "
-        "(participation ratio). Names of trainings: [longer](longer.md). Every seed: `levels.csv`.",
+        "(participation ratio). Names of trainings: [longer](longer.md), with blanks "
+        "[reach](reach.md), on pictures of 64 pixels. Every seed: `levels.csv`.",
         "",
         *markdown("training | epochs | level | alone | behind | error | dimensions | n", rows),
     ]

@@ -70,7 +70,7 @@ def main() -> None:
     depth = read_variant("recursive").models()["described"].depth
     arms = {"stacked": Arm("stacked", COSINE, EPOCHS, SEEDS)}
     for reach in range(1, depth + 1):
-        arms[f"reach {reach}"] = Arm("recursive", COSINE | {"reach": reach}, EPOCHS, SEEDS)
+        arms[f"reach {reach}"] = Arm("recursive", of_reach(reach), EPOCHS, SEEDS)
     arms |= winners()
     of = short_hash(people.hash)
     lasting = [
@@ -94,6 +94,11 @@ def main() -> None:
     with own_style():
         picture = rendered(draw(frame))
     write("reach", frame, told(frame), picture.save)
+
+
+def of_reach(reach: int) -> dict[str, object]:
+    """What such a training changes."""
+    return COSINE | {"reach": reach}
 
 
 def winners() -> dict[str, Arm]:

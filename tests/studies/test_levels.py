@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
+from stages.common.errors import PipelineError
 from studies import levels, longer
 from studies.longer import Arm
 from tests.conftest import made_faces, made_model, small
@@ -19,15 +20,19 @@ def test_every_training_is_looked_at_and_told(
     prepare("recursive", small())
     arms = {"mine": Arm("recursive", longer.COSINE, (1,), range(2))}
     monkeypatch.setattr(levels, "ARMS", arms)
-    monkeypatch.setattr(levels, "LOOKED_AT", (("mine", 1),))
+    monkeypatch.setattr(levels, "LOOKED_AT", {"longer": [("mine", 1)], "reach": [("reach 1", 1)]})
+    monkeypatch.setattr(levels, "LASTING_SEEDS", range(2))
     table = tmp_path / "reports/studies/levels.csv"
     table.parent.mkdir(parents=True)
     levels.main()
+    levels.main("reach")
     found = pd.read_csv(table)
-    assert [*found["level"]] == [*range(1, 6)] * 2
+    assert [*found["level"]] == [*range(1, 6)] * 4
     assert (found[[*levels.MEASURED]] > 0).all(axis=None)
     page = table.with_suffix(".md").read_text(encoding="utf-8")
-    assert "| mine | 1 | 5 | " in page and page.endswith(" | 2 |\n")
+    assert "| mine | 1 | 5 | " in page and page.endswith(" | 2 |\n") and "| reach 1 | 1 | 5" in page
+    with pytest.raises(PipelineError, match="there is no none; there are longer, reach"):
+        levels.main.__wrapped__("none")  # type: ignore[attr-defined]
 
 
 def test_the_last_level_is_behind_none_and_the_error_through_all_is_the_model_s() -> None:
