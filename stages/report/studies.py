@@ -61,11 +61,12 @@ class Studies:
     over that where they went on. noise: noises, and the errors with them. levels: rows: training,
     epochs, the error through the first level alone, what the last loses alone, the dimensions of
     its input, the error through all, seeds; drift: the error at a constant rate over that at a
-    falling one after `epochs`, by level; lost: what the last level loses at both rates. depth: rows
-    of `ratios_by_depth`. reach: epochs; size; few: reach 3 beside reach 1; most: the largest, of
-    `levels`, beside reach 3; winners: what a search found by levels beside what it found stacked;
-    of each the error over the other's, the detail that the other and it explain, and the cost, its
-    seconds over the other's; lasting: errors of reach 1 and 3 over that of stacked after `last`.
+    falling one after `epochs`, by level; lost: what the last level loses, by name and epochs.
+    depth: rows of `ratios_by_depth`. reach: epochs; size; few: reach 3 beside reach 1; most: the
+    largest, of `most_levels`, beside reach 3; winners: what a search found by levels beside what it
+    found stacked; lasting, few_lasting: reach 1 and 3 beside stacked after `last` epochs, not
+    `epochs`; of each the error over the other's, the detail that the other and it explain, and the
+    cost, its seconds over the other's; levels: as those above.
     pace: seconds of a core that an epoch takes, by variant.
     """
 
@@ -116,7 +117,11 @@ def read(faces: str, folder: Path = FOLDER) -> Studies:
 
     depth = _told(folder / "depth.csv", lambda table: _depth(table, own)) or ()
     # Reaches may have been tried on pictures of another size than these faces have.
-    reaches = ((row["size"], of("reach", _reach, row["faces"])) for row in depth)
+    reaches = (
+        one | {"size": row["size"], "levels": of("levels", _levels, row["faces"])}
+        for row in depth
+        if (one := of("reach", _reach, row["faces"]))
+    )
     return Studies(
         latents=of("latents", _latents),
         norms=of("norms", _norms),
@@ -126,7 +131,7 @@ def read(faces: str, folder: Path = FOLDER) -> Studies:
         noise=of("noise", _noise),
         levels=of("levels", _levels),
         depth=depth,
-        reach=next((one | {"size": size} for size, one in reaches if one), None),
+        reach=next(reaches, None),
         pace=pace(folder / "pace.csv"),
     )
 
@@ -298,8 +303,7 @@ def _levels(rows: pd.DataFrame) -> Study:
         for of in ((rows["variant"] == name) & (rows["epochs"] == last) for name in rates)
     ]
     drift = {k: paired_ratio(*(of[k] for of in by_level)) for k in by_level[0] if k in by_level[1]}
-    found = {"rows": table, "epochs": last, "drift": drift}
-    return found | {"lost": [lost.get((name, last)) for name in rates]}
+    return {"rows": table, "epochs": last, "drift": drift, "lost": lost}
 
 
 def _longer(rows: pd.DataFrame) -> Study:
@@ -357,15 +361,14 @@ def _difference(
 def _reach(rows: pd.DataFrame) -> Study:
     ends = rows.groupby("variant")["epoch"].max()
     end, last = int(ends.min()), int(ends.max())
-    lasting = [compared(rows, (name, last), ("stacked", last)) for name in ("reach 1", "reach 3")]
-    rows = rows[rows["epoch"] == end]
     cost = rows.groupby("variant", sort=False)["epoch_seconds"].first()
-    detail = rows[rows["measure"] == DETAIL["averaged"]].groupby("variant")["value"].mean()
+    detail = rows[rows["measure"] == DETAIL["averaged"]]
+    explained = detail.groupby(["variant", "epoch"])["value"].mean()
 
-    def beside(name: str, other: str) -> Study | None:
-        if error := compared(rows, (name, end), (other, end)):
-            explained = detail[[other, name]].tolist()
-            return {"error": error, "detail": explained, "cost": cost[name] / cost[other]}
+    def beside(name: str, other: str, epochs: int = end) -> Study | None:
+        if error := compared(rows, (name, epochs), (other, epochs)):
+            details = [explained[other, epochs], explained[name, epochs]]
+            return {"error": error, "detail": details, "cost": cost[name] / cost[other]}
         return None
 
     names = [*map(str, cost.index)]
@@ -373,8 +376,10 @@ def _reach(rows: pd.DataFrame) -> Study:
     found = {"few": beside("reach 3", "reach 1"), "most": beside(most, "reach 3")}
     winners = [name for name in names if name.endswith(SEARCHED)]  # stacked first
     found["winners"] = beside(*winners[::-1]) if len(winners) == 2 else None
-    found["lasting"] = lasting if last > end and all(lasting) else None
-    return found | {"epochs": end, "levels": most.removeprefix("reach "), "last": last}
+    if last > end:
+        found["lasting"] = beside("reach 1", "stacked", last)
+        found["few_lasting"] = beside("reach 3", "stacked", last)
+    return found | {"epochs": end, "most_levels": most.removeprefix("reach "), "last": last}
 
 
 def compared(

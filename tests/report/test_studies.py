@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import fields
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -255,6 +256,12 @@ def test_reaches_on_smaller_pictures_are_told_beside_the_depth_of_both_sizes(
         )
     ]
     (tmp_path / "reach.csv").write_text("\n".join([columns, *rows]), "utf-8")
+    lost = [
+        f"{OTHERS[:12]},reach 1,{n},{seed},{level},{level * n / 1000},0,{9 / level / n},9"
+        for n, seed, level in product((20, 80), (0, 1), (1, 2))
+    ]
+    lost.insert(0, "faces,variant,epochs,seed,level,alone,behind,error,dimensions")
+    (tmp_path / "levels.csv").write_text("\n".join(lost), "utf-8")
     assert not studies.read(FACES, tmp_path).reach, "of other faces"
     (tmp_path / "depth.csv").write_text("\n".join(depth), "utf-8")
     stacked = trained("stacked_cosine", 20, ERROR, 208, 210) + trained("stacked", 20, ERROR, 180)
@@ -269,8 +276,11 @@ def test_reaches_on_smaller_pictures_are_told_beside_the_depth_of_both_sizes(
     assert "have 3.07 times (2.25 to 4.19, 2 seeds) the error of losses through one, and" in block
     assert "explain 6% of the detail, not 2%, in about 3 times the seconds. Losses through" in block
     assert "one to 4 levels have 1.46 times that error, and explain 9%." in block
-    assert "recursive training has, after 80 epochs, 1 times (1 to 1, 2 seeds) the error" in block
-    assert "losses through one to 3 levels have 3.07 times (2.25 to 4.19, 2 seeds)." in block
+    assert "after 80 epochs, recursive training has 1 times (1 to 1, 2 seeds) the error" in block
+    assert "of stacked training and explains 2% of the detail, not 2%. With losses through" in block
+    assert "one to 3 levels it has 3.07 times (2.25 to 4.19) and explains 6%." in block
+    assert "loses more: 16% of its input's variance, after 20 epochs 4%." in block
+    assert "| reach 1 | 80 | 0.113 | 16.0% | 9 | 0.0563 | 2 |" in text
     assert "that by levels has 5 times (5 to 5, 2 seeds) the error of the stacked one and" in block
     assert "explains 10% of the detail, not 2%, in about 5 times the seconds." in block
     (tmp_path / "reach.csv").write_text("a,b\n1,2\n", "utf-8")
