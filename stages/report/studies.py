@@ -375,7 +375,7 @@ def _reach(rows: pd.DataFrame) -> Study:
     most = max(name for name in names if name.startswith("reach"))
     found = {"few": beside("reach 3", "reach 1"), "most": beside(most, "reach 3")}
     winners = [name for name in names if name.endswith(SEARCHED)]  # stacked first
-    found["winners"] = beside(*winners[::-1]) if len(winners) == 2 else None
+    found["winners"] = beside(winners[1], winners[0]) if len(winners) == 2 else None
     if last > end:
         found["lasting"] = beside("reach 1", "stacked", last)
         found["few_lasting"] = beside("reach 3", "stacked", last)
