@@ -49,24 +49,26 @@ class Studies:
     """What there is of each, None without.
 
     latents: densities; rows: model, seeds, and of each density the faces found and the high
-    frequencies. norms: rows: model, weights, seeds, and the error with each of KINDS of statistics;
-    errors: these, a row a model and seed. shared: by kind, the mean of stacked models with a shared
-    norm, averaged weights. published: differences; epochs; rows: model, the error with each
-    difference after as many epochs, the paper's numbers. longer: epochs; models: name, error after
-    each of the epochs, seeds; ratios: errors `compared`, by name; explained: the detail, by name,
-    after the last epoch; greedy_epochs: after which greedy training is compared; clearer: by claim,
-    after how many epochs, with which weights and how much more detail recursive pictures explain
-    than stacked ones; means: the mean error, by name and epoch. frozen: rows: of whose encoders,
-    the error with each of DECODERS, seeds; gone_on: by training, the error with its own decoders
-    over that where they went on. noise: noises, and the errors with them. levels: rows: training,
-    epochs, the error through the first level alone, what the last loses alone, the dimensions of
-    its input, the error through all, seeds; drift: the error at a constant rate over that at a
-    falling one after `epochs`, by level; lost: what the last level loses, by name and epochs.
-    depth: rows of `ratios_by_depth`. reach: epochs; size; few: reach 3 beside reach 1; most: the
-    largest, of `most_levels`, beside reach 3; winners: what a search found by levels beside what it
-    found stacked; lasting, few_lasting: reach 1 and 3 beside stacked after `last` epochs, not
-    `epochs`; of each the error over the other's, the detail that the other and it explain, and the
-    cost, its seconds over the other's; levels: as those above.
+    frequencies; fitted: the faces found of a Gaussian, by variant. norms: rows: model, weights,
+    seeds, and the error with each of KINDS of statistics; errors: these, a row a model and seed.
+    shared: by kind, the mean of n stacked models with a shared norm, averaged weights. published:
+    differences; epochs; rows: model, the error with each difference after as many epochs, the
+    paper's numbers. longer: epochs; models: name, error after each of the epochs, seeds; ratios:
+    errors `compared`, by name; explained: the detail, by name, after the last epoch; greedy_epochs:
+    after which greedy training is compared; clearer: by claim, after how many epochs, with which
+    weights and how much more detail recursive pictures explain than stacked ones; means: the mean
+    error, by name and epoch. frozen: rows: of whose encoders, the error with each of DECODERS,
+    seeds; gone_on: by training, the error with its own decoders over that where they went on.
+    noise: noises, and the errors with them. levels: rows: training, epochs, the error through the
+    first level alone, what the last loses alone, the dimensions of its input, the error through
+    all, seeds; drift: the error at a constant rate over that at a falling one after `epochs`, by
+    level. depth: rows of `ratios_by_depth`. reach: epochs; size; few: reach 3 beside reach 1;
+    winners: what a search found by levels beside what it found stacked; lasting, few_lasting: reach
+    1 and 3 beside stacked after `last` epochs, not `epochs`; of each the error over the other's,
+    the detail that the other and it explain, and the cost, its seconds over the other's; half: the
+    error of reach 3 after half the epochs over that of reach 1 after all; levels: as those above;
+    stacked, stacked_constant: the error of stacked training after ten epochs at a falling and at a
+    constant rate.
     pace: seconds of a core that an epoch takes, by variant.
     """
 
@@ -118,8 +120,10 @@ def read(faces: str, folder: Path = FOLDER) -> Studies:
     depth = _told(folder / "depth.csv", lambda table: _depth(table, own)) or ()
     # Reaches may have been tried on pictures of another size than these faces have.
     reaches = (
-        one | {"size": row["size"], "levels": of("levels", _levels, row["faces"])}
-        for row in depth
+        one
+        | {"size": row["size"], "stacked_constant": row["stacked"]}
+        | {"levels": of("levels", _levels, row["faces"])}
+        for row in reversed(depth)  # the deepest
         if (one := of("reach", _reach, row["faces"]))
     )
     return Studies(
@@ -198,7 +202,8 @@ def _latents(rows: pd.DataFrame) -> Study:
             for density in densities
         ]
         table.append([label(str(variant)), own["seed"].nunique(), *cells])
-    return {"densities": densities, "rows": table}
+    found = rows[rows["density"] == "Gaussian"].groupby("variant")["faces_found"].mean().to_dict()
+    return {"densities": densities, "rows": table, "fitted": found}
 
 
 def _norms(rows: pd.DataFrame) -> Study:
@@ -208,8 +213,9 @@ def _norms(rows: pd.DataFrame) -> Study:
         for key, own in named.groupby(["model", "told"], sort=False)
     ]
     shared = rows[(rows["variant"] == "stacked_shared_bn") & (rows["weights"] == "averaged")]
-    means = shared[[*KINDS]].dropna().mean().dropna().to_dict()
-    return {"rows": table, "errors": rows, "shared": dict.fromkeys(KINDS) | means}
+    known = shared[[*KINDS]].dropna()
+    means = dict.fromkeys(KINDS) | known.mean().dropna().to_dict()
+    return {"rows": table, "errors": rows, "shared": means | {"n": len(known)}}
 
 
 def _of_measured(values: pd.Series) -> str:
@@ -285,25 +291,24 @@ def _frozen(rows: pd.DataFrame) -> Study:
 
 
 def _levels(rows: pd.DataFrame) -> Study:
-    table, lost = [], dict[tuple[str, int], float]()
+    table = []
     for key, own in rows.groupby(["variant", "epochs"], sort=False):
         name, epochs = str(key[0]), int(str(key[1]))
         depth = own["level"].max()
         mean = own.groupby("level")[["alone", "error", "dimensions"]].mean()
-        lost[name, epochs] = mean.alone[depth]
         cells = (
             number(mean.error[1]), f"{mean.alone[depth]:.1%}",
             number(mean.dimensions.get(depth - 1, np.nan)), number(mean.error[depth]),
         )  # fmt: skip
         table.append([name, epochs, *cells, own["seed"].nunique()])
     rates = ("recursive_constant", "recursive_cosine")
-    last = min(max((n for one, n in lost if one == name), default=0) for name in rates)
+    last = min(rows["epochs"][rows["variant"] == name].max() for name in rates)
     by_level = [
         {level: own.set_index("seed")["error"] for level, own in rows[of].groupby("level")}
         for of in ((rows["variant"] == name) & (rows["epochs"] == last) for name in rates)
     ]
     drift = {k: paired_ratio(*(of[k] for of in by_level)) for k in by_level[0] if k in by_level[1]}
-    return {"rows": table, "epochs": last, "drift": drift, "lost": lost}
+    return {"rows": table, "epochs": last, "drift": drift}
 
 
 def _longer(rows: pd.DataFrame) -> Study:
@@ -360,7 +365,7 @@ def _difference(
 
 def _reach(rows: pd.DataFrame) -> Study:
     ends = rows.groupby("variant")["epoch"].max()
-    end, last = int(ends.min()), int(ends.max())
+    first, end, last = int(rows["epoch"].min()), int(ends.min()), int(ends.max())
     cost = rows.groupby("variant", sort=False)["epoch_seconds"].first()
     detail = rows[rows["measure"] == DETAIL["averaged"]]
     explained = detail.groupby(["variant", "epoch"])["value"].mean()
@@ -372,14 +377,14 @@ def _reach(rows: pd.DataFrame) -> Study:
         return None
 
     names = [*map(str, cost.index)]
-    most = max(name for name in names if name.startswith("reach"))
-    found = {"few": beside("reach 3", "reach 1"), "most": beside(most, "reach 3")}
+    found: Study = {"few": beside("reach 3", "reach 1")}
     winners = [name for name in names if name.endswith(SEARCHED)]  # stacked first
     found["winners"] = beside(winners[1], winners[0]) if len(winners) == 2 else None
-    if last > end:
-        found["lasting"] = beside("reach 1", "stacked", last)
-        found["few_lasting"] = beside("reach 3", "stacked", last)
-    return found | {"epochs": end, "most_levels": most.removeprefix("reach "), "last": last}
+    found["lasting"] = beside("reach 1", "stacked", last) if last > end else None
+    found["few_lasting"] = beside("reach 3", "stacked", last) if last > end else None
+    found["half"] = compared(rows, ("reach 3", end // 2), ("reach 1", end))
+    found["stacked"] = _by_seed(rows, "averaged_error", ("stacked", first)).mean()
+    return found | {"epochs": end, "last": last}
 
 
 def compared(
