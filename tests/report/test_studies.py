@@ -272,11 +272,9 @@ def test_reaches_on_smaller_pictures_are_told_beside_the_depth_of_both_sizes(
     assert "have 3.07 times (2.25 to 4.19, 2 seeds) the error of recursive training, and" in block
     assert "explain 6% of the detail, not 2%, in about 3 times the seconds. With half the" in block
     assert "epochs they have 1.54 times (1.13 to 2.1)." in block
-    assert (
-        "At 64 pixels, after 80 epochs with a falling rate, the recursive error is 1 times" in block
-    )
-    assert "(1 to 1, 2 seeds) the stacked one, with losses through one to 3 levels 3.07" in block
-    assert "times (2.25 to 4.19). Explained: 2%, 6%, stacked 2%." in block
+    told = "after 80 epochs with a falling rate, the recursive error is 1 times (1 to 1, 2 seeds)"
+    assert f"At 64 pixels, {told} the stacked one, with losses through one to 3" in block
+    assert "levels 3.07 times (2.25 to 4.19). Explained: 2%, 6%, stacked 2%." in block
     assert "| reach 1 | 80 | 0.113 | 16.0% | 9 | 0.0563 | 2 |" in text
     assert "not the paper's, has 5 times (5 to 5, 2 seeds) the error of the best stacked" in block
     assert "one and explains 10% of the detail, not 2%, in about 5 times the seconds." in block
