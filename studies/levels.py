@@ -30,7 +30,7 @@ from stages.model import checkpoint, store
 from stages.model.network import Autoencoder, device
 from stages.report.studies import short_hash
 from studies.longer import ARMS, Arm, settings_of
-from studies.reach import EPOCHS, LASTING_EPOCHS, LASTING_SEEDS, of_reach
+from studies.reach import EPOCHS, LASTING, LASTING_SEEDS, of_reach
 from studies.shared import batches, markdown, obtained, spread, with_others, write
 
 # Arms of each study and their epochs.
@@ -44,8 +44,8 @@ LOOKED_AT = {
         ("reach_3_cosine", 20),
     ),
     "reach": (
-        *(("reach 1", epochs) for epochs in (*EPOCHS, *LASTING_EPOCHS)),
-        ("reach 3", LASTING_EPOCHS[-1]),
+        *(("reach 1", epochs) for epochs in (*EPOCHS, *LASTING["reach 1"])),
+        ("reach 3", LASTING["reach 3"][-1]),
     ),
 }
 IMAGES = 512

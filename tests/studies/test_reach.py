@@ -21,7 +21,7 @@ def test_every_reach_is_trained_measured_and_told(
     monkeypatch.setattr(reach, "EPOCHS", (1, 2))
     monkeypatch.setattr(reach, "SEEDS", range(4, 6))
     monkeypatch.setattr(reach, "WINNER_SEEDS", range(4, 7))
-    monkeypatch.setattr(reach, "LASTING_EPOCHS", (3, 4))
+    monkeypatch.setattr(reach, "LASTING", {"stacked": (3, 4), "reach 1": (3, 4), "reach 3": (4,)})
     monkeypatch.setattr(reach, "LASTING_SEEDS", range(4, 6))
     monkeypatch.setattr(pace, "STEPS", 1)
     small = {"size": 32, "levels": 2, "epochs": 1}
