@@ -265,7 +265,7 @@ def test_reaches_on_smaller_pictures_are_told_beside_the_depth_of_both_sizes(
     (tmp_path / "depth.csv").write_text("\n".join(depth), "utf-8")
     text = section("Beyond the paper", tmp_path)
     assert "after ten epochs its error is 30, at a constant rate 25 (other seeds)" in text
-    assert "for 20 epochs and less, at a falling rate, on pictures of 64 pixels." in text
+    assert "for 20 epochs and less, some for up to 80, at a falling rate, on pictures" in text
     block = in_short(tmp_path)
     for what in ("With 5 levels", "On 64 pixels with 6"):
         assert f"{what}: 1 times (" in block
