@@ -171,8 +171,8 @@ def told(frame: pd.DataFrame) -> str:
         "Held-out faces, averaged weights, a learning rate that falls to zero by a cosine, but for "
         "what the search found; mean ± standard deviation over "
         f"{len(SEEDS)} seeds, after more than {EPOCHS[-1]} epochs {len(LASTING_SEEDS)}. "
-        "Stacked training has a lower error at a constant rate ([depth](depth.md)): ratios over it "
-        "favour levels here. Every seed: `reach.csv`. "
+        "Ratios over stacked training hang on that rate: [depth](depth.md) has a constant one. "
+        "Every seed: `reach.csv`. "
         f"Trained on {'; '.join(sorted({*frame['processor']}))}.",
         "",
         *markdown(

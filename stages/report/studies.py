@@ -365,7 +365,7 @@ def _difference(
 
 def _reach(rows: pd.DataFrame) -> Study:
     ends = rows.groupby("variant")["epoch"].max()
-    first, end, last = int(rows["epoch"].min()), int(ends.min()), int(ends.max())
+    end, last = int(ends.min()), int(ends.max())
     cost = rows.groupby("variant", sort=False)["epoch_seconds"].first()
     detail = rows[rows["measure"] == DETAIL["averaged"]]
     explained = detail.groupby(["variant", "epoch"])["value"].mean()
@@ -383,7 +383,7 @@ def _reach(rows: pd.DataFrame) -> Study:
     found["lasting"] = beside("reach 1", "stacked", last) if last > end else None
     found["few_lasting"] = beside("reach 3", "stacked", last) if last > end else None
     found["half"] = compared(rows, ("reach 3", end // 2), ("reach 1", end))
-    found["stacked"] = _by_seed(rows, "averaged_error", ("stacked", first)).mean()
+    found["stacked"] = _by_seed(rows, "averaged_error", ("stacked", EPOCHS)).mean()
     return found | {"epochs": end, "last": last}
 
 
