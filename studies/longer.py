@@ -1,4 +1,4 @@
-"""Does it last, and how far must a gradient travel? Trainings of 10, 20 and 40 epochs.
+"""Does it last, and how far must a gradient travel? Trainings of 10 to 80 epochs.
 
 `python -m studies.longer [ARM ...]` trains the named ARMS, or all, and measures error and clarity
 on held-out faces. Its rows replace those of the same arms in reports/studies/longer.csv; .md and
@@ -23,6 +23,15 @@ Asked later, when these results were known, but none of what follows:
 - Is it clearer by detail, too, after the paper's ten epochs? Detail explained, the difference of
   recursive_constant (claim 1) and of shared_norm (claim 6) to stacked_constant, both weights.
   After 20 epochs the same of recursive_20_epochs and stacked_20_epochs, on ten seeds.
+
+Asked when all of these were known, and at 64 pixels trainings of 80 epochs, but nothing of what
+follows, FRESH seeds:
+
+- Who wins after 80 epochs? recursive_cosine, the better of the two rates for recursive training,
+  over stacked_constant, the better one for stacked training, and over stacked_tuned_80_epochs;
+  recursive_then_stacked_80_epochs over stacked_tuned_80_epochs. The same of detail explained.
+- Do three more seeds say the same of the paper's rate? recursive_constant over stacked_constant, 40
+  epochs, and both groups of seeds as one.
 """
 
 import math
@@ -70,9 +79,11 @@ ARMS = {
     "stacked_tuned": Arm("stacked_tuned"),
     "stacked_tuned_cosine": Arm("stacked_tuned", COSINE),
     "stacked_cosine": Arm("stacked", COSINE, (20, 40), FRESH),
-    "recursive_cosine": Arm("recursive", COSINE, (20, 40), FRESH),
+    "recursive_cosine": Arm("recursive", COSINE, (20, 40, 80), FRESH),
     "recursive_constant": Arm("recursive", seeds=FRESH),
-    "stacked_constant": Arm("stacked", epochs=(10,), seeds=FRESH),
+    "stacked_constant": Arm("stacked", epochs=(10, 20, 40, 80), seeds=FRESH),
+    "stacked_tuned_80_epochs": Arm("stacked_tuned", epochs=(20, 40, 80), seeds=FRESH),
+    "recursive_then_stacked_80_epochs": Arm("recursive_then_stacked", epochs=(80,), seeds=FRESH),
     "shared_norm": Arm("recursive_shared_bn", epochs=(10,), seeds=FRESH),
     "stacked_20_epochs": Arm("stacked_20_epochs", epochs=(20,), seeds=range(10)),
     "recursive_20_epochs": Arm("recursive_20_epochs", epochs=(20,), seeds=range(10)),
@@ -85,6 +96,10 @@ RATIOS = (
     ("recursive_cosine", 20, "stacked_cosine", 20),
     ("recursive_cosine", 40, "stacked_cosine", 40),
     ("recursive_constant", 40, "recursive_cosine", 40),
+    ("recursive_constant", 40, "stacked_constant", 40),
+    ("recursive_cosine", 80, "stacked_constant", 80),
+    ("recursive_cosine", 80, "stacked_tuned_80_epochs", 80),
+    ("recursive_then_stacked_80_epochs", 80, "stacked_tuned_80_epochs", 80),
     ("recursive_20_epochs", 20, "stacked_20_epochs", 20),
     ("reach_2_cosine", 20, "stacked_cosine", 20),
     ("reach_2_cosine", 20, "stacked_cosine", 40),
