@@ -36,7 +36,7 @@ follows, FRESH seeds:
 
 import math
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from itertools import cycle, product
 from types import MappingProxyType
 from typing import NamedTuple
@@ -55,7 +55,16 @@ from stages.model.network import Autoencoder, device
 from stages.report.catalogue import OWN_COLOURS
 from stages.report.charts import band, log_axis, own_style, rendered, whole_epochs
 from stages.report.statistics import CONFIDENCE
-from stages.report.studies import DETAIL, compared, pace, short_hash
+from stages.report.studies import (
+    DETAIL,
+    ERROR,
+    SAME,
+    compared,
+    mean_sd,
+    pace,
+    pooled,
+    short_hash,
+)
 from studies import shared
 from studies.shared import FOLDER, markdown, obtained, spread, with_others
 
@@ -90,16 +99,15 @@ ARMS = {
     "reach_2_cosine": Arm("recursive", COSINE | {"reach": 2}, (20,), FRESH),
     "reach_3_cosine": Arm("recursive", COSINE | {"reach": 3}, (20,), FRESH),
 }
-# What is compared: one arm over another, with its epochs.
+# What is compared: one arm over another, with its epochs, all seeds of a training `pooled`.
 RATIOS = (
     ("recursive", 40, "stacked", 40),
     ("recursive_cosine", 20, "stacked_cosine", 20),
     ("recursive_cosine", 40, "stacked_cosine", 40),
-    ("recursive_constant", 40, "recursive_cosine", 40),
-    ("recursive_constant", 40, "stacked_constant", 40),
-    ("recursive_cosine", 80, "stacked_constant", 80),
-    ("recursive_cosine", 80, "stacked_tuned_80_epochs", 80),
-    ("recursive_then_stacked_80_epochs", 80, "stacked_tuned_80_epochs", 80),
+    ("recursive", 40, "recursive_cosine", 40),
+    ("recursive_cosine", 80, "stacked", 80),
+    ("recursive_cosine", 80, "stacked_tuned", 80),
+    ("recursive_then_stacked", 80, "stacked_tuned", 80),
     ("recursive_20_epochs", 20, "stacked_20_epochs", 20),
     ("reach_2_cosine", 20, "stacked_cosine", 20),
     ("reach_2_cosine", 20, "stacked_cosine", 40),
@@ -113,7 +121,6 @@ RATIOS = (
 )
 MEASURED = 256  # faces behind the clarity
 TABLE = ("faces", "variant", "seed", "epoch", "measure", "value", "processor")
-ERROR = "averaged_error"
 MEASURES = {  # what a table calls it, and its digits after the point
     ERROR: ("error", 0),
     DETAIL["averaged"]: ("detail explained", 2),
@@ -189,29 +196,31 @@ def write(measured: pd.DataFrame) -> None:
     shown = measured[measured["faces"] == measured["faces"].iloc[-1]]
     with own_style():
         picture = rendered(draw(shown, seconds))
-    shared.write("longer", measured, told(shown, seconds), picture.save)
+    shared.write("longer", measured, told(pooled(shown), seconds), picture.save)
 
 
 def draw(frame: pd.DataFrame, seconds: Mapping[str, float]) -> Figure:
-    """DRAWN against epochs (left) and seconds (right), a line an arm.
+    """DRAWN against epochs (left) and seconds (right), a line an arm, alike for the SAME training.
 
-    seconds: of a core, an epoch, by arm; an arm without is drawn on the left alone.
+    seconds: of a core, an epoch, by training; one without is drawn on the left alone.
     """
     frame = frame[np.isfinite(frame["value"])]
-    frame = frame.assign(seconds=frame["epoch"] * frame["variant"].map(seconds))
+    frame = frame.assign(training=frame["variant"].replace(SAME))
+    frame = frame.assign(seconds=frame["epoch"] * frame["training"].map(seconds))
     figure = Figure(figsize=(10, 10))
     grid = figure.subplots(len(DRAWN), 2, sharey="row", sharex="col")
     lines = product((("-", "o"), ("--", "D")), OWN_COLOURS)
-    looks = dict(zip(dict.fromkeys(frame["variant"]), cycle(lines), strict=False))
+    looks = dict(zip(dict.fromkeys(frame["training"]), cycle(lines), strict=False))
     for axes_row, measure in zip(grid, DRAWN, strict=True):
         for axes, x in zip(axes_row, ("epoch", "seconds"), strict=True):
-            for arm, ((dash, marker), colour) in looks.items():
-                of = frame[(frame["measure"] == measure) & (frame["variant"] == arm)]
-                of = of.dropna(subset=x)
-                values = of.pivot(index="seed", columns=x, values="value").dropna(axis=1)
+            of = frame[frame["measure"] == measure].dropna(subset=x)
+            for (training, arm), own in of.groupby(["training", "variant"], sort=False):
+                (dash, marker), colour = looks[training]
+                values = own.pivot(index="seed", columns=x, values="value").dropna(axis=1)
                 line = {"color": colour, "linestyle": dash}
                 line["marker"] = marker if len(values.columns) < 5 else ""
-                band(axes, values.columns, values.to_numpy(), line, arm)
+                told = "" if arm in SAME and training in {*of["variant"]} else str(training)
+                band(axes, values.columns, values.to_numpy(), line, told)
         axes_row[0].set_ylabel(f"{MEASURES[measure][0]}, held out")
     log_axis(grid[0][0])
     whole_epochs(grid[-1][0])
@@ -224,33 +233,43 @@ def draw(frame: pd.DataFrame, seconds: Mapping[str, float]) -> Figure:
 def told(frame: pd.DataFrame, seconds: Mapping[str, float]) -> str:
     """The results in Markdown: each arm, mean ± standard deviation over seeds, and RATIOS."""
     epochs = sorted({epoch for arm in ARMS.values() for epoch in arm.epochs})
-    columns = " | ".join(f"{n} epochs" for n in epochs)
-    arms: list[Sequence[object]] = []
-    for name, own in frame.groupby("variant", sort=False):
-        seeds = sorted({*own["seed"]})
-        cost = f"{seconds[name]:.1f}" if name in seconds else "-"
-        for measure, (label, digits) in MEASURES.items():
-            of = own[own["measure"] == measure].groupby("epoch")["value"]
-            cells = [mean_sd(of.get_group(n), digits) if n in of.groups else "-" for n in epochs]
-            if any(cell != "-" for cell in cells):
-                ends = (f"{seeds[0]} to {seeds[-1]}", cost) if measure == ERROR else ("", "")
-                arms.append((name, label, *cells, *ends))
     lines = [
         "# Does it last, and how far must a gradient travel?",
         "",
-        "Longer trainings on held-out faces, averaged weights; mean ± standard deviation over the "
+        "Longer trainings on held-out faces, averaged weights; mean ± standard deviation over n "
         "seeds. `_cosine`: the learning rate falls to zero by a cosine. `reach_2`: beside the loss "
         "of each level alone, the same through two neighbouring levels; `reach_3`: also through "
         "three. Every seed: `longer.csv`. "
         f"Trained on {'; '.join(sorted({*frame['processor']}))}.",
         "",
-        *markdown(f"training | | {columns} | seeds | s an epoch", arms),
+        *told_means(frame, MEASURES, epochs, seconds),
         "",
         *told_ratios(frame, RATIOS, seconds),
         "",
         "![Error and clarity](longer.png)",
     ]
     return "\n".join(lines) + "\n"
+
+
+def told_means(
+    frame: pd.DataFrame,
+    measures: Mapping[str, tuple[str, int]],
+    epochs: list[int],
+    seconds: Mapping[str, float],
+) -> list[str]:
+    """Mean ± standard deviation over n seeds of each training after so many epochs, in Markdown.
+    measures: what a table calls each, and its digits. seconds: of a core, an epoch, by training."""
+    rows = []
+    for name, own in frame.groupby("variant", sort=False):
+        cost = f"{seconds[name]:.1f}" if name in seconds else "-"
+        for measure, (label, digits) in measures.items():
+            of = own[own["measure"] == measure]
+            seeds = of.pivot(index="seed", columns="epoch", values="value").reindex(columns=epochs)
+            if len(seeds):
+                cells = [mean_sd(seeds[n], digits) for n in epochs]
+                rows.append((name, label, *cells, len(seeds), cost))
+    columns = " | ".join(f"{n} epochs" for n in epochs)
+    return markdown(f"training | | {columns} | n | s an epoch", rows)
 
 
 def told_ratios(
@@ -271,16 +290,6 @@ def told_ratios(
         "",
         *markdown("this error | over that | ratio | n | seconds, over those", rows),
     ]
-
-
-def mean_sd(values: pd.Series, digits: int) -> str:
-    """Mean and standard deviation over seeds, and how many diverged."""
-    own = values[np.isfinite(values)]
-    if own.empty:
-        return "-" if values.empty else "all diverged"
-    text = f"{own.mean():.{digits}f}"
-    text += f" ± {own.std():.{digits}f}" if len(own) > 1 else ""
-    return text if len(own) == len(values) else f"{text}; {len(values) - len(own)} diverged"
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """What each training takes: seconds of a core an epoch, and memory between forward and backward.
 
-`python -m studies.pace` measures every variant and every arm of `longer`, one after another, each
-alone: the fastest of ROUNDS times STEPS steps, in CPU time, as whatever disturbs a step makes it
-slower. It writes reports/studies/pace.csv. Run nothing beside it.
+`python -m studies.pace` measures every variant and every training of `longer`, one after another,
+each alone: the fastest of ROUNDS times STEPS steps, in CPU time, as whatever disturbs a step makes
+it slower. It writes reports/studies/pace.csv. Run nothing beside it.
 """
 
 import gc
@@ -23,6 +23,7 @@ from stages.model.losses import parts
 from stages.model.network import Autoencoder
 from stages.model.store import machine
 from stages.model.training import Trainer
+from stages.report.studies import SAME
 from studies.shared import write
 
 STEPS, ROUNDS = 20, 5
@@ -38,7 +39,7 @@ def main() -> None:
 
     people = faces.load()
     timed = {name: read_variant(name).models()["described"] for name in configured()}
-    timed |= {name: settings_of(arm, 10) for name, arm in ARMS.items()}
+    timed |= {name: settings_of(arm, 10) for name, arm in ARMS.items() if name not in SAME}
     processor = "{processor}, {vectors}".format_map(machine())
     rows = []
     for name, settings in timed.items():

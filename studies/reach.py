@@ -45,25 +45,25 @@ from stages.common.settings import read_variant
 from stages.common.yaml_files import read_yaml
 from stages.data import faces
 from stages.report.charts import band, log_axis, own_style, rendered
-from stages.report.studies import DETAIL, SEARCHED, short_hash
+from stages.report.studies import DETAIL, ERROR, SEARCHED, short_hash
 from studies.longer import (
     COSINE,
-    ERROR,
+    MEASURES,
     TABLE,
     Arm,
-    mean_sd,
     measured,
     settings_of,
+    told_means,
     told_ratios,
 )
 from studies.pace import seconds_a_step
-from studies.shared import FOLDER, markdown, write
+from studies.shared import FOLDER, write
 
 EPOCHS, SEEDS, WINNER_SEEDS = (10, 20), range(10, 15), range(10, 20)
 LASTING = {"stacked": (40, 80), "reach 1": (40, 80), "reach 3": (40, 80)}
 LASTING_SEEDS = range(10, 13)
 SECONDS = "epoch_seconds"
-MEASURES = {ERROR: "error", DETAIL["averaged"]: "detail explained"}
+SHOWN = {name: MEASURES[name] for name in (ERROR, DETAIL["averaged"])}
 
 
 @entry_point
@@ -87,7 +87,7 @@ def main() -> None:
         if row[1] in arm.epochs
     ]
     frame = pd.DataFrame(rows, columns=[*TABLE])
-    frame = frame[frame["measure"].isin([*MEASURES])]
+    frame = frame[frame["measure"].isin([*SHOWN])]
     images, seconds = len(people.rows("train")), {}
     for name, arm in arms.items():
         settings = settings_of(arm, 1)
@@ -116,9 +116,9 @@ def winners() -> dict[str, Arm]:
 def draw(frame: pd.DataFrame) -> Figure:
     """Each measure against the reach (left) and against the seconds of a core (right)."""
     figure = Figure(figsize=(10, 7))
-    grid = figure.subplots(len(MEASURES), 2, sharey="row", sharex="col")
+    grid = figure.subplots(len(SHOWN), 2, sharey="row", sharex="col")
     frame = frame.assign(seconds=frame["epoch"] * frame[SECONDS])
-    for (left, right), (measure, label) in zip(grid, MEASURES.items(), strict=True):
+    for (left, right), (measure, (label, _)) in zip(grid, SHOWN.items(), strict=True):
         of = frame[frame["measure"] == measure]
         for colour, epochs in zip(("0.6", "0.1"), EPOCHS, strict=True):
             own = of[of["epoch"] == epochs]
@@ -147,21 +147,17 @@ def draw(frame: pd.DataFrame) -> Figure:
 def told(frame: pd.DataFrame) -> str:
     """The results in Markdown: mean ± standard deviation over seeds, and what is asked."""
     longer = LASTING["stacked"]
-    everything = (*EPOCHS, *longer)
-    seconds = frame.groupby("variant", sort=False)[SECONDS].first()
-    means = []
-    for measure, digits in zip(MEASURES, (0, 2), strict=True):
-        for name, own in frame[frame["measure"] == measure].groupby("variant", sort=False):
-            cells = [mean_sd(own[own["epoch"] == n]["value"], digits) for n in everything]
-            means.append([name, MEASURES[measure], *cells, f"{seconds[name]:.1f}"])
+    everything = [*EPOCHS, *longer]
+    first = frame.drop_duplicates("variant")
+    seconds = dict(zip(first["variant"], first[SECONDS], strict=True))
     ratios = [
         (name, epochs, other, EPOCHS[-1])
         for other in ("reach 1", "stacked")
-        for name in map(str, seconds.index)
+        for name in seconds
         if name not in (other, "stacked")
         for epochs in EPOCHS
     ]
-    searched = [name for name in map(str, seconds.index) if name.endswith(SEARCHED)]
+    searched = [name for name in seconds if name.endswith(SEARCHED)]
     ratios += [(name, EPOCHS[-1], other, EPOCHS[-1]) for other, name in pairwise(searched)]
     ratios += [(name, n, "stacked", n) for n in longer for name in ("reach 1", "reach 3")]
     ratios.append(("reach 3", EPOCHS[-1], "stacked", longer[-1]))
@@ -169,17 +165,14 @@ def told(frame: pd.DataFrame) -> str:
         "# How far must a gradient travel?",
         "",
         "Held-out faces, averaged weights, a learning rate that falls to zero by a cosine, but for "
-        "what the search found; mean ± standard deviation over "
-        f"{len(SEEDS)} seeds, after more than {EPOCHS[-1]} epochs {len(LASTING_SEEDS)}. "
+        "what the search found; mean ± standard deviation over n seeds. "
         "Ratios over stacked training hang on that rate: [depth](depth.md) has a constant one. "
         "Every seed: `reach.csv`. "
         f"Trained on {'; '.join(sorted({*frame['processor']}))}.",
         "",
-        *markdown(
-            f"training | | {' | '.join(f'{n} epochs' for n in everything)} | s an epoch", means
-        ),
+        *told_means(frame, SHOWN, everything, seconds),
         "",
-        *told_ratios(frame, ratios, {str(name): value for name, value in seconds.items()}),
+        *told_ratios(frame, ratios, seconds),
         "",
         "![Error and detail by reach](reach.png)",
         "",

@@ -39,7 +39,7 @@ from stages.report.claims import (
     judge_all,
     robustness,
 )
-from stages.report.statistics import Compared, compare, number
+from stages.report.statistics import CONFIDENCE, Compared, compare, number
 from stages.report.studies import Studies, paired_ratio, with_statistics
 from stages.report.tables import Row, table1
 
@@ -96,6 +96,7 @@ class Findings:
     provenance: dict[str, Any]
     start: tuple[str, int, float] | None
     facts: dict[str, Compared | None]
+    lead: Table  # where recursive training leads
     judgements: list[tuple[Judgement, ...]]
     readings: Readings
     depends: list[str]
@@ -137,13 +138,15 @@ def find(records: Records, studies: Studies = NO_STUDIES) -> Findings:
     verdicts = judge_all(records)
     readings = robustness(verdicts, records, statistics | others)
     both = [(records, how) for how in IMPLEMENTATIONS]
+    facts = {
+        name: answer(question, records, how, weights).compared
+        for name, (question, how, weights) in FACTS.items()
+    }
     return Findings(
         provenance=_provenance(records),
         start=_start(records),
-        facts={
-            name: answer(question, records, how, weights).compared
-            for name, (question, how, weights) in FACTS.items()
-        },
+        facts=facts,
+        lead=_lead(records, facts, studies),
         judgements=[*zip(*verdicts.values(), strict=True)],
         readings=readings,
         statistics=_statistics(records, statistics),
@@ -159,6 +162,43 @@ def find(records: Records, studies: Studies = NO_STUDIES) -> Findings:
         clarity=_clarity(records, table),
         studies=studies,
     )
+
+
+def _lead(records: Records, facts: Mapping[str, Compared | None], studies: Studies) -> Table:
+    """The error of recursive over that of stacked training, wherever it was asked."""
+    model = records.found.get(Model("recursive", "described", "last_step"))
+    epochs = model.settings.epochs if model else 0
+    longer, reach = studies.longer or {}, studies.reach or {}
+    small = f"{reach.get('size')} pixels, "
+    shallower, smaller = (
+        [row for row in studies.depth if (row["size"] == records.size) is same]
+        for same in (True, False)
+    )
+    depths = {f"with {row['levels']} levels": row for row in shallower[:-1][-1:]}
+    depths |= {f"{row['size']} pixels, {row['levels']} levels": row for row in smaller[-1:]}
+    rows = [
+        ("at the last step, the paper's protocol", epochs, facts["last_step"]),
+        ("with averaged weights, as all below", epochs, facts["averaged"]),
+    ]
+    for told, of in depths.items():
+        rows.append((told, epochs, Compared(of["ratio"], of["low"], of["high"], of["n"])))
+    rows.append(("at the paper's learning rate", 2 * epochs, facts["twenty"]))
+    studied = {
+        "at the paper's learning rate": longer.get("constant"),
+        "at a rate that falls to zero": longer.get("cosine"),
+        "at the better rate for each": longer.get("better_rates"),
+        "the same, over stacked_tuned": longer.get("tuned"),
+        small + "at a rate that falls to zero": reach.get("lasting"),
+        small + "the same, losses through up to 3 levels": reach.get("few_lasting"),
+        small + "the best of each that a search found": reach.get("winners"),
+    }
+    rows += [(told, one["epochs"], one["error"]) for told, one in studied.items() if one]
+    header = ["error of recursive over stacked training", "epochs", f"{CONFIDENCE:.0%}", "seeds"]
+    return header, [
+        [told, n, f"{number(of.value)} ({number(of.low)} to {number(of.high)})", of.n]
+        for told, n, of in rows
+        if of
+    ]
 
 
 def in_place(records: Records, names: Mapping[str, str]) -> Records:

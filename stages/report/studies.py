@@ -16,6 +16,7 @@ from stages.report.statistics import CONFIDENCE, Compared, number, ratio, t_inte
 
 FOLDER = Path("reports/studies")
 KINDS = ("running", "of_batch", "population")  # of statistics
+ERROR = "averaged_error"
 # What tells detail from grain, by kind of weights.
 DETAIL: dict[Weights, str] = {
     "last_step": "last_step_detail_explained",
@@ -31,9 +32,25 @@ CLEARER = {
 }
 DECODERS = ("own", "fresh", "gone_on")  # on encoders that stand still
 EPOCHS = 10  # of the authors
+# Trainings of longer.csv that are others on more seeds.
+SAME = {
+    "recursive_constant": "recursive",
+    "stacked_constant": "stacked",
+    "stacked_tuned_80_epochs": "stacked_tuned",
+    "recursive_then_stacked_80_epochs": "recursive_then_stacked",
+}
 # What trainings whose losses reach through three levels at most are held against.
 GOAL = "stacked_tuned"
-LOCAL = ("recursive", "recursive_constant", "recursive_cosine", "reach_2_cosine", "reach_3_cosine")
+LOCAL = ("recursive", "recursive_cosine", "reach_2_cosine", "reach_3_cosine")
+# Which of them stand beside each other, by what the report calls that.
+BESIDE = {
+    "constant": ("recursive", "stacked"),
+    "cosine": ("recursive_cosine", "stacked_cosine"),
+    "better_rates": ("recursive_cosine", "stacked"),
+    "tuned": ("recursive_cosine", "stacked_tuned"),
+    "then_stacked": ("recursive_then_stacked", "stacked_tuned"),
+    "greedy": ("recursive_cosine", "greedy_cosine"),
+}
 SEARCHED = "_searched"  # ends the name of what a search found
 AS_RELEASED = "as released"  # without a further difference
 TEXT = {"faces": str}  # a hash may look like a number
@@ -46,30 +63,9 @@ Told = TypeVar("Told")
 
 @dataclass(frozen=True)
 class Studies:
-    """What there is of each, None without.
+    """What there is of each, None without. What a study has is told where it is read, below.
 
-    latents: densities; rows: model, seeds, and of each density the faces found and the high
-    frequencies; fitted: the faces found of a Gaussian, by variant. norms: rows: model, weights,
-    seeds, and the error with each of KINDS of statistics; errors: these, a row a model and seed.
-    shared: by kind, the mean of n stacked models with a shared norm, averaged weights. published:
-    differences; epochs; rows: model, the error with each difference after as many epochs, the
-    paper's numbers. longer: epochs; models: name, error after each of the epochs, seeds; ratios:
-    errors `compared`, by name; explained: the detail, by name, after the last epoch; greedy_epochs:
-    after which greedy training is compared; clearer: by claim, after how many epochs, with which
-    weights and how much more detail recursive pictures explain than stacked ones; means: the mean
-    error, by name and epoch. frozen: rows: of whose encoders, the error with each of DECODERS,
-    seeds; gone_on: by training, the error with its own decoders over that where they went on.
-    noise: noises, and the errors with them. levels: rows: training, epochs, the error through the
-    first level alone, what the last loses alone, the dimensions of its input, the error through
-    all, seeds; drift: the error at a constant rate over that at a falling one after `epochs`, by
-    level. depth: rows of `ratios_by_depth`. reach: epochs; size; few: reach 3 beside reach 1;
-    winners: what a search found by levels beside what it found stacked; lasting, few_lasting: reach
-    1 and 3 beside stacked after `last` epochs, not `epochs`; of each the error over the other's,
-    the detail that the other and it explain, and the cost, its seconds over the other's; half: the
-    error of reach 3 after half the epochs over that of reach 1 after all; levels: as those above;
-    stacked, stacked_constant: the error of stacked training after ten epochs at a falling and at a
-    constant rate.
-    pace: seconds of a core that an epoch takes, by variant.
+    depth: rows of `ratios_by_depth`. pace: seconds of a core that an epoch takes, by variant.
     """
 
     latents: Study | None = None
@@ -79,23 +75,27 @@ class Studies:
     frozen: Study | None = None
     noise: Study | None = None
     levels: Study | None = None
-    depth: Sequence[Mapping[str, object]] = ()
+    depth: Sequence[Study] = ()
     reach: Study | None = None
     pace: Mapping[str, float] = field(default_factory=dict)
 
     @property
-    def goal(self) -> list[tuple[str, int, float]]:
-        """Name, epochs and mean error of the longest training of GOAL, and of that of LOCAL whose
-        error is lowest in the seconds that it takes; empty where one is missing."""
-        means = self.longer["means"] if self.longer and GOAL in self.pace else {}
-        end = max((epoch for name, epoch in means if name == GOAL), default=0)
-        near = [
-            (error, name, epoch)
-            for (name, epoch), error in means.items()
-            if name in LOCAL and epoch * self.pace.get(name, np.inf) <= end * self.pace[GOAL]
-        ]
-        error, name, epoch = min(near, default=(np.inf, "", 0))
-        return [(GOAL, end, means[GOAL, end]), (name, epoch, error)] if near else []
+    def goal(self) -> list[tuple[int, float, float, str, int]]:
+        """Epochs and mean error of GOAL; mean error, name and epochs of that of LOCAL whose error
+        is lowest in the seconds that these take; empty where one is missing."""
+        if not self.longer or GOAL not in self.pace:
+            return []
+        means = self.longer["means"]
+        found = []
+        for end in self.longer["epochs"]:
+            near = [
+                (error, name, epoch)
+                for (name, epoch), error in means.items()
+                if name in LOCAL and epoch * self.pace.get(name, np.inf) <= end * self.pace[GOAL]
+            ]
+            if near and (GOAL, end) in means:
+                found.append((end, means[GOAL, end], *min(near)))
+        return found
 
 
 def short_hash(faces: str) -> str:
@@ -162,7 +162,7 @@ def _told(path: Path, told: Callable[[pd.DataFrame], Told]) -> Told | None:
         raise PipelineError(DAMAGED.format(path)) from None
 
 
-def _depth(table: pd.DataFrame, own: str) -> list[dict[str, object]]:
+def _depth(table: pd.DataFrame, own: str) -> list[Study]:
     """The ratios by depth on averaged weights, of pictures of all sizes, where the faces with this
     short hash have been measured."""
     ratios = ratios_by_depth(table[table["weights"] == "averaged"])
@@ -191,6 +191,8 @@ def ratios_by_depth(measured: pd.DataFrame) -> pd.DataFrame:
 
 
 def _latents(rows: pd.DataFrame) -> Study:
+    """Densities; rows: model, seeds, and of each density the faces found and the high
+    frequencies; fitted: the faces found of a Gaussian, by variant."""
     densities = [*dict.fromkeys(rows["density"])]
     table = []
     for variant, own in rows.groupby("variant", sort=False):
@@ -207,21 +209,18 @@ def _latents(rows: pd.DataFrame) -> Study:
 
 
 def _norms(rows: pd.DataFrame) -> Study:
+    """Rows: model, weights, seeds, and the error with each of KINDS of statistics; errors: these, a
+    row a model and seed; shared: by kind, the mean of n stacked models with a shared norm, averaged
+    weights."""
     named = rows.assign(model=rows["variant"].map(label), told=rows["weights"].map(WEIGHTS_LABELS))
     table = [
-        [*key, len(own), *(_of_measured(own[kind]) for kind in KINDS)]
+        [*key, len(own), *(mean_sd(own[kind]) for kind in KINDS)]
         for key, own in named.groupby(["model", "told"], sort=False)
     ]
     shared = rows[(rows["variant"] == "stacked_shared_bn") & (rows["weights"] == "averaged")]
     known = shared[[*KINDS]].dropna()
     means = dict.fromkeys(KINDS) | known.mean().dropna().to_dict()
     return {"rows": table, "errors": rows, "shared": means | {"n": len(known)}}
-
-
-def _of_measured(values: pd.Series) -> str:
-    """What the seeds have for which it was measured, and how many these are where not all."""
-    own = values.dropna()
-    return _of_finished(own) + (f" (n = {len(own)})" if 0 < len(own) < len(values) else "")
 
 
 def with_statistics(records: Records, norms: pd.DataFrame, kinds: Sequence[str]) -> Records:
@@ -258,8 +257,9 @@ def with_statistics(records: Records, norms: pd.DataFrame, kinds: Sequence[str])
 
 
 def _published(rows: pd.DataFrame) -> Study:
-    """Each error after the authors' epochs, or as many as those with a difference have; of what
-    went on without one, at its end, too."""
+    """Differences; epochs, the authors', or as many as trainings with a difference have; rows:
+    model, the error with each difference after these, that of what went on without one at its end,
+    and the paper's numbers."""
     epochs = rows[rows["difference"] != AS_RELEASED]["epoch"].clip(upper=EPOCHS).max()
     epochs = EPOCHS if np.isnan(epochs) else epochs
     at_end = rows[rows["epoch"] == epochs].assign(told=rows["difference"])
@@ -277,12 +277,15 @@ def _published(rows: pd.DataFrame) -> Study:
 
 
 def _noise(rows: pd.DataFrame) -> Study:
+    """Noises, and the errors with them."""
     return {"noises": [*rows["variant"]], "errors": [number(value) for value in rows["error"]]}
 
 
 def _frozen(rows: pd.DataFrame) -> Study:
+    """Rows: of whose encoders, the error with each of DECODERS, seeds; gone_on: by training, the
+    error with its own decoders over that where they went on."""
     table = [
-        [name, *(_of_finished(own[decoder].dropna()) for decoder in DECODERS), len(own)]
+        [name, *(mean_sd(own[decoder]) for decoder in DECODERS), len(own)]
         for name, own in rows.groupby("variant", sort=False)
     ]
     of = {name: rows[rows["variant"] == name] for name in ("recursive_cosine", "stacked_cosine")}
@@ -291,7 +294,12 @@ def _frozen(rows: pd.DataFrame) -> Study:
 
 
 def _levels(rows: pd.DataFrame) -> Study:
-    table = []
+    """Rows: training, epochs, the error through the first level alone, what the last loses alone,
+    the dimensions of its input, the error through all, seeds; drift: by level, the error at a
+    constant rate over that at a falling one after `epochs`; packing: at a constant rate, after the
+    fewest and the most epochs, these, the error through the first level and what the last loses."""
+    table, packing = [], []
+    rates = ("recursive_constant", "recursive_cosine")
     for key, own in rows.groupby(["variant", "epochs"], sort=False):
         name, epochs = str(key[0]), int(str(key[1]))
         depth = own["level"].max()
@@ -301,33 +309,34 @@ def _levels(rows: pd.DataFrame) -> Study:
             number(mean.dimensions.get(depth - 1, np.nan)), number(mean.error[depth]),
         )  # fmt: skip
         table.append([name, epochs, *cells, own["seed"].nunique()])
-    rates = ("recursive_constant", "recursive_cosine")
+        if name == rates[0]:
+            packing.append((epochs, mean.error[1], mean.alone[depth]))
     last = min(rows["epochs"][rows["variant"] == name].max() for name in rates)
     by_level = [
         {level: own.set_index("seed")["error"] for level, own in rows[of].groupby("level")}
         for of in ((rows["variant"] == name) & (rows["epochs"] == last) for name in rates)
     ]
     drift = {k: paired_ratio(*(of[k] for of in by_level)) for k in by_level[0] if k in by_level[1]}
-    return {"rows": table, "epochs": last, "drift": drift}
+    ends = [min(packing), max(packing)] if packing else []
+    return {"rows": table, "epochs": last, "drift": drift, "packing": ends}
 
 
 def _longer(rows: pd.DataFrame) -> Study:
-    errors = rows[rows["measure"] == "averaged_error"]
+    """Epochs; models: name, error after each of the epochs, seeds; BESIDE: one training `_beside`
+    another; noise: the error of the last step over that of averaged weights; clearer: by claim,
+    after how many epochs, with which weights and how much more detail recursive pictures explain
+    than stacked ones; means: the mean error, by name and epoch."""
+    named = pooled(rows)
+    errors = named[named["measure"] == ERROR]
     epochs = sorted({*rows[rows["measure"] == "high_frequency_ratio"]["epoch"]})
     told = []
     for name, own in errors.groupby("variant", sort=False):
-        by_epoch = [own[own["epoch"] == epoch]["value"] for epoch in epochs]
-        told.append((label(str(name)), [*map(_of_finished, by_epoch)], own["seed"].nunique()))
-    last = max(epochs, default=0)
-    ratios = {
-        "constant": compared(rows, ("recursive", last), ("stacked", last)),
-        "cosine": compared(rows, ("recursive_cosine", last), ("stacked_cosine", last)),
-    }
-    constant = ("recursive_constant", last)
-    ratios["noise"] = paired_ratio(
-        *(_by_seed(rows, measure, constant) for measure in ("error", "averaged_error"))
-    )
-    clearer = {
+        seeds = own.pivot(index="seed", columns="epoch", values="value").reindex(columns=epochs)
+        told.append((label(str(name)), [mean_sd(seeds[n]) for n in epochs], len(seeds)))
+    found: Study = {name: _beside(named, *trainings) for name, trainings in BESIDE.items()}
+    constant = "recursive_constant", rows["epoch"][rows["variant"] == "recursive_constant"].max()
+    found["noise"] = paired_ratio(*(_by_seed(rows, of, constant) for of in ("error", ERROR)))
+    found["clearer"] = {
         claim: [
             (epochs, weights, one)
             for of, than, epochs in arms
@@ -336,13 +345,26 @@ def _longer(rows: pd.DataFrame) -> Study:
         ]
         for claim, arms in CLEARER.items()
     }
-    greedy = rows[rows["variant"] == "greedy_cosine"]["epoch"].max()
-    ratios["greedy"] = compared(rows, ("recursive_cosine", greedy), ("greedy_cosine", greedy))
-    detail = rows[(rows["measure"] == "detail_explained") & (rows["epoch"] == last)]
-    explained = detail.groupby("variant")["value"].mean().to_dict()
-    found = {"epochs": epochs, "models": told, "ratios": ratios, "explained": explained}
     means = errors.groupby(["variant", "epoch"])["value"].mean().to_dict()
-    return found | {"greedy_epochs": greedy, "clearer": clearer, "means": means}
+    return found | {"epochs": epochs, "models": told, "means": means}
+
+
+def pooled(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of longer.csv, all seeds of a training under one name."""
+    return rows.assign(variant=rows["variant"].replace(SAME))
+
+
+def _beside(rows: pd.DataFrame, name: str, other: str, epochs: int | None = None) -> Study | None:
+    """The error of one training over that of another after the same epochs, as many as both have
+    where not told, and the detail that the other and it explain, None where not measured."""
+    if epochs is None:
+        both = set.intersection(*({*rows["epoch"][rows["variant"] == x]} for x in (name, other)))
+        epochs = max(both, default=0)
+    if error := compared(rows, (name, epochs), (other, epochs)):
+        details = [_by_seed(rows, DETAIL["averaged"], (x, epochs)).mean() for x in (other, name)]
+        known = None if np.isnan(details).any() else details
+        return {"epochs": epochs, "error": error, "detail": known}
+    return None
 
 
 def _by_seed(rows: pd.DataFrame, measure: str, of: tuple[str, int]) -> pd.Series:
@@ -364,27 +386,30 @@ def _difference(
 
 
 def _reach(rows: pd.DataFrame) -> Study:
+    """Epochs, that all trainings have; last, that some have; few: reach 3 `_beside` reach 1;
+    winners: what a search found by levels beside what it found stacked; lasting, few_lasting: reach
+    1 and 3 beside stacked; of each the cost, its seconds over the other's; half: the error of reach
+    3 after half the epochs over that of reach 1 after all; stacked: the error of stacked training
+    after ten epochs.
+
+    `read` adds size; levels, as `_levels`; stacked_constant: as stacked, at a constant rate.
+    """
     ends = rows.groupby("variant")["epoch"].max()
     end, last = int(ends.min()), int(ends.max())
     cost = rows.groupby("variant", sort=False)["epoch_seconds"].first()
-    detail = rows[rows["measure"] == DETAIL["averaged"]]
-    explained = detail.groupby(["variant", "epoch"])["value"].mean()
-
-    def beside(name: str, other: str, epochs: int = end) -> Study | None:
-        if error := compared(rows, (name, epochs), (other, epochs)):
-            details = [explained[other, epochs], explained[name, epochs]]
-            return {"error": error, "detail": details, "cost": cost[name] / cost[other]}
-        return None
-
-    names = [*map(str, cost.index)]
-    found: Study = {"few": beside("reach 3", "reach 1")}
-    winners = [name for name in names if name.endswith(SEARCHED)]  # stacked first
-    found["winners"] = beside(winners[1], winners[0]) if len(winners) == 2 else None
-    found["lasting"] = beside("reach 1", "stacked", last) if last > end else None
-    found["few_lasting"] = beside("reach 3", "stacked", last) if last > end else None
+    winners = [name for name in map(str, cost.index) if name.endswith(SEARCHED)]  # stacked first
+    found: Study = {"epochs": end, "last": last}
+    for key, pair, epochs in (
+        ("few", ("reach 3", "reach 1"), end),
+        ("winners", winners[::-1], None),
+        ("lasting", ("reach 1", "stacked"), None),
+        ("few_lasting", ("reach 3", "stacked"), None),
+    ):
+        one = _beside(rows, *pair, epochs=epochs) if len(pair) == 2 else None
+        found[key] = one and one | {"cost": cost[pair[0]] / cost[pair[1]]}
     found["half"] = compared(rows, ("reach 3", end // 2), ("reach 1", end))
-    found["stacked"] = _by_seed(rows, "averaged_error", ("stacked", EPOCHS)).mean()
-    return found | {"epochs": end, "last": last}
+    found["stacked"] = _by_seed(rows, ERROR, ("stacked", EPOCHS)).mean()
+    return found
 
 
 def compared(
@@ -394,7 +419,7 @@ def compared(
 
     rows: of longer.csv. None where they share no two seeds, or where one of them diverged.
     """
-    return paired_ratio(*(_by_seed(rows, "averaged_error", of) for of in (first, second)))
+    return paired_ratio(*(_by_seed(rows, ERROR, of) for of in (first, second)))
 
 
 def paired_ratio(first: pd.Series, second: pd.Series) -> Compared | None:
@@ -408,11 +433,15 @@ def paired_ratio(first: pd.Series, second: pd.Series) -> Compared | None:
     return ratio(float(differences.mean()), interval, len(logs)) if interval else None
 
 
-def _of_finished(values: pd.Series) -> str:
-    """What those that did not diverge have, and how many did."""
-    finite = values[np.isfinite(values)]
+def mean_sd(by_seed: pd.Series, digits: int = 0) -> str:
+    """Mean ± standard deviation over seeds, how many diverged, and how many were measured where not
+    all (the others are missing)."""
+    own = by_seed.dropna()
+    finite = own[np.isfinite(own)]
     if finite.empty:
-        return "-" if values.empty else "diverged"
-    lost = len(values) - len(finite)
-    spread = f" ± {finite.std():.0f}" if len(finite) > 1 else ""
-    return f"{finite.mean():.0f}{spread}" + (f" but for {lost} that diverged" if lost else "")
+        return "-" if own.empty else "diverged"
+    text = f"{finite.mean():.{digits}f}"
+    text += f" ± {finite.std():.{digits}f}" if len(finite) > 1 else ""
+    lost = len(own) - len(finite)
+    text += f" but for {lost} that diverged" if lost else ""
+    return text if len(own) == len(by_seed) else f"{text} (n = {len(own)})"

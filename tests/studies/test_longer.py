@@ -10,6 +10,7 @@ from stages.common.errors import PipelineError
 from stages.common.settings import Training
 from stages.model.side_by_side import obtain
 from stages.report import studies
+from stages.report.studies import SAME
 from studies import longer, pace
 from studies.longer import Arm
 from tests.conftest import model_settings, small
@@ -44,7 +45,7 @@ def test_arms_are_trained_measured_and_told(
     measured = found[(found["variant"] == "stacked") & (found["measure"] == "detail_explained")]
     assert [*measured["epoch"]] == [1, 2]
     page = table.with_suffix(".md").read_text("utf-8")
-    assert "| wild | error | all diverged | - | - | 4 to 4 | - |" in page
+    assert "| wild | error | diverged | - | - | 1 | - |" in page
     assert table.with_suffix(".png").exists()
 
     before = table.read_text("utf-8").splitlines()
@@ -60,10 +61,17 @@ def test_every_arm_has_settings_that_may_be_trained(prepare: Prepare) -> None:
         prepare(name, model_settings(training="stacked" if "stacked" in name[:7] else "recursive"))
     for arm in longer.ARMS.values():
         assert [longer.settings_of(arm, epochs).epochs for epochs in arm.epochs] == [*arm.epochs]
-    own = (ratio for ratio in longer.RATIOS if ratio[0] in longer.ARMS)
-    for first, epochs, second, others in own:
-        one, other = longer.ARMS[first], longer.ARMS[second]
-        assert epochs in one.epochs and others in other.epochs and one.seeds == other.seeds
+    trained = {
+        (SAME.get(name, name), epochs, seed)
+        for name, arm in longer.ARMS.items()
+        for epochs in arm.epochs
+        for seed in arm.seeds
+    }
+    for *compared, second, others in longer.RATIOS:
+        both = (
+            {seed for *of, seed in trained if of == one} for one in (compared, [second, others])
+        )
+        assert "greedy_cosine" in compared or len(set.intersection(*both)) >= 3
 
 
 def test_what_is_counted_in_epochs_keeps_its_fraction() -> None:
@@ -90,12 +98,12 @@ def test_arms_are_compared_seed_by_seed_at_equal_epochs_and_seconds() -> None:
     seconds = {"stacked_cosine": 10.0, "reach_2_cosine": 18.0}
     page = longer.told(frame, seconds)
     assert "Trained on a processor." in page
-    assert "| stacked_cosine | error | - | 233 ± 153 | 233 ± 153 | 10 to 12 | 10.0 |" in page
+    assert "| stacked_cosine | error | - | 233 ± 153 | 233 ± 153 | - | 3 | 10.0 |" in page
     row = "| reach_2_cosine, 20 epochs | stacked_cosine, {} epochs | 1.10 (1.10 to 1.10) | 3 | {} |"
     assert row.format(20, "1.80") in page and row.format(40, "0.90") in page
     diverged = frame.assign(value=frame["value"].where(frame["seed"] != 12, np.inf))
     page = longer.told(diverged, seconds)
-    assert "| 150 ± 71; 1 diverged |" in page and "reach_2_cosine, 20" not in page
+    assert "| 150 ± 71 but for 1 that diverged |" in page and "reach_2_cosine, 20" not in page
 
 
 def test_no_two_arms_are_drawn_alike_and_one_without_a_pace_against_epochs_alone() -> None:
@@ -103,7 +111,8 @@ def test_no_two_arms_are_drawn_alike_and_one_without_a_pace_against_epochs_alone
     frame = made({name: {1: 2.0, 2: 2.0} for name in names})
     against_epochs, against_seconds = longer.draw(frame, {"stacked": 1.0}).axes[:2]
     looks = {(line.get_color(), line.get_linestyle()) for line in against_epochs.lines}
-    assert len(looks) == len(names) and len(against_seconds.lines) == 1
+    assert len(looks) == len({SAME.get(name, name) for name in names})
+    assert len(against_seconds.lines) == 2, "more seeds of the same training"
     assert all(len(line.get_xdata()) == 2 for line in against_epochs.lines)
 
 

@@ -1,8 +1,8 @@
 """The report's text: templates that a person reads from top to bottom, and what fills them.
 
 report.md.j2 is reports/README.md, own.md.j2 that of pictures of one's own, findings.md.j2 the block
-of README.md, summary.txt.j2 what the terminal shows; sentences.j2 and rule.md.j2 are what these and
-the page share.
+of README.md, summary.txt.j2 what the terminal shows; sentences.j2, table.md.j2 and rule.md.j2
+are what these and the page share.
 """
 
 import re
