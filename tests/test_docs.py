@@ -108,7 +108,7 @@ def test_make_takes_the_versions_of_python_that_readme_names(tmp_path: Path) -> 
             assert said.stderr.startswith(f"error: {python} is Python {told}")
 
 
-def test_every_stage_is_in_the_tree() -> None:
+def test_every_stage_is_named() -> None:
     pipeline: Any = read_yaml(ROOT / "dvc.yaml")
     for stage in pipeline["stages"]:
         assert stage.replace("-", "_") in README, stage

@@ -208,7 +208,7 @@ def test_what_the_last_level_loses_is_told_as_the_reason(tmp_path: Path) -> None
     assert "| recursive_constant | 40 | 15.5 | 11.0% | 1.5 | 180 | 2 |" in text
     assert "through level 1 alone | 0.76 (" in text and "through levels 1 to 2 | 1.20 (" in text
     assert re.search(r"after ten more epochs end to end \| 1\.24 \(.*\) \| 2 \|", text)
-    told = "the first level alone falls from 28.5 to 15.5, and what the last level loses of its"
+    told = "the first level alone falls from 28.5 to 15.5; what the last level loses of its"
     assert f"{told} input rises from 5.0% to 11.0%." in in_short(tmp_path)
     put(tmp_path, "levels", header, *rates["constant"])
     assert "What costs how much" not in section("Beyond the paper", tmp_path)
@@ -276,9 +276,9 @@ def test_reaches_on_smaller_pictures_are_told_beside_the_depth_of_both_sizes(
     block = in_short(tmp_path)
     for what in ("with 5 levels", "64 pixels, 6 levels"):
         assert f"| {what} | 2 | 1 (" in block
-    assert "have 3.07 times (2.25 to 4.19, 2 seeds) the error of recursive training, and" in block
-    assert "explain 6% of the detail, not 2%. That takes about 3 times the seconds. After" in block
-    assert "half the epochs the error is 1.54 times (1.13 to 2.1) that of recursive" in block
+    assert "have 3.07 times (2.25 to 4.19, 2 seeds) the error of recursive training and" in block
+    assert "explain 6% of the detail, not 2%, in about 3 times the seconds. After half" in block
+    assert "the epochs it is 1.54 times (1.13 to 2.1)." in block
     assert "| 64 pixels, at a rate that falls to zero | 80 | 1.5 (1.5 to 1.5) | 2 |" in block
     assert "losses through up to 3 levels | 80 | 3.07 (2.25 to 4.19) | 2 |" in block
     assert "| reach 1 | 80 | 0.113 | 16.0% | 9 | 0.0563 | 2 |" in text
