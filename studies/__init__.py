@@ -7,7 +7,7 @@
     frozen      decoders trained end to end on the encoders of each training
     latents     new faces from the latents of training faces
     levels      what each level loses, alone and behind the others
-    longer      up to 40 epochs, schedules, and losses that reach through several levels
+    longer      up to 80 epochs, schedules, and losses that reach through several levels
     pace        what an epoch of each training takes of a core
     norms       what their running statistics cost
     reach       how far the losses of recursive training should reach

@@ -40,6 +40,7 @@ LOOKED_AT = {
         ("recursive_constant", 40),
         ("recursive_cosine", 20),
         ("recursive_cosine", 40),
+        ("recursive_cosine", 80),
         ("reach_2_cosine", 20),
         ("reach_3_cosine", 20),
     ),
