@@ -36,9 +36,10 @@ ROOT = Path(__file__).parents[1]
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first: later each would run on one core while the others are idle."""
-    longest = ["test_pipeline.py", "test_same_weights.py", "test_kills.py", "test_sizes.py"]
+    longest = ["test_pipeline", "test_same_weights", "test_kills", "test_commands", "test_bench"]
+    longest += ["test_vectors", "test_sizes"]
     rank = {name: place for place, name in enumerate(longest)}
-    items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
+    items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
 
 
 def python(*words: str, cwd: Path = ROOT, **environment: str) -> str:

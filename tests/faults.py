@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from stages.common.cores import CORES
 from tests.conftest import ROOT, tree
 
 # Every process of a stage reads this file first: each kills all before its DIE_AT-th replacement.
@@ -119,7 +120,7 @@ def kill(
     done = subprocess.run(
         [sys.executable, "-c", KILLED, given],
         cwd=folder,
-        env=environment(folder),
+        env=environment(folder) | {CORES: "1"},  # else each worker would count its own files
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

@@ -78,8 +78,7 @@ ELSEWHERE = {
         r"dvc (exp run --queue .*|queue start|exp apply|checkout.*)": (
             "test_experiments_wait_in_a_queue"
         ),
-        r"dvc exp run --temp": "test_kept_trainings_serve_experiments_in_other_folders",
-        r"dvc exp run -S train.epochs=1": (
+        r"dvc exp run (--temp|-S train.epochs=1)": (
             "test_a_default_retrains_every_variant_without_a_value_of_its_own"
         ),
         r"dvc pull": "test_a_clone_with_a_remote_trains_nothing",
@@ -152,7 +151,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     copy_checkout(folder)
     params = read_yaml(ROOT / "params.yaml") | {"publish": ["stacked"]}
     params["download"] |= {"dataset": "synthetic", "count": 128}
-    params["preprocess"]["held_out"] = 0.2
+    params["preprocess"] |= {"held_out": 0.2, "size": 64}
     params["train"] |= {"epochs": 1, "batch_size": 16, "seeds": 1, "released_seeds": 0}
     params["variants"] = {
         "candidate": {},

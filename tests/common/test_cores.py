@@ -64,8 +64,16 @@ def test_what_is_no_number_of_cores_is_refused(
         cores.cores()
 
 
-@pytest.mark.parametrize("package", ["stages", "studies"])
-def test_pytorch_leaves_a_process_all_its_cores(package: str) -> None:
-    code = f"import {package}, torch, os; print(*sorted(os.sched_getaffinity(0)))"
-    said = python("-c", code, OMP_PROC_BIND="true", OMP_PLACES="cores", GOMP_CPU_AFFINITY="0")
+CODE = """
+import os, sys
+import studies, stages.plot
+assert "torch" not in sys.modules, "it takes seconds"
+import stages.train_variant
+assert "distributed" not in sys.modules, "no Dask was asked for"
+print(*sorted(os.sched_getaffinity(0)))
+"""
+
+
+def test_a_start_imports_what_it_needs_and_pytorch_leaves_it_all_its_cores() -> None:
+    said = python("-c", CODE, OMP_PROC_BIND="true", OMP_PLACES="cores", GOMP_CPU_AFFINITY="0")
     assert said.split() == [str(core) for core in sorted(os.sched_getaffinity(0))]

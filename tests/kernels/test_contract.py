@@ -1,9 +1,5 @@
 """What the compiled kernels take, and that everything else runs in PyTorch's own operations."""
 
-import os
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -100,24 +96,3 @@ def test_the_tile_follows_what_numba_compiles_for(
 ) -> None:
     monkeypatch.setenv("NUMBA_CPU_FEATURES", features)
     assert vector_extension() == extension
-
-
-NARROW = """
-from stages.kernels import operations
-from tests.kernels.test_operations import convolutions_compared
-from tests.kernels.precision import assert_as_exact
-for level in [(6, 3, 5, 8), (12, 6, 3, 8), (48, 48, 3, 8)]:
-    for compared in convolutions_compared(*level, "selu", 16):
-        assert_as_exact(*compared)
-print(operations.tile.width)
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux" or os.uname().machine != "x86_64", reason="x86 only")
-@pytest.mark.parametrize(("features", "width"), [("+avx2,+fma,+avx", "8"), ("+sse4.2", "4")])
-def test_kernels_compiled_for_narrower_vectors_equal_the_plain_formulation(
-    features: str, width: str, tmp_path: Path
-) -> None:
-    settings = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": features}
-    assert python("-c", NARROW, NUMBA_CACHE_DIR=str(tmp_path), **settings).strip() == width

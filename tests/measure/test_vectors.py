@@ -16,7 +16,8 @@ from stages.measure import statistics
 from stages.measure.measures import MEASURES
 from tests.conftest import python
 
-# A hundred steps of a training, and the measures of the weights that this processor makes of it.
+# The kernels beside their plain formulation, a hundred steps of a training, and the measures of the
+# weights that this processor makes of it.
 CODE = """
 import json, sys
 from pathlib import Path
@@ -28,7 +29,12 @@ from stages.model import checkpoint
 from stages.model.network import state
 from stages.model.training import Trainer
 from tests.conftest import made_faces, model_settings
+from tests.kernels.precision import assert_as_exact
+from tests.kernels.test_operations import convolutions_compared
 
+for level in [(6, 3, 5, 8), (12, 6, 3, 8), (48, 48, 3, 8)]:
+    for compared in convolutions_compared(*level, "selu", 16):
+        assert_as_exact(*compared)
 faces = made_faces(192)
 vectors = [torch.backends.cpu.get_cpu_capability(), operations.tile.width]
 told = {"vectors": vectors, "curves": {}, "measures": {}}

@@ -17,7 +17,7 @@ from stages.common.errors import PipelineError
 from stages.common.settings import Training
 from stages.data.faces import Faces
 from stages.model import side_by_side
-from tests.conftest import ROOT, python, tree
+from tests.conftest import ROOT, tree
 from tests.model.test_store import training
 
 DASK = str(Path(sys.executable).with_name("dask"))
@@ -105,10 +105,7 @@ def test_a_worker_that_is_killed_costs_its_trainings_alone(
     assert capfd.readouterr().out.count("held-out error") == 3
 
 
-def test_no_scheduler_is_told_and_without_an_address_nothing_of_dask_is_imported(
-    monkeypatch: pytest.MonkeyPatch, faces: Faces
-) -> None:
-    python("-c", "import stages.train_variant, sys; sys.exit('distributed' in sys.modules)")
+def test_no_scheduler_is_told(monkeypatch: pytest.MonkeyPatch, faces: Faces) -> None:
     pytest.importorskip("distributed")
     from stages.model import on_dask
 

@@ -15,7 +15,6 @@ from tests.conftest import made_model
     "changes",
     [
         {"norm": "shared", "variational": True, "size": 32},
-        pytest.param({"training": "stacked"}, marks=pytest.mark.slow),
         pytest.param({"size": 256, "levels": 3}, marks=pytest.mark.slow),
         pytest.param({"norm": "tied", "upsample": "nearest"}, marks=pytest.mark.slow),
         pytest.param({"upsample": "bilinear", "downsample": "maxpool"}, marks=pytest.mark.slow),

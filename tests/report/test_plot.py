@@ -122,7 +122,3 @@ def test_what_was_found_is_written_where_readme_has_a_place_for_it(
     expected = BLOCK.replace("old\n", readme_block(found)) if written else before
     left = [path.read_text(encoding="utf-8") for path in tmp_path.iterdir()]
     assert left == ([] if before is None else [expected])
-
-
-def test_start_up_needs_no_torch():
-    python("-c", "import sys, stages.plot; sys.exit('torch' in sys.modules)")
