@@ -186,7 +186,7 @@ def _lead(records: Records, facts: Mapping[str, Compared | None], studies: Studi
     studied = {
         "at the paper's learning rate": longer.get("constant"),
         "at a rate that falls to zero": longer.get("cosine"),
-        "at the better rate for each": longer.get("better_rates"),
+        "at the better rate for each (falling, constant)": longer.get("better_rates"),
         "the same, over stacked_tuned": longer.get("tuned"),
         small + "at a rate that falls to zero": reach.get("lasting"),
         small + "the same, losses through up to 3 levels": reach.get("few_lasting"),

@@ -48,7 +48,6 @@ BESIDE = {
     "cosine": ("recursive_cosine", "stacked_cosine"),
     "better_rates": ("recursive_cosine", "stacked"),
     "tuned": ("recursive_cosine", "stacked_tuned"),
-    "then_stacked": ("recursive_then_stacked", "stacked_tuned"),
     "greedy": ("recursive_cosine", "greedy_cosine"),
 }
 SEARCHED = "_searched"  # ends the name of what a search found
@@ -388,9 +387,8 @@ def _difference(
 def _reach(rows: pd.DataFrame) -> Study:
     """Epochs, that all trainings have; last, that some have; few: reach 3 `_beside` reach 1;
     winners: what a search found by levels beside what it found stacked; lasting, few_lasting: reach
-    1 and 3 beside stacked; of each the cost, its seconds over the other's; half: the error of reach
-    3 after half the epochs over that of reach 1 after all; stacked: the error of stacked training
-    after ten epochs.
+    1 and 3 beside stacked; of each the cost, its seconds over the other's; stacked: the error
+    of stacked training after ten epochs.
 
     `read` adds size; levels, as `_levels`; stacked_constant: as stacked, at a constant rate.
     """
@@ -407,7 +405,6 @@ def _reach(rows: pd.DataFrame) -> Study:
     ):
         one = _beside(rows, *pair, epochs=epochs) if len(pair) == 2 else None
         found[key] = one and one | {"cost": cost[pair[0]] / cost[pair[1]]}
-    found["half"] = compared(rows, ("reach 3", end // 2), ("reach 1", end))
     found["stacked"] = _by_seed(rows, ERROR, ("stacked", EPOCHS)).mean()
     return found
 
