@@ -119,9 +119,7 @@ def read(faces: str, folder: Path = FOLDER) -> Studies:
     depth = _told(folder / "depth.csv", lambda table: _depth(table, own)) or ()
     # Reaches may have been tried on pictures of another size than these faces have.
     reaches = (
-        one
-        | {"size": row["size"], "stacked_constant": row["stacked"]}
-        | {"levels": of("levels", _levels, row["faces"])}
+        one | {"size": row["size"], "stacked_constant": row["stacked"]}
         for row in reversed(depth)  # the deepest
         if (one := of("reach", _reach, row["faces"]))
     )
@@ -390,7 +388,7 @@ def _reach(rows: pd.DataFrame) -> Study:
     1 and 3 beside stacked; of each the cost, its seconds over the other's; stacked: the error
     of stacked training after ten epochs.
 
-    `read` adds size; levels, as `_levels`; stacked_constant: as stacked, at a constant rate.
+    `read` adds size, and stacked_constant: as stacked, at a constant rate.
     """
     ends = rows.groupby("variant")["epoch"].max()
     end, last = int(ends.min()), int(ends.max())

@@ -2,7 +2,6 @@
 
 import re
 from dataclasses import fields
-from itertools import product
 from pathlib import Path
 
 import pytest
@@ -262,12 +261,6 @@ def test_reaches_on_smaller_pictures_are_told_beside_the_depth_of_both_sizes(
         )
     ]
     (tmp_path / "reach.csv").write_text("\n".join([columns, *rows]), "utf-8")
-    lost = [
-        f"{OTHERS[:12]},reach 1,{n},{seed},{level},{level * n / 1000},0,{9 / level / n},9"
-        for n, seed, level in product((20, 80), (0, 1), (1, 2))
-    ]
-    lost.insert(0, "faces,variant,epochs,seed,level,alone,behind,error,dimensions")
-    (tmp_path / "levels.csv").write_text("\n".join(lost), "utf-8")
     assert not studies.read(FACES, tmp_path).reach, "of other faces"
     (tmp_path / "depth.csv").write_text("\n".join(depth), "utf-8")
     text = section("Beyond the paper", tmp_path)
@@ -280,7 +273,6 @@ def test_reaches_on_smaller_pictures_are_told_beside_the_depth_of_both_sizes(
     assert "explain 6% of the detail, not 2%, in about 3 times the seconds." in block
     assert "| 64 pixels, at a rate that falls to zero | 80 | 1.5 (1.5 to 1.5) | 2 |" in block
     assert "losses through up to 3 levels | 80 | 3.07 (2.25 to 4.19) | 2 |" in block
-    assert "| reach 1 | 80 | 0.113 | 16.0% | 9 | 0.0563 | 2 |" in text
     assert "the best of each that a search found | 20 | 5 (5 to 5) | 2 |" in block
     told = "explains 10% of the detail, the best stacked one 2%, in about 5 times the seconds."
     assert told in text and "After the paper's ten epochs" not in block
