@@ -3,6 +3,7 @@
 Faces are shown as they are, 0 to 255, never normalised, and enlarged by repeating pixels.
 """
 
+import re
 from collections.abc import Sequence
 from functools import cache
 from itertools import zip_longest
@@ -24,7 +25,6 @@ from stages.report.catalogue import (
     mean_of,
     models,
     rank,
-    twins,
     valid,
 )
 
@@ -80,30 +80,19 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
 
 
 def reconstructions(records: Records, implementation: Implementation) -> Image.Image | None:
-    """Figure 6: the same face through every model of the paper. A row a pair of twins or a model
-    without: stacked, then recursive; last step, averaged."""
+    """Figure 6: the same face through every model of the paper, those of the same name in a row:
+    stacked, then recursive; last step, averaged."""
     kinds = _kinds(records, implementation, papers=True)
-    if not kinds:
-        return None
-    stacked_of: dict[str, str] = {}
-    for recursive, twin in twins([record for kind in kinds.values() for record in kind.values()]):
-        if twin.model.variant not in stacked_of.values():
-            stacked_of.setdefault(recursive.model.variant, twin.model.variant)
-    rows: list[list[Block | None]] = [[_input(records)] * 4]
-    pairs = (
-        next((pair for pair in stacked_of.items() if variant in pair), (variant,))
-        for variant in kinds
-    )
-    for pair in dict.fromkeys(pairs):
-        sides = {_is_stacked(kinds[name]): kinds[name] for name in pair}
-        rows.append(
-            [
-                _by_weights(sides.get(stacked, {}).get(weights))
-                for stacked in (True, False)
-                for weights in WEIGHTS
-            ]
-        )
-    return sheet(rows)
+    pairs = dict.fromkeys(re.sub("^(recursive|stacked)", "", name) for name in kinds)
+    rows: list[list[Block | None]] = [
+        [
+            _by_weights(kinds.get(training + pair, {}).get(weights))
+            for training in ("stacked", "recursive")
+            for weights in WEIGHTS
+        ]
+        for pair in pairs
+    ]
+    return sheet([[_input(records)] * 4, *rows]) if rows else None
 
 
 def other_variants(records: Records) -> Image.Image | None:
@@ -129,10 +118,6 @@ def _kinds(
 
 def _input(records: Records) -> Block:
     return "", "input", records.references.inputs[:1, None]
-
-
-def _is_stacked(kind: dict[Weights, Record]) -> bool:
-    return all(record.settings.training == "stacked" for record in kind.values())
 
 
 def samples(records: Records) -> Image.Image | None:
