@@ -183,12 +183,14 @@ def _lead(records: Records, facts: Mapping[str, Compared | None], studies: Studi
     for told, of in depths.items():
         rows.append((told, epochs, Compared(of["ratio"], of["low"], of["high"], of["n"])))
     rows.append(("at the paper's learning rate", 2 * epochs, facts["twenty"]))
+    cost = longer.get("falling_rate")
+    falling = "at a rate that falls to zero"
     studied = {
         "at the paper's learning rate": longer.get("constant"),
-        "at a rate that falls to zero": longer.get("cosine"),
+        falling + ", bad for stacked" * bool(cost and cost["error"].low > 1): longer.get("cosine"),
         "at the better rate for each (falling, constant)": longer.get("better_rates"),
         "the same, over stacked_tuned": longer.get("tuned"),
-        small + "at a rate that falls to zero": reach.get("lasting"),
+        small + falling: reach.get("lasting"),
         small + "the same, losses through up to 3 levels": reach.get("few_lasting"),
         small + "the best of each that a search found": reach.get("winners"),
     }

@@ -27,6 +27,7 @@ CLEARER = {
     1: [
         ("recursive_constant", "stacked_constant", 10),
         ("recursive_20_epochs", "stacked_20_epochs", 20),
+        ("recursive_cosine", "stacked_constant", 80),
     ],
     6: [("shared_norm", "stacked_constant", 10)],
 }
@@ -46,6 +47,7 @@ LOCAL = ("recursive", "recursive_cosine", "reach_2_cosine", "reach_3_cosine")
 BESIDE = {
     "constant": ("recursive", "stacked"),
     "cosine": ("recursive_cosine", "stacked_cosine"),
+    "falling_rate": ("stacked_cosine", "stacked"),
     "better_rates": ("recursive_cosine", "stacked"),
     "tuned": ("recursive_cosine", "stacked_tuned"),
     "greedy": ("recursive_cosine", "greedy_cosine"),
@@ -293,7 +295,7 @@ def _frozen(rows: pd.DataFrame) -> Study:
 def _levels(rows: pd.DataFrame) -> Study:
     """Rows: training, epochs, the error through the first level alone, what the last loses alone,
     the dimensions of its input, the error through all, seeds; drift: by level, the error at a
-    constant rate over that at a falling one after `epochs`; packing: at a constant rate, after the
+    constant rate over that at a falling one; packing: at a constant rate, after the
     fewest and the most epochs, these, the error through the first level and what the last loses."""
     table, packing = [], []
     rates = ("recursive_constant", "recursive_cosine")
@@ -315,7 +317,7 @@ def _levels(rows: pd.DataFrame) -> Study:
     ]
     drift = {k: paired_ratio(*(of[k] for of in by_level)) for k in by_level[0] if k in by_level[1]}
     ends = [min(packing), max(packing)] if packing else []
-    return {"rows": table, "epochs": last, "drift": drift, "packing": ends}
+    return {"rows": table, "drift": drift, "packing": ends}
 
 
 def _longer(rows: pd.DataFrame) -> Study:

@@ -217,6 +217,9 @@ def test_a_state_that_does_not_fit_is_not_gone_on_from(
     STATES[fault](home / "state.safetensors")
     obtain(wanted, faces)
     assert epochs == [1, 2]
+    epochs.clear()
+    obtain(training(faces, epochs=3), faces)  # what is there now is ours again
+    assert epochs == [3]
 
 
 DAMAGES: dict[str, Damage] = {
